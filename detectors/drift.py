@@ -1,0 +1,240 @@
+"""Has the level of a rate changed for good? A note for people, never a page.
+
+river's ADWIN keeps a window of block rates as long as they agree and drops the older part when they
+do not (Bifet and Gavalda, "Learning from time-changing data with adaptive windowing", 2007). Its
+window cannot be stored, so what it was fed is kept beside it, bounded, and fed again on restore.
+ADWIN says that the level moved; since when is read from the blocks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from river import base, drift
+
+from detectors.columns import pack, unpack
+from detectors.model import State, Verdict
+from detectors.series import feature
+from detectors.verdicts import percent
+
+_FORMAT = "tocsin-level"
+_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class LevelChange:
+    """The rate settled at another level."""
+
+    onset: int
+    """Unix seconds; start of the first block of the new level."""
+    before: float
+    after: float
+    reason: str
+
+
+class LevelDetector(base.AnomalyDetector):
+    """Notes that the level of k / n has changed; its verdicts never fire.
+
+    A bucket is `{"t": start in unix seconds, "k": flagged, "n": all}`. Buckets are gathered into
+    blocks of at least `block_n` interactions and `block_s` seconds.
+
+    >>> detector = LevelDetector(block_n=50, block_s=60)
+    >>> for minute in range(400):
+    ...     detector.learn_one({"t": 60 * minute, "k": 5 if minute < 200 else 20, "n": 50})
+    ...     if detector.change:
+    ...         print(detector.change.reason, "from minute", detector.change.onset // 60)
+    level changed from 10.8 % to 40.2 % from minute 200
+    """
+
+    PARAMETERS: ClassVar[dict[str, str]] = {
+        "delta": "ADWIN's chance of seeing a change where there is none, per test",
+        "block_n": "least interactions of a block",
+        "block_s": "least seconds of a block",
+        "min_ratio": "smaller moves of the level are not worth a note",
+        "max_blocks": "blocks remembered; the older half is forgotten when they are full",
+    }
+
+    def __init__(
+        self,
+        delta: float = 0.0001,
+        block_n: int = 200,
+        block_s: int = 600,
+        min_ratio: float = 1.3,
+        max_blocks: int = 2_016,
+    ) -> None:
+        self.delta = delta
+        self.block_n = block_n
+        self.block_s = block_s
+        self.min_ratio = min_ratio
+        self.max_blocks = max_blocks
+        self._starts: list[int] = []
+        self._rates: list[float] = []
+        self._adwin = self._fresh()
+        self._open_start: int | None = None
+        self._open_k = 0.0
+        self._open_n = 0.0
+        self._last: int | None = None
+        self._change: LevelChange | None = None
+        self._verdict: Verdict | None = None
+
+    def _fresh(self) -> drift.ADWIN:
+        return drift.ADWIN(delta=self.delta, clock=1, min_window_length=3, grace_period=10)
+
+    @property
+    def change(self) -> LevelChange | None:
+        """The change that the last bucket brought to light, if it did."""
+        return self._change
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """What was said of the last bucket learned; warming or quiet, None before the first."""
+        return self._verdict
+
+    def learn_one(self, x: Mapping[Any, float]) -> None:
+        """Take in one bucket.
+
+        Raises:
+            ValueError: `x` lacks t, k or n, or breaks `0 <= k <= n` or the order of time.
+        """
+        start, k, n = self._read(x)
+        score = self._distance(k, n)
+        self._change = None
+        if self._block_is_full(start):
+            self._close_block()
+        if self._open_start is None:
+            self._open_start = start
+        self._open_k += k
+        self._open_n += n
+        self._last = start
+        self._verdict = self._say(score, k, n)
+
+    def score_one(self, x: Mapping[Any, float]) -> float:
+        """How far the bucket's rate is from the level, as an absolute natural logarithm.
+
+        Raises:
+            ValueError: as `learn_one`.
+        """
+        _, k, n = self._read(x)
+        return self._distance(k, n)
+
+    def _read(self, x: Mapping[Any, float]) -> tuple[int, float, float]:
+        start, k, n = int(feature(x, "t")), feature(x, "k"), feature(x, "n")
+        if not (0 <= k <= n and math.isfinite(n)):
+            raise ValueError(f"counts must be finite with 0 <= k <= n, not {k} of {n}")
+        if self._last is not None and start <= self._last:
+            raise ValueError(f"bucket {start} is not after {self._last}")
+        return start, k, n
+
+    def _distance(self, k: float, n: float) -> float:
+        level = self._level()
+        if level is None or n <= 0:
+            return 0.0
+        return abs(math.log((k + 0.5) / (n + 1.0) / level))
+
+    def _level(self) -> float | None:
+        width = int(self._adwin.width)
+        return float(self._adwin.estimation) if width else None
+
+    def _block_is_full(self, start: int) -> bool:
+        if self._open_start is None or self._open_n < self.block_n:
+            return False
+        return start - self._open_start >= self.block_s
+
+    def _close_block(self) -> None:
+        assert self._open_start is not None
+        # Half an event keeps the level above 0, where a ratio of levels has no meaning.
+        rate = (self._open_k + 0.5) / (self._open_n + 1.0)
+        self._starts.append(self._open_start)
+        self._rates.append(rate)
+        self._open_start, self._open_k, self._open_n = None, 0.0, 0.0
+        self._adwin.update(rate)
+        if self._adwin.drift_detected:
+            kept = self._newest_level()
+            self._change = self._compare(kept)
+            self._remember(kept)
+        elif len(self._rates) >= self.max_blocks:
+            self._remember(self.max_blocks // 2)
+
+    def _newest_level(self) -> int:
+        """How many of the newest blocks belong to the new level: the split that explains most.
+
+        ADWIN says that there is a split, but drops whole groups of blocks, so not exactly where.
+        """
+        rates = np.array(self._rates)
+        count = np.arange(1, len(rates))
+        left = np.cumsum(rates)[:-1]
+        right = rates.sum() - left
+        explained = left**2 / count + right**2 / (len(rates) - count)
+        return len(rates) - 1 - int(explained.argmax())
+
+    def _compare(self, kept: int) -> LevelChange | None:
+        older, newer = self._rates[:-kept], self._rates[-kept:]
+        before, after = sum(older) / len(older), sum(newer) / len(newer)
+        if max(after / before, before / after) < self.min_ratio:
+            return None
+        reason = f"level changed from {percent(before)} to {percent(after)}"
+        return LevelChange(self._starts[-kept], before, after, reason)
+
+    def _remember(self, blocks: int) -> None:
+        """Keep the newest blocks only, in the lists and in ADWIN alike."""
+        self._starts, self._rates = self._starts[-blocks:], self._rates[-blocks:]
+        self._feed()
+
+    def _feed(self) -> None:
+        self._adwin = self._fresh()
+        for rate in self._rates:
+            self._adwin.update(rate)
+
+    def _say(self, score: float, k: float, n: float) -> Verdict:
+        level = self._level()
+        change = self._change
+        state = State.QUIET if level is not None else State.WARMING
+        reason = f"level {percent(level)}" if level is not None else "no block is complete yet"
+        observed = k / n if n > 0 else 0.0
+        expected = (level or 0.0) * n
+        return Verdict(
+            state=state,
+            score=score,
+            threshold=math.log(self.min_ratio),
+            direction="up" if observed >= (level or 0.0) else "down",
+            observed=observed,
+            baseline=level or 0.0,
+            k=int(k),
+            n=int(n),
+            expected=expected,
+            excess=k - expected,
+            window_buckets=1,
+            onset=change.onset if change else None,
+            reason=change.reason if change else reason,
+        )
+
+    def snapshot(self) -> bytes:
+        """Everything learned, as plain data."""
+        header = {
+            "format": _FORMAT,
+            "version": _VERSION,
+            "open": [self._open_start, self._open_k, self._open_n],
+            "last": self._last,
+        }
+        starts, rates = np.array(self._starts, np.int64), np.array(self._rates, np.float64)
+        return pack(header, {"starts": starts, "rates": rates})
+
+    def restore(self, data: bytes) -> None:
+        """Go on from a snapshot; the verdict comes with the next bucket.
+
+        Raises:
+            ValueError: `data` is no snapshot of this kind and version.
+        """
+        header, arrays = unpack(data)
+        if header.get("format") != _FORMAT or header.get("version") != _VERSION:
+            raise ValueError("not a level detector's snapshot, or of another version")
+        self._starts = [int(start) for start in arrays["starts"]]
+        self._rates = [float(rate) for rate in arrays["rates"]]
+        self._open_start, self._open_k, self._open_n = header["open"]
+        self._last = header["last"]
+        self._change = self._verdict = None
+        self._feed()

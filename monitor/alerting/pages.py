@@ -1,0 +1,146 @@
+"""Pages: whether one is due and why, and what it says. Pure.
+
+A page says what, how much against which baseline, where, since when and what changed, in three
+lines without content, and the command to type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from monitor.alerting.alerts import Alert, Cause
+from monitor.incidents.model import Incident, Origin
+
+SHIFT = timedelta(hours=12)
+PAGED_PER_SHIFT = 2
+"""Never more incidents than this page one team in a shift; the rest are folded into the digest."""
+CHANGE_WINDOW = timedelta(minutes=60)
+"""A change this long before the onset is worth naming in the page."""
+PAGING_SEVERITIES = frozenset({"SEV1", "SEV2", "SEV3"})
+"""SEV4 never pages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Whether to page, and the reason that the timeline keeps either way."""
+
+    page: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeFact:
+    """A recorded change, as the page names it."""
+
+    kind: str
+    title: str
+    at: datetime
+    dimensions: Mapping[str, str]
+
+
+def due(
+    incident: Incident,
+    alerts: Sequence[Alert],
+    paged_before: Sequence[datetime],
+    now: datetime,
+    *,
+    capped: bool = True,
+) -> Due:
+    """Whether `incident` pages now, and why or why not.
+
+    Args:
+        incident: not paged yet.
+        alerts: its alerts.
+        paged_before: when earlier incidents of the team were paged.
+        now: the time of the decision.
+        capped: False for a profile that pages at once (the demo, tests), which says so.
+    """
+    if incident.paged_at is not None:
+        return Due(page=False, reason="paged already")
+    if incident.severity not in PAGING_SEVERITIES:
+        return Due(page=False, reason=f"{incident.severity} never pages")
+    if incident.origin is Origin.NEVER_EVENT:
+        return Due(page=True, reason="a never-event pages on the first occurrence")
+    if incident.origin is Origin.DECLARED:
+        return Due(page=True, reason="declared by a person")
+    if not any(alert.tier == "page" for alert in alerts):
+        return Due(page=False, reason="no alert of it is promoted to page: ticket only")
+    if incident.origin is Origin.NO_DATA:
+        return Due(page=True, reason="no data pages: a blind monitor looks like a quiet one")
+    recent = [at for at in paged_before if now - at < SHIFT]
+    if capped and len(recent) >= PAGED_PER_SHIFT:
+        return Due(
+            page=False,
+            reason=f"{len(recent)} incidents paged within 12 hours: folded into the digest",
+        )
+    return Due(page=True, reason="a paging rule fires")
+
+
+def where(dimensions: Mapping[str, str]) -> str:
+    """`chat in prod`; the environment last, other dimensions named."""
+    rest = [
+        value if name == "feature" else f"{name} {value}"
+        for name, value in dimensions.items()
+        if name != "environment" and value
+    ]
+    environment = dimensions.get("environment", "")
+    return " ".join(rest or ["all"]) + (f" in {environment}" if environment else "")
+
+
+def title(alert: Alert, signal_title: str) -> str:
+    """What and where, with the ratio when there is a baseline to compare with."""
+    reading = alert.reading
+    factor = f" {reading.rate / reading.baseline:.1f}x base" if reading.baseline > 0 else ""
+    return f"{signal_title}{factor}: {where(alert.dimensions)}"
+
+
+def _what(alert: Alert, also: int) -> str:
+    more = f" (+{also} more alerts)" if also else ""
+    return f"{alert.reading.reason}{more}"
+
+
+def _who(cause: Cause) -> str:
+    value = " ".join(f"{name} {value}" for name, value in sorted(cause.dimensions.items()))
+    seen = f", first seen {cause.first_seen:%H:%M} UTC" if cause.first_seen else ""
+    return f"{value} explains {cause.share:.0%} of it{seen}"
+
+
+def _changed(changes: Sequence[ChangeFact], onset: datetime) -> str:
+    near = [c for c in changes if timedelta() <= onset - c.at <= CHANGE_WINDOW]
+    if not near:
+        return "no change recorded in the hour before"
+    last = max(near, key=lambda change: change.at)
+    ago = int((onset - last.at).total_seconds() // 60)
+    more = f" (+{len(near) - 1} more)" if len(near) > 1 else ""
+    return f"{last.kind} {last.title} {ago} min before the onset{more}"
+
+
+def lines(alerts: Sequence[Alert], changes: Sequence[ChangeFact]) -> tuple[str, ...]:
+    """The page's three lines; the strongest alert speaks.
+
+    Args:
+        alerts: of the incident; empty for a declared one.
+        changes: recorded changes that could concern it.
+    """
+    if not alerts:
+        return ()
+    lead = strongest(alerts)
+    origin = f"since {lead.onset_at:%H:%M} UTC in {where(lead.dimensions)}"
+    if lead.causes:
+        origin += f"; {_who(lead.causes[0])}"
+    return (_what(lead, len(alerts) - 1), origin, _changed(changes, lead.onset_at))
+
+
+def strongest(alerts: Sequence[Alert]) -> Alert:
+    """The alert that speaks for the incident: paging first, then the highest severity and score."""
+    return min(
+        alerts,
+        key=lambda a: (a.tier != "page", not a.firing, a.severity, -a.reading.excess),
+    )
+
+
+def dedup_key(incident: Incident) -> str:
+    """Stable for one incident at one severity: an upgrade must ring again although acknowledged."""
+    return f"tocsin:{incident.uuid}:{incident.severity.lower()}"

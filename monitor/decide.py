@@ -1,0 +1,448 @@
+"""Loop 2: complete buckets -> verdicts, alerts, incidents, pages.
+
+Everything that one step decides is written in one transaction: the position, the points, alerts,
+incidents, timeline entries and the pages to send. What is decided is pure and lives in
+`monitor.alerting` and `monitor.incidents`; this loop only reads, asks and writes.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+from monitor.alerting import alerts, grouping, pages
+from monitor.alerting.alerts import Advance, Alert, Change, Reading
+from monitor.detection import Detection, series_id
+from monitor.explain import causes_of
+from monitor.incidents import actions
+from monitor.incidents.model import Incident, Origin
+from monitor.incidents.timeline import Entry
+from monitor.metrics import Metrics
+from monitor.notify.channel import Kind
+from monitor.paging import Pager
+from monitor.profiles import Profile
+from monitor.silence import TITLES, Silences, stream_readings
+from monitor.store.store import Store, StoreUnavailable, Tx
+from monitor.store.stream_rows import Counts, PartitionRow
+from monitor.stream.counting import Occurrence
+from monitor.stream.series import dims_of, expand
+from monitor.stream.signals import Plan, Signal
+
+logger = logging.getLogger(__name__)
+
+BUCKETS_PER_STEP = 60
+EMPTY_RUN = 180
+"""After this many empty buckets in a row the rest of a hole is passed over at once."""
+IDLE = timedelta(seconds=30)
+"""A partition read to its end for this long does not block the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What one step did."""
+
+    buckets: int
+    caught_up: bool
+    """No complete bucket is left."""
+
+
+def complete_until(parts: Sequence[PartitionRow], now: datetime) -> int | None:
+    """End of the last bucket that every partition has closed; None while one is unread.
+
+    A partition read to its end for `IDLE` does not block; when all are idle, the furthest decides.
+    """
+    if not parts:
+        return None
+    closed = [part.closed for part in parts if part.closed is not None]
+    if not closed:
+        return None
+    waiting = [part for part in parts if not _idle(part, now)]
+    if any(part.closed is None for part in waiting):
+        return None
+    if waiting:
+        return min(part.closed for part in waiting if part.closed is not None)
+    return max(closed)
+
+
+def _idle(part: PartitionRow, now: datetime) -> bool:
+    if part.finished:
+        return False
+    return part.caught_up_at is not None and now - part.caught_up_at >= IDLE
+
+
+class Decide:
+    """The one owner of decisions."""
+
+    def __init__(
+        self,
+        store: Store,
+        plan: Plan,
+        profile: Profile,
+        pager: Pager,
+        metrics: Metrics,
+        *,
+        replay: bool = False,
+    ) -> None:
+        """`replay`: `now` of a bucket is its own end plus lateness, not the wall clock."""
+        self._store = store
+        self._plan = plan
+        self._profile = profile
+        self._pager = pager
+        self._metrics = metrics
+        self._replay = replay
+        self._signals: dict[str, Signal] = {signal.name: signal for signal in plan.signals}
+        self._detection = Detection(plan, profile)
+        self._silences = Silences(plan)
+        self._ready = False
+        self.now: datetime | None = None
+        """The time of the last decision of a recording."""
+
+    def step(self, now: datetime, limit: int = BUCKETS_PER_STEP) -> Decided:
+        """Decide at most `limit` complete buckets, never-events, gaps and due timers.
+
+        Raises:
+            StoreUnavailable: nothing was decided; the detectors are rebuilt by the next step.
+        """
+        try:
+            with self._store.write() as tx:
+                pipeline = tx.stream.pipeline(self._plan, now)
+                if not self._ready:
+                    self._detection.rebuild(tx, tx.decisions.position(pipeline))
+                    self._silences.rebuild(tx, tx.decisions.position(pipeline))
+                    self._ready = True
+                decided = self._buckets(tx, pipeline, now, limit)
+                self._never_events(tx, now)
+                self._gaps(tx, now)
+                if not self._replay:
+                    self._stream(tx, pipeline, now)
+                    self._timers(tx, now)
+                self._observe(tx)
+        except StoreUnavailable:
+            self._ready = False
+            raise
+        return decided
+
+    # -- buckets --------------------------------------------------------------------------------
+
+    def _buckets(self, tx: Tx, pipeline: int, now: datetime, limit: int) -> Decided:
+        parts = tx.stream.partitions(pipeline)
+        end = complete_until(parts, now)
+        position = tx.decisions.position(pipeline)
+        first = position if position is not None else tx.stream.first_bucket(pipeline)
+        if end is None or first is None or first >= end:
+            return Decided(0, caught_up=True)
+        step = self._plan.bucket_s
+        stop = min(end, first + limit * step)
+        counts = tx.stream.counts(pipeline, first, stop)
+        for bucket in range(first, stop, step):
+            at = self._clock(bucket, now)
+            self._bucket(tx, pipeline, bucket, counts.get(bucket, Counts({}, {})), at)
+            if self._replay:
+                self._timers(tx, at)
+                self.now = at
+        stop = self._skip_hole(tx, pipeline, stop, end)
+        tx.decisions.move(pipeline, stop, datetime.fromtimestamp(stop, UTC))
+        tx.touch()
+        self._metrics.buckets.inc((stop - first) // step)
+        self._metrics.watermark.set(stop)
+        return Decided((stop - first) // step, caught_up=stop >= end)
+
+    def _clock(self, bucket: int, now: datetime) -> datetime:
+        if not self._replay:
+            return now
+        return datetime.fromtimestamp(bucket + self._plan.bucket_s + self._plan.lateness_s, UTC)
+
+    def _skip_hole(self, tx: Tx, pipeline: int, stop: int, end: int) -> int:
+        run = EMPTY_RUN * self._plan.bucket_s
+        if end - stop <= run or tx.stream.counts(pipeline, stop - run, stop):
+            return stop
+        following = tx.stream.first_bucket(pipeline, since=stop)
+        return end if following is None else max(stop, min(end, following))
+
+    def _bucket(self, tx: Tx, pipeline: int, bucket: int, counts: Counts, now: datetime) -> None:
+        series = expand(self._plan, counts.base, counts.narrow)
+        firing = tx.incidents.firing()
+        watched = {
+            series_id(alert.signal, dims_of(self._signals[alert.signal], alert.dimensions))
+            for alert in firing.values()
+            if alert.signal in self._signals
+        }
+        readings = self._detection.step(tx, bucket, series, tiers=self._tiers(tx), watched=watched)
+        readings += self._silences.step(tx, bucket, counts.base, firing)
+        self._advance(tx, pipeline, readings, firing, now)
+
+    def _advance(
+        self,
+        tx: Tx,
+        pipeline: int,
+        readings: Sequence[Reading],
+        firing: Mapping[str, Alert],
+        now: datetime,
+    ) -> None:
+        changed: list[Advance] = []
+        for reading in readings:
+            known = firing.get(alerts.fingerprint(reading.signal, reading.dimensions))
+            advance = alerts.advance(known, reading)
+            if advance.alert is not None and advance.change is not Change.NOTHING:
+                changed.append(advance)
+        self._apply(tx, pipeline, changed, now)
+
+    def _tiers(self, tx: Tx) -> dict[str, str]:
+        set_by_people = tx.decisions.tiers()
+        return {
+            signal.name: set_by_people[signal.name].tier
+            if signal.name in set_by_people
+            else self._profile.tier(signal)
+            for signal in self._plan.signals
+        }
+
+    # -- alerts and incidents -------------------------------------------------------------------
+
+    def _apply(self, tx: Tx, pipeline: int, changed: Sequence[Advance], now: datetime) -> None:
+        touched: dict[str, None] = {}
+        opened = [a.alert for a in changed if a.change is Change.OPENED and a.alert is not None]
+        for alert in sorted(opened, key=lambda a: (a.tier != "page", a.severity, a.fingerprint)):
+            self._metrics.alerts.labels(alert.signal, alert.tier).inc()
+            explained = replace(alert, causes=self._causes(tx, pipeline, alert))
+            if alert.tier == "shadow":
+                tx.incidents.save_alert(explained)
+            else:
+                touched[self._place(tx, explained, now)] = None
+        for advance in changed:
+            if advance.change is Change.OPENED or advance.alert is None:
+                continue
+            tx.incidents.save_alert(advance.alert)
+            if advance.alert.incident and advance.change is Change.CLEARED:
+                self._cleared(tx, advance, now)
+        for incident_id in touched:
+            incident = tx.incidents.get(incident_id)
+            if incident is not None:
+                self._page(tx, incident, now)
+
+    def _causes(self, tx: Tx, pipeline: int, alert: Alert) -> tuple[alerts.Cause, ...]:
+        signal = self._signals.get(alert.signal)
+        if signal is None or alert.tier == "shadow":
+            return ()
+        return causes_of(tx, pipeline, self._plan, signal, alert)
+
+    def _place(self, tx: Tx, alert: Alert, now: datetime) -> str:
+        candidates = [
+            grouping.Candidate(incident, tx.incidents.alerts_of(incident.uuid))
+            for incident in tx.incidents.open()
+        ]
+        place = grouping.place(alert, candidates, self._pager.policy.group_by)
+        group = grouping.group_key(alert.dimensions, self._pager.policy.group_by)
+        if place.incident is None:
+            origin = Origin.NO_DATA if alert.signal in TITLES else Origin.ALERT
+            incident = self._open(tx, alert, origin, group, now)
+        else:
+            incident = self._join(tx, alert, place, group, now)
+        tx.incidents.save_alert(replace(alert, incident=incident.uuid))
+        return incident.uuid
+
+    def _open(self, tx: Tx, alert: Alert, origin: Origin, group: str, now: datetime) -> Incident:
+        incident = Incident(
+            uuid=_uuid(alert.fingerprint, alert.detected_at),
+            number=tx.incidents.next_number(),
+            title=pages.title(alert, self._title(alert.signal)),
+            severity=alert.severity,
+            origin=origin,
+            detected_at=alert.detected_at,
+            impact_at=alert.onset_at,
+            signal=alert.signal,
+            dimensions=dict(alert.dimensions),
+            groups=frozenset({group}),
+        )
+        entry = Entry(
+            kind="DETECT",
+            text=alert.reading.reason,
+            actor="detector",
+            occurred_at=alert.detected_at,
+            data={"fingerprint": alert.fingerprint, "score": alert.reading.score},
+        )
+        tx.incidents.save(incident)
+        tx.incidents.append(incident.uuid, (entry, *self._changes(tx, incident, now)), now)
+        self._metrics.incidents.labels(str(origin), incident.severity).inc()
+        logger.info("incident %s opened", incident.name)
+        return incident
+
+    def _title(self, signal: str) -> str:
+        known = self._signals.get(signal)
+        return known.title if known is not None else TITLES[signal]
+
+    def _changes(self, tx: Tx, incident: Incident, now: datetime) -> list[Entry]:
+        onset = incident.impact_at or incident.detected_at
+        rows = tx.incidents.changes(since=onset - pages.CHANGE_WINDOW, until=now)
+        return [
+            Entry(
+                kind="CHANGE",
+                text=f"{row.kind} {row.title}",
+                actor=row.actor,
+                occurred_at=row.at,
+                key=f"change:{row.id}",
+                data={"dimensions": row.dimensions},
+            )
+            for row in reversed(rows)
+        ]
+
+    def _join(
+        self, tx: Tx, alert: Alert, place: grouping.Place, group: str, now: datetime
+    ) -> Incident:
+        incident = place.incident
+        assert incident is not None
+        joined = replace(
+            incident,
+            groups=incident.groups | {group},
+            severity=min(incident.severity, alert.severity),
+            normal_at=None,
+            impact_at=min(incident.impact_at or alert.onset_at, alert.onset_at),
+        )
+        tx.incidents.save(joined)
+        entry = Entry(
+            kind="ALERT",
+            text=f"{alert.reading.reason} ({pages.where(alert.dimensions)}); joins: {place.reason}",
+            actor="detector",
+            occurred_at=alert.detected_at,
+            data={"fingerprint": alert.fingerprint},
+        )
+        tx.incidents.append(joined.uuid, (entry,), now)
+        if incident.paged_at is not None:
+            self._tell_joined(tx, incident, joined, now)
+        return joined
+
+    def _tell_joined(self, tx: Tx, before: Incident, after: Incident, now: datetime) -> None:
+        if after.severity < before.severity:
+            self._pager.page(tx, after, now, f"severity rose to {after.severity}")
+        elif before.normal_at is not None and after.acknowledged_at is None:
+            self._pager.page(tx, after, now, "fires again before anybody acknowledged")
+        else:
+            self._pager.tell(tx, after, Kind.UPDATE, now, f"{now.timestamp():.0f}")
+
+    def _page(self, tx: Tx, incident: Incident, now: datetime) -> None:
+        self._pager.consider(tx, incident, now)
+
+    def _cleared(self, tx: Tx, advance: Advance, now: datetime) -> None:
+        alert = advance.alert
+        assert alert is not None
+        assert alert.incident is not None
+        incident = tx.incidents.get(alert.incident)
+        if incident is None or not incident.is_open:
+            return
+        entry = Entry(
+            kind="CLEAR",
+            text=f"{self._title(alert.signal)} {pages.where(alert.dimensions)}: {advance.reason}",
+            actor="detector",
+            occurred_at=alert.updated_at,
+        )
+        tx.incidents.append(incident.uuid, (entry,), now)
+        if not any(other.firing for other in tx.incidents.alerts_of(incident.uuid)):
+            tx.incidents.apply(actions.signal_normal(incident, now), now)
+            self._pager.tell(tx, incident, Kind.RESOLVE, now, f"normal-{now.timestamp():.0f}")
+
+    # -- never-events, gaps, timers -------------------------------------------------------------
+
+    def _never_events(self, tx: Tx, now: datetime) -> None:
+        for topic_id, number, occurrence in tx.stream.open_occurrences():
+            self._never_event(tx, occurrence, now)
+            tx.stream.occurrence_handled(topic_id, number, occurrence, now)
+            tx.touch()
+
+    def _never_event(self, tx: Tx, occurrence: Occurrence, now: datetime) -> None:
+        signal = self._signals.get(occurrence.rule)
+        title = signal.title if signal else "A secret or card number in an event"
+        severity = signal.severity if signal else "SEV1"
+        group = f"never:{occurrence.rule}:{occurrence.source}"
+        for incident in tx.incidents.open():
+            if group in incident.groups:
+                entry = Entry(
+                    kind="NEVER",
+                    text=f"again at {occurrence.at:%H:%M:%S} UTC (event {occurrence.event_id})",
+                    actor="detector",
+                    occurred_at=occurrence.at,
+                    key=f"never:{occurrence.bucket}",
+                )
+                tx.incidents.append(incident.uuid, (entry,), now)
+                return
+        dimensions = {
+            name: value
+            for name, value in occurrence.dimensions.items()
+            if value and name in ("environment", "feature")
+        }
+        incident = Incident(
+            uuid=_uuid(group, occurrence.at),
+            number=tx.incidents.next_number(),
+            title=f"{title}: {pages.where(dimensions)}",
+            severity=severity,
+            origin=Origin.NEVER_EVENT,
+            detected_at=occurrence.at,
+            impact_at=occurrence.at,
+            signal=occurrence.rule,
+            dimensions=dimensions,
+            groups=frozenset({group}),
+        )
+        entry = Entry(
+            kind="DETECT",
+            text=f"{title}: first occurrence, event {occurrence.event_id} of {occurrence.source}",
+            actor="detector",
+            occurred_at=occurrence.at,
+            data={"rule": occurrence.rule, "offset": occurrence.offset},
+        )
+        tx.incidents.save(incident)
+        tx.incidents.append(incident.uuid, (entry, *self._changes(tx, incident, now)), now)
+        self._metrics.incidents.labels(str(Origin.NEVER_EVENT), severity).inc()
+        self._pager.consider(tx, incident, now)
+
+    def _gaps(self, tx: Tx, now: datetime) -> None:
+        for gap in tx.stream.open_gaps():
+            count = gap.last - gap.first + 1
+            text = (
+                f"{count} records of {gap.topic}-{gap.number} were not there to be read: offsets "
+                f"{gap.first} to {gap.last} ({gap.reason})"
+            )
+            incident = Incident(
+                uuid=_uuid(f"gap:{gap.topic_id}:{gap.number}:{gap.first}", gap.at),
+                number=tx.incidents.next_number(),
+                title=f"Offset gap: {count} records of {gap.topic}-{gap.number} lost",
+                severity="SEV2",
+                origin=Origin.NO_DATA,
+                detected_at=gap.at,
+                impact_at=gap.at,
+                groups=frozenset({f"gap:{gap.topic_id}"}),
+            )
+            entry = Entry(kind="DETECT", text=text, actor="ingest", occurred_at=gap.at)
+            tx.incidents.save(incident)
+            tx.incidents.append(incident.uuid, (entry,), now)
+            self._pager.page(tx, incident, now, "records were lost: the counts have a hole")
+            tx.stream.gap_handled(gap, now)
+            tx.touch()
+
+    def _stream(self, tx: Tx, pipeline: int, now: datetime) -> None:
+        firing = tx.incidents.firing()
+        readings = stream_readings(tx.stream.partitions(pipeline), firing, now)
+        self._advance(tx, pipeline, readings, firing, now)
+
+    def _timers(self, tx: Tx, now: datetime) -> None:
+        for incident in tx.incidents.open():
+            step = actions.close_by_itself(incident, now)
+            if step is not None:
+                tx.incidents.apply(step, now)
+                tx.touch()
+            elif self._waits(incident) and self._pager.climb(tx, incident, now):
+                tx.touch()
+
+    @staticmethod
+    def _waits(incident: Incident) -> bool:
+        return incident.acknowledged_at is None and incident.normal_at is None
+
+    def _observe(self, tx: Tx) -> None:
+        self._metrics.incidents_open.set(len(tx.incidents.open()))
+        for state, count in self._detection.states.items():
+            self._metrics.series.labels(state).set(count)
+
+
+def _uuid(name: str, at: datetime) -> str:
+    """An id that the same finding always gets, so that a replay makes the same incident."""
+    return uuid.uuid5(uuid.NAMESPACE_OID, f"tocsin:{name}:{at.isoformat()}").hex

@@ -1,0 +1,84 @@
+"""How Tocsin itself is: the overview line and the parts behind it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from monitor import views
+from monitor.settings import Configured
+from monitor.store.store import Tx
+from monitor.store.stream_rows import PartitionRow
+
+BEHIND_WARN_S = 60.0
+BEHIND_BAD_S = 600.0
+
+
+def overview(
+    tx: Tx, configured: Configured, now: datetime, person: str, *, live: bool
+) -> views.Overview:
+    """The state of everything."""
+    pipeline = tx.stream.known_pipeline(configured.plan)
+    parts = tx.stream.partitions(pipeline) if pipeline is not None else []
+    open_incidents = tx.incidents.open()
+    lag = _lag(parts, now, live=live)
+    event_now = tx.decisions.event_now(pipeline) if pipeline is not None else None
+    return views.Overview(
+        now=now,
+        event_now=event_now,
+        open_incidents=len(open_incidents),
+        unacknowledged=sum(i.acknowledged_at is None for i in open_incidents),
+        yours=sum(person in {i.commander, i.acknowledged_by} for i in open_incidents),
+        lag_s=lag,
+        pager=_pager(tx),
+        parts=[_stream(parts, lag), _quarantine(tx)],
+        profile=configured.profile.name,
+        live=live,
+        revision=tx.revision(),
+    )
+
+
+def _lag(parts: list[PartitionRow], now: datetime, *, live: bool) -> float | None:
+    """How far the oldest unread record is behind, in seconds; 0 when everything is read."""
+    behind = [part for part in parts if part.end > part.position]
+    if not parts or not live:
+        return None
+    if not behind:
+        return 0.0
+    marks = [part.watermark for part in behind if part.watermark is not None]
+    if not marks:
+        return None
+    return max(0.0, (now - datetime.fromtimestamp(min(marks), UTC)).total_seconds())
+
+
+def _pager(tx: Tx) -> views.Health:
+    counts = tx.outbox.counts()
+    waiting = counts.get("new", 0) + counts.get("claimed", 0)
+    if counts.get("dead", 0):
+        return views.Health(
+            name="pager", state="bad", text=f"{counts['dead']} pages were refused for good"
+        )
+    if waiting:
+        return views.Health(name="pager", state="warn", text=f"{waiting} pages wait")
+    return views.Health(name="pager", state="ok", text=f"{counts.get('sent', 0)} delivered")
+
+
+def _stream(parts: list[PartitionRow], lag: float | None) -> views.Health:
+    if not parts:
+        return views.Health(name="stream", state="warn", text="nothing was read yet")
+    left = sum(max(0, part.end - part.position) for part in parts)
+    text = f"{parts[0].topic}: {len(parts)} partitions, {left} records wait"
+    if lag is not None and lag > BEHIND_BAD_S:
+        return views.Health(name="stream", state="bad", text=text)
+    state = "warn" if lag is not None and lag > BEHIND_WARN_S else "ok"
+    return views.Health(name="stream", state=state, text=text)  # type: ignore[arg-type] # ok or warn
+
+
+def _quarantine(tx: Tx) -> views.Health:
+    counts = tx.stream.quarantine_counts()
+    total = sum(counts.values())
+    if not total:
+        return views.Health(name="quarantine", state="ok", text="empty")
+    worst = max(counts, key=lambda rule: counts[rule])
+    return views.Health(
+        name="quarantine", state="warn", text=f"{total} findings, most of them {worst}"
+    )

@@ -1,0 +1,249 @@
+"""What may happen to an incident: pure functions from (incident, who, now) to a step or a refusal.
+
+A step carries the new incident and the timeline entries that tell it; a refusal says why not and
+what to do. The caller writes both in one transaction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from monitor.incidents.model import OPEN, SEVERITIES, Incident, State
+from monitor.incidents.timeline import Entry
+
+QUIET_BEFORE_CLOSE = timedelta(minutes=60)
+"""Signal normal for this long and nobody acknowledged: the incident closes itself."""
+REOPEN_WITHIN = timedelta(hours=24)
+VERDICTS = (
+    "true_positive",
+    "false_positive",
+    "benign_shift",
+    "test_traffic",
+    "attack",
+    "regression",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The incident after the action, and the entries that tell it; `text` answers the person."""
+
+    incident: Incident
+    entries: tuple[Entry, ...]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why not, and what to do."""
+
+    message: str
+    hint: str = ""
+
+
+Result = Step | Refusal
+
+
+def _not_open(incident: Incident, verb: str) -> Refusal | None:
+    if incident.state in OPEN:
+        return None
+    return Refusal(
+        f"{incident.name} is {incident.state}: it cannot be {verb}",
+        f"reopen it first: tocsin inc reopen {incident.name} --reason TEXT",
+    )
+
+
+def acknowledge(incident: Incident, actor: str, now: datetime, *, via: str = "desk") -> Result:
+    """Stop the pager. A second acknowledgement changes nothing and says who was first."""
+    if incident.acknowledged_at is not None:
+        return Step(incident, (), f"{incident.name} was acknowledged by {incident.acknowledged_by}")
+    if refusal := _not_open(incident, "acknowledged"):
+        return refusal
+    after = replace(
+        incident,
+        acknowledged_at=now,
+        acknowledged_by=actor,
+        state=State.ACTIVE if incident.state is State.TRIAGE else incident.state,
+    )
+    took = int((now - incident.detected_at).total_seconds())
+    entry = Entry(
+        kind="ACK",
+        text=f"acknowledged {took} s after detection",
+        actor=actor,
+        occurred_at=now,
+        key="ack",
+        data={"via": via},
+    )
+    return Step(after, (entry,), f"{incident.name} acknowledged")
+
+
+def take(incident: Incident, actor: str, now: datetime) -> Result:
+    """Take command; acknowledges too."""
+    first = acknowledge(incident, actor, now)
+    if isinstance(first, Refusal):
+        return first
+    if first.incident.commander == actor:
+        return Step(first.incident, first.entries, f"you already command {incident.name}")
+    before = first.incident.commander
+    text = "takes command" if before is None else f"takes command from {before}"
+    entry = Entry(kind="CMD", text=text, actor=actor, occurred_at=now)
+    return Step(
+        replace(first.incident, commander=actor),
+        (*first.entries, entry),
+        f"you command {incident.name}",
+    )
+
+
+def note(incident: Incident, text: str, actor: str, now: datetime) -> Result:
+    """Add a note; open or not, people may always add what they know."""
+    if not text.strip():
+        return Refusal("an empty note says nothing", "type the note's text")
+    entry = Entry(kind="NOTE", text=text.strip(), actor=actor, occurred_at=now)
+    return Step(incident, (entry,), "noted")
+
+
+def set_severity(
+    incident: Incident, severity: str, reason: str, actor: str, now: datetime
+) -> Result:
+    """Change the severity, with a reason."""
+    if refusal := _not_open(incident, "changed"):
+        return refusal
+    if severity not in SEVERITIES:
+        return Refusal(f"unknown severity {severity!r}", f"one of {', '.join(SEVERITIES)}")
+    if severity == incident.severity:
+        return Refusal(f"{incident.name} is {severity} already")
+    text = f"{incident.severity} -> {severity}" + (f": {reason}" if reason else "")
+    entry = Entry(kind="SEVERITY", text=text, actor=actor, occurred_at=now)
+    return Step(replace(incident, severity=severity), (entry,), f"{incident.name} is {severity}")
+
+
+def verified(incident: Incident, text: str, actor: str, now: datetime) -> Step:
+    """A signal condition held for its full time."""
+    entry = Entry(kind="VERIFY", text=text, actor=actor, occurred_at=now)
+    return Step(replace(incident, verified_at=now), (entry,), text)
+
+
+def mitigate(incident: Incident, reason: str, actor: str, now: datetime) -> Result:
+    """The impact has stopped: a verification says so, or a person with a reason."""
+    if refusal := _not_open(incident, "mitigated"):
+        return refusal
+    if incident.state is State.MITIGATED:
+        return Step(incident, (), f"{incident.name} is mitigated already")
+    if incident.verified_at is None and not reason:
+        return Refusal(
+            "no verification has passed, so nothing shows that the impact stopped",
+            "run the runbook's verify step, or give a reason",
+        )
+    how = f"verified, {reason}" if reason and incident.verified_at else reason or "verified"
+    entry = Entry(kind="MITIGATED", text=how, actor=actor, occurred_at=now)
+    after = replace(
+        incident,
+        state=State.MITIGATED,
+        mitigated_at=incident.mitigated_at or incident.verified_at or now,
+    )
+    return Step(after, (entry,), f"{incident.name} mitigated")
+
+
+def resolve_lacks(incident: Incident) -> list[str]:
+    """What is missing before it may be resolved without a typed reason."""
+    lacks = []
+    if incident.verified_at is None:
+        lacks.append("no verification has passed (runbook step `verify`)")
+    if incident.normal_at is None and incident.signal is not None:
+        lacks.append("the signal has not returned to normal")
+    return lacks
+
+
+def resolve(incident: Incident, verdict: str, reason: str, actor: str, now: datetime) -> Result:
+    """End the work, with the verdict that tuning feeds on."""
+    if refusal := _not_open(incident, "resolved"):
+        return refusal
+    if verdict not in VERDICTS:
+        return Refusal(f"unknown verdict {verdict!r}", f"one of {', '.join(VERDICTS)}")
+    lacks = resolve_lacks(incident)
+    if lacks and not reason:
+        return Refusal(
+            f"{incident.name} cannot be resolved yet: {'; '.join(lacks)}",
+            "verify first, or give a reason",
+        )
+    entries = []
+    if incident.mitigated_at is None:
+        at = incident.verified_at or now
+        entries.append(
+            Entry(kind="MITIGATED", text="with the resolution", actor=actor, occurred_at=at)
+        )
+        incident = replace(incident, mitigated_at=at)
+    text = f"verdict {verdict}" + (f": {reason}" if reason else "")
+    entries.append(
+        Entry(kind="RESOLVED", text=text, actor=actor, occurred_at=now, data={"verdict": verdict})
+    )
+    state = State.FALSE_POSITIVE if verdict == "false_positive" else State.RESOLVED
+    after = replace(incident, state=state, resolved_at=now, verdict=verdict)
+    return Step(after, tuple(entries), f"{incident.name} resolved")
+
+
+def reopen(incident: Incident, reason: str, actor: str, now: datetime) -> Result:
+    """Back to work; after a day a new incident is the honest way."""
+    if incident.state in OPEN:
+        return Refusal(f"{incident.name} is open")
+    if incident.state is State.MERGED:
+        return Refusal(f"{incident.name} was merged into another", "work on that one")
+    ended = incident.closed_at or incident.resolved_at
+    if ended is not None and now - ended > REOPEN_WITHIN:
+        return Refusal(
+            f"{incident.name} ended more than 24 hours ago",
+            f"declare a new one: tocsin inc declare --title 'again: {incident.name}'",
+        )
+    if not reason:
+        return Refusal("a reason is needed to reopen")
+    entry = Entry(kind="REOPENED", text=reason, actor=actor, occurred_at=now)
+    after = replace(
+        incident,
+        state=State.ACTIVE,
+        resolved_at=None,
+        closed_at=None,
+        mitigated_at=None,
+        verified_at=None,
+        verdict=None,
+    )
+    return Step(after, (entry,), f"{incident.name} is open again")
+
+
+def close(incident: Incident, reason: str, actor: str, now: datetime) -> Result:
+    """File a resolved incident."""
+    if incident.state in OPEN:
+        return Refusal(f"{incident.name} is {incident.state}", "resolve it first")
+    if incident.closed_at is not None:
+        return Step(incident, (), f"{incident.name} is closed already")
+    entry = Entry(kind="CLOSED", text=reason or "closed", actor=actor, occurred_at=now)
+    return Step(
+        replace(incident, state=State.CLOSED, closed_at=now), (entry,), f"{incident.name} closed"
+    )
+
+
+def signal_normal(incident: Incident, now: datetime) -> Step:
+    """No alert of it fires any more: said, and the incident waits for a person."""
+    entry = Entry(
+        kind="NORMAL",
+        text="signal normal: no alert of this incident fires",
+        actor="tocsin",
+        occurred_at=now,
+    )
+    return Step(replace(incident, normal_at=now), (entry,), "signal normal")
+
+
+def close_by_itself(incident: Incident, now: datetime) -> Step | None:
+    """An incident nobody acknowledged closes after 60 quiet minutes; None while it must wait."""
+    if incident.state not in OPEN or incident.acknowledged_at is not None:
+        return None
+    if incident.normal_at is None or now - incident.normal_at < QUIET_BEFORE_CLOSE:
+        return None
+    entry = Entry(
+        kind="CLOSED",
+        text="closed by itself: 60 quiet minutes and nobody acknowledged",
+        actor="tocsin",
+        occurred_at=now,
+    )
+    after = replace(incident, state=State.CLOSED, resolved_at=incident.normal_at, closed_at=now)
+    return Step(after, (entry,), "closed by itself")

@@ -1,0 +1,40 @@
+"""Logs: one JSON line a record on standard error, with nothing in it that could forge another."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from datetime import UTC, datetime
+
+from monitor.text import vis
+
+LONGEST = 8 * 1024
+
+
+class JsonLines(logging.Formatter):
+    """One record, one line, ASCII only."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = record.getMessage()
+        if record.exc_info:
+            text += "\n" + self.formatException(record.exc_info)
+        line = {
+            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "text": vis(text, limit=LONGEST),
+        }
+        return json.dumps(line, ensure_ascii=True)
+
+
+def configure_logs(level: int = logging.INFO) -> None:
+    """Send all records to standard error as JSON lines; libraries only from WARNING on."""
+    logging.Formatter.converter = time.gmtime
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("monitor").setLevel(level)

@@ -1,0 +1,3 @@
+"""Channels that carry a page: one file each."""
+
+from __future__ import annotations

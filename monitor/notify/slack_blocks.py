@@ -1,0 +1,142 @@
+"""A page as Slack shows it: text for the notification, blocks for the channel, no markup of data.
+
+Words from events go into `plain_text` objects, where Slack neither formats nor links; the escaping
+of `monitor.text.slack` holds on top. Only links and the command, made of configuration and ids, use
+mrkdwn. Limits are Slack's (block reference; the total of about 13,200 characters for all blocks is
+undocumented, slackapi/bolt-js#2509), and each part is cut to its own so that their sum stays below
+10,000.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from monitor.notify.channel import Kind, Link, Message
+from monitor.notify.fit import fit, units
+from monitor.notify.links import sound_links
+from monitor.text import slack, vis
+
+Block = dict[str, Any]
+
+HEADER = 150
+TITLE = 600
+LINES = 2400
+CONTEXT = 900
+LINKS = 2800
+COMMAND = 300
+
+_MARK = {
+    Kind.TRIGGER: "\N{POLICE CARS REVOLVING LIGHT}",
+    Kind.UPDATE: "\N{MEMO}",
+    Kind.ACKNOWLEDGE: "\N{EYES}",
+    Kind.RESOLVE: "\N{WHITE HEAVY CHECK MARK}",
+    Kind.TEST: "\N{BELL}",
+}
+_WORD = {
+    Kind.TRIGGER: "Paged",
+    Kind.UPDATE: "Update",
+    Kind.ACKNOWLEDGE: "Acknowledged",
+    Kind.RESOLVE: "Resolved",
+    Kind.TEST: "Test page",
+}
+
+
+def one_line(text: str, *, limit: int) -> str:
+    """`text` for Slack without line breaks."""
+    return slack(vis(text, limit=limit), limit=limit * 12)
+
+
+def headline(message: Message, limit: int = HEADER) -> str:
+    """`SEV1 INC-0142: title` with its mark, escaped, at most `limit` units."""
+    head = f"{_MARK[message.kind]} {fit(one_line, message.severity, 12)} "
+    head += f"{fit(one_line, message.incident, 40)}: "
+    if message.kind in {Kind.RESOLVE, Kind.TEST}:
+        head += f"{_WORD[message.kind]}. "
+    return head + fit(one_line, message.title, limit - units(head))
+
+
+def fallback(message: Message, *, limit: int = 1500) -> str:
+    """What a phone's notification shows and a screen reader reads: headline and lines."""
+    head = headline(message, 300)
+    return f"{head}\n{fit(slack, _joined(message), limit - units(head) - 1)}".rstrip()
+
+
+def root_blocks(message: Message, *, maybe_repeat: bool = False) -> list[Block]:
+    """The incident's message in the channel, edited in place as the incident goes on."""
+    blocks: list[Block] = [{"type": "header", "text": _plain(headline(message))}]
+    if headline(message, TITLE) != headline(message):
+        blocks.append(_section(fit(one_line, message.title, TITLE)))
+    blocks += _lines(message)
+    blocks.append(_context(fit(one_line, _facts(message), CONTEXT)))
+    if links := _links(message.links):
+        blocks.append({"type": "section", "text": {"type": "mrkdwn", "text": links}})
+    if message.command:
+        command = fit(one_line, message.command.replace("`", "'"), COMMAND)
+        blocks.append({"type": "section", "text": {"type": "mrkdwn", "text": f"`{command}`"}})
+    if maybe_repeat:
+        blocks.append(_context(f"Attempt {message.attempt}: this may repeat a page already sent."))
+    return blocks
+
+
+def reply_text(message: Message) -> str:
+    """The text of a follow-up in the incident's thread."""
+    head = f"{_MARK[message.kind]} {_WORD[message.kind]}: {fit(one_line, message.title, 300)}"
+    return f"{head}\n{fit(slack, _joined(message), LINES)}".rstrip()
+
+
+def reply_blocks(message: Message) -> list[Block]:
+    """One follow-up in the incident's thread."""
+    head = f"{_MARK[message.kind]} {_WORD[message.kind]}: {fit(one_line, message.title, 300)}"
+    return [_section(head), *_lines(message)]
+
+
+def metadata(message: Message) -> dict[str, Any]:
+    """What lets a later attempt recognise this message in the channel's history."""
+    return {
+        "event_type": "tocsin_page",
+        "event_payload": {
+            "id": message.id,
+            "kind": str(message.kind),
+            "incident": vis(message.incident, limit=40),
+        },
+    }
+
+
+def _joined(message: Message) -> str:
+    return "\n".join(vis(line, limit=1000) for line in message.lines if line)
+
+
+def _lines(message: Message) -> list[Block]:
+    text = fit(slack, _joined(message), LINES)
+    return [_section(text)] if text else []
+
+
+def _facts(message: Message) -> str:
+    facts = [f"state {message.state}"] if message.state else []
+    facts += [f"{name} {value}" for name, value in message.labels.items()]
+    if message.occurred_at is not None:
+        facts.append(f"since {message.occurred_at:%Y-%m-%d %H:%M} UTC")
+    return " \N{MIDDLE DOT} ".join(facts) or message.incident or "Tocsin"
+
+
+def _links(links: tuple[Link, ...]) -> str:
+    out = ""
+    for link in sound_links(links):
+        label = fit(one_line, link.text.replace("|", "/") or "link", 75)
+        part = f"<{link.href.replace('&', '&amp;')}|{label}>"
+        if len(out) + len(part) + 3 > LINKS:
+            break
+        out += (" \N{MIDDLE DOT} " if out else "") + part
+    return out
+
+
+def _plain(text: str) -> Block:
+    return {"type": "plain_text", "text": text, "emoji": False}
+
+
+def _section(text: str) -> Block:
+    return {"type": "section", "text": _plain(text)}
+
+
+def _context(text: str) -> Block:
+    return {"type": "context", "elements": [_plain(text)]}

@@ -1,0 +1,108 @@
+"""What a person asks of `tocsin run` and `tocsin demo`, and where a daemon is found.
+
+Plain frozen values: the command line fills them in, `monitor.app` and `monitor.demo` read them. It
+imports nothing heavy, so that `tocsin --help` stays quick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """The flags of `tocsin run`; None means: as the configuration says."""
+
+    config: Path | None = None
+    store: str | None = None
+    """A database URL, `sqlite:///x.db` or `postgresql://...`."""
+    source: str | None = None
+    """`kafka:TOPIC`, `file:PATH` (`.gz` too), `-` for standard input, `simulate:SCENARIO`."""
+    profile: str | None = None
+    until_end: bool = False
+    """Stop when the source ends: all buckets closed, due timers run."""
+    page: bool = False
+    """Let a recording use the real channels; without it a file speaks to the log only."""
+    socket: Path | None = None
+    http: str | None = None
+    """`HOST:PORT` for health and metrics."""
+    check: bool = False
+    """Check configuration, store and source, then end."""
+    start: str | None = None
+    """Where a first start begins: `earliest`, `latest` or an RFC 3339 time."""
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """The flags of `tocsin demo`."""
+
+    scenario: str = "S1"
+    speed: float = 60.0
+    """Simulated seconds a real second."""
+    headless: bool = False
+    json: bool = False
+    store: str | None = None
+    """None: a store in a temporary folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class DemoResult:
+    """How the demo went."""
+
+    status: int
+    """The exit status."""
+    summary: dict[str, Any] | None = None
+    """What happened, as JSON values; None when a person left before the end."""
+
+
+DEFAULT_STORE = "sqlite:///tocsin.db"
+"""The store when nothing names one: a SQLite file where the command is given."""
+
+
+def state_dir(env: Mapping[str, str]) -> Path:
+    """The folder for what Tocsin keeps: `$XDG_STATE_HOME/tocsin`."""
+    base = env.get("XDG_STATE_HOME", "")
+    root = Path(base) if base else Path(env.get("HOME", "/")) / ".local" / "state"
+    return root / "tocsin"
+
+
+def config_paths(env: Mapping[str, str]) -> tuple[Path, ...]:
+    """Where a configuration is looked for when none is named; the first that is there is read."""
+    base = env.get("XDG_CONFIG_HOME", "")
+    root = Path(base) if base else Path(env.get("HOME", "/")) / ".config"
+    return Path("tocsin.yaml"), root / "tocsin" / "tocsin.yaml"
+
+
+def find_config(explicit: Path | None, env: Mapping[str, str]) -> Path | None:
+    """The configuration file of a call; None when none is named and none is there."""
+    if explicit is not None:
+        return explicit
+    return next((path for path in config_paths(env) if path.is_file()), None)
+
+
+def store_file(store: str) -> Path | None:
+    """The file of a SQLite URL; None for another database or one in memory."""
+    scheme, _, rest = store.partition(":///")
+    if not scheme.startswith("sqlite") or not rest:
+        return None
+    path = unquote(rest.partition("?")[0])
+    return None if path == ":memory:" else Path(path)
+
+
+def socket_path(store: str | None, explicit: Path | None, env: Mapping[str, str]) -> Path:
+    """Where the daemon listens and a client looks.
+
+    An explicit path wins; a SQLite store has its socket beside it (`x.db.sock`); else
+    `$XDG_RUNTIME_DIR/tocsin.sock`, or the state folder where there is no runtime directory.
+    """
+    if explicit is not None:
+        return explicit
+    file = store_file(store) if store else None
+    if file is not None:
+        return file.with_name(f"{file.name}.sock")
+    runtime = env.get("XDG_RUNTIME_DIR", "")
+    return Path(runtime) / "tocsin.sock" if runtime else state_dir(env) / "tocsin.sock"

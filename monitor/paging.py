@@ -1,0 +1,187 @@
+"""From a decision to messages in the outbox: who is told what about an incident.
+
+The decisions themselves are pure (`alerting.pages`, `alerting.routes`); this module reads what they
+need from the open transaction and writes their outcome into it: outbox rows, the incident's
+`paged_at`, and the timeline entries that say why.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from urllib.parse import quote
+
+from monitor.alerting import pages, routes
+from monitor.alerting.alerts import Alert
+from monitor.incidents.model import Incident, Rung
+from monitor.incidents.timeline import Entry
+from monitor.notify.channel import Kind, Link, Message
+from monitor.store.store import Tx
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What the configuration says about paging."""
+
+    route: routes.Route
+    group_by: tuple[str, ...] = ("environment", "feature")
+    escalation: tuple[Rung, ...] = ()
+    """Rungs after the first page, for as long as nobody acknowledges."""
+    links: Mapping[str, str] = field(default_factory=dict)
+    """Templates by name: `https://wiki/runbooks/$signal`; see `render_links`."""
+    capped: bool = True
+    """False for a profile that pages at once (the demo, tests), which says so."""
+
+
+def render_links(templates: Mapping[str, str], incident: Incident) -> tuple[Link, ...]:
+    """Links from configuration; `$incident $signal $environment $feature` are percent-encoded."""
+    values = {
+        "incident": incident.name,
+        "signal": incident.signal or "",
+        "environment": incident.dimensions.get("environment", ""),
+        "feature": incident.dimensions.get("feature", ""),
+    }
+    safe = {name: quote(value, safe="") for name, value in values.items()}
+    return tuple(
+        Link(name, string.Template(template).safe_substitute(safe))
+        for name, template in templates.items()
+    )
+
+
+def message(
+    incident: Incident,
+    kind: Kind,
+    receiver: str,
+    alerts: Sequence[Alert],
+    changes: Sequence[pages.ChangeFact],
+    policy: Policy,
+    *,
+    key: str,
+    now: datetime,
+) -> Message:
+    """The message to one receiver; `key` tells apart messages of one incident to it."""
+    signal = incident.signal or "declared"
+    return Message(
+        id=f"{incident.uuid}:{receiver}:{key}",
+        kind=kind,
+        dedup_key=pages.dedup_key(incident),
+        incident=incident.name,
+        severity=incident.severity,
+        state=str(incident.state),
+        title=incident.title,
+        lines=pages.lines(alerts, changes),
+        labels={"signal": signal, "severity": incident.severity, **incident.dimensions},
+        links=render_links(policy.links, incident),
+        command=f"tocsin open {incident.name}",
+        occurred_at=now,
+    )
+
+
+class Pager:
+    """Queues what an incident owes its receivers, within a transaction."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+
+    def consider(self, tx: Tx, incident: Incident, now: datetime) -> Incident:
+        """Page if one is due; the incident after it. The timeline keeps the reason either way."""
+        if incident.paged_at is not None:
+            return incident
+        alerts = tx.incidents.alerts_of(incident.uuid)
+        before = tx.incidents.paged_since(now - pages.SHIFT)
+        due = pages.due(incident, alerts, before, now, capped=self.policy.capped)
+        if not due.page:
+            key = f"not-paged:{due.reason}"
+            entry = Entry(
+                kind="TICKET",
+                text=f"not paged: {due.reason}",
+                actor="tocsin",
+                occurred_at=now,
+                key=key,
+            )
+            tx.incidents.append(incident.uuid, (entry,), now)
+            return incident
+        return self.page(tx, incident, now, due.reason)
+
+    def page(self, tx: Tx, incident: Incident, now: datetime, reason: str) -> Incident:
+        """Ring the receivers of the incident's route."""
+        labels = {
+            "signal": incident.signal or "declared",
+            "severity": incident.severity,
+            **incident.dimensions,
+        }
+        hops = routes.route(self.policy.route, labels)
+        rung = Rung(0, tuple(hop.receiver for hop in hops))
+        paged = incident
+        if incident.paged_at is None:
+            paged = replace(incident, paged_at=now, escalation=(rung, *self.policy.escalation))
+            tx.incidents.save(paged)
+        self.ring(tx, paged, rung.receivers, now, reason)
+        return paged
+
+    def ring(
+        self, tx: Tx, incident: Incident, receivers: Sequence[str], now: datetime, reason: str
+    ) -> None:
+        """Queue a trigger to each of `receivers`, and say so on the timeline."""
+        if not receivers:
+            text = f"nobody to page: the route names no receiver ({reason})"
+            entry = Entry(kind="PAGE", text=text, actor="tocsin", occurred_at=now)
+            tx.incidents.append(incident.uuid, (entry,), now)
+            return
+        rung = tx.outbox.triggers(incident.uuid)
+        for receiver in receivers:
+            key = f"trigger:{incident.severity.lower()}:{rung.get(receiver, 0) + 1}"
+            self._put(tx, incident, Kind.TRIGGER, receiver, key, now)
+        text = f"{', '.join(receivers)}: {reason}"
+        entry = Entry(kind="PAGE", text=text, actor="tocsin", occurred_at=now)
+        tx.incidents.append(incident.uuid, (entry,), now)
+
+    def tell(self, tx: Tx, incident: Incident, kind: Kind, now: datetime, key: str) -> None:
+        """Send `kind` to every receiver that was rung; nothing for an incident never paged."""
+        for receiver in tx.outbox.triggers(incident.uuid):
+            self._put(tx, incident, kind, receiver, f"{kind}:{key}", now)
+
+    def climb(self, tx: Tx, incident: Incident, now: datetime, *, by: str = "") -> str | None:
+        """Ring the next rung of the escalation; whom, or None when there is none (left, due).
+
+        Args:
+            tx: the open transaction.
+            incident: paged, open.
+            now: rungs whose time has come are due.
+            by: a person who asks for it, whatever the time.
+        """
+        rung_so_far = set(tx.outbox.triggers(incident.uuid))
+        for rung in incident.escalation:
+            new = [receiver for receiver in rung.receivers if receiver not in rung_so_far]
+            if not new or incident.paged_at is None:
+                continue
+            if not by and now < incident.paged_at + timedelta(seconds=rung.after_s):
+                continue
+            reason = f"escalated by {by}" if by else f"nobody acknowledged in {rung.after_s} s"
+            self.ring(tx, incident, new, now, reason)
+            return ", ".join(new)
+        return None
+
+    def _put(
+        self, tx: Tx, incident: Incident, kind: Kind, receiver: str, key: str, now: datetime
+    ) -> None:
+        alerts = tx.incidents.alerts_of(incident.uuid)
+        since = (incident.impact_at or incident.detected_at) - pages.CHANGE_WINDOW
+        changes = [
+            pages.ChangeFact(row.kind, row.title, row.at, row.dimensions)
+            for row in tx.incidents.changes(since=since, until=now)
+            if concerns(row.dimensions, incident.dimensions)
+        ]
+        tx.outbox.put(
+            incident.uuid,
+            receiver,
+            message(incident, kind, receiver, alerts, changes, self.policy, key=key, now=now),
+            now,
+        )
+
+
+def concerns(change: Mapping[str, str], dimensions: Mapping[str, str]) -> bool:
+    """Whether a change could concern an incident: no dimension of both says otherwise."""
+    return all(dimensions.get(name, value) == value for name, value in change.items())

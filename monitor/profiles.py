@@ -1,0 +1,76 @@
+"""Profiles: how eager an installation is. Quiet by default; a person promotes rules one by one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from detectors.model import Alarm, RateConfig
+from detectors.profiles import LOUD, PAGE
+from monitor.stream.signals import Signal, Tier
+
+ProfileName = Literal["quiet", "page", "loud"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """What a profile changes."""
+
+    name: ProfileName
+    description: str
+    rates: RateConfig
+    """How rates are learned, and the threshold for a team's budget."""
+    capped: bool
+    """Whether the cap of paged incidents per shift holds."""
+    promotes: Literal["nothing", "offered", "all"]
+    floors: bool
+    """Whether the floors of each signal hold, or only the profile's own."""
+
+    def tier(self, signal: Signal) -> Tier:
+        """The tier of a rule that no person has set."""
+        if signal.kind == "never" or self.promotes == "all":
+            return "page"
+        if self.promotes == "offered" and signal.offered:
+            return "page"
+        return signal.tier
+
+    def alarm(self, signal: Signal, bucket_s: int) -> Alarm:
+        """When a series of `signal` fires: the profile's threshold and the stricter floors."""
+        base = replace(self.rates.alarm, watch=signal.direction)
+        if not self.floors:
+            return base
+        seconds = signal.min_time.total_seconds() if signal.min_time is not None else 0
+        return replace(
+            base,
+            min_ratio=max(base.min_ratio, signal.min_ratio),
+            min_excess=max(base.min_excess, signal.min_excess),
+            min_duration_buckets=max(base.min_duration_buckets, int(seconds // bucket_s)),
+        )
+
+
+PROFILES: dict[str, Profile] = {
+    "quiet": Profile(
+        name="quiet",
+        description="Never-events, no data and gaps page; every rate is recorded in shadow.",
+        rates=PAGE,
+        capped=True,
+        promotes="nothing",
+        floors=True,
+    ),
+    "page": Profile(
+        name="page",
+        description="The offered rules page, within a team's budget of false pages.",
+        rates=PAGE,
+        capped=True,
+        promotes="offered",
+        floors=True,
+    ),
+    "loud": Profile(
+        name="loud",
+        description="Every rule pages at once: for demos and tests, not for people on call.",
+        rates=LOUD,
+        capped=False,
+        promotes="all",
+        floors=False,
+    ),
+}

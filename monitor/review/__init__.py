@@ -1,0 +1,3 @@
+"""The post-incident review: facts, charts, rendering."""
+
+from __future__ import annotations

@@ -1,0 +1,180 @@
+"""The facts of a review, gathered from what was captured; nothing in it is typed by hand.
+
+Missing times are absent, never zero. The human sections are empty fields of their own, so that
+generating again never overwrites what a person wrote.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from monitor import desk_views, views
+from monitor.incidents.model import Incident
+from monitor.incidents.timeline import broken_at
+from monitor.review.charts import REVIEW_MINUTES
+from monitor.settings import Configured
+from monitor.store.store import Tx
+from runbooks.runs import Run, decode_run
+
+
+class Times(msgspec.Struct, frozen=True, kw_only=True):
+    """Moments in UTC, and the spans between them in seconds; absent ones are None."""
+
+    impact_started_at: datetime | None
+    detected_at: datetime
+    first_page_at: datetime | None
+    acknowledged_at: datetime | None
+    mitigated_at: datetime | None
+    resolved_at: datetime | None
+    closed_at: datetime | None
+    to_detect_s: float | None
+    """Impact to detection."""
+    to_acknowledge_s: float | None
+    """Detection to acknowledgement."""
+    to_mitigate_s: float | None
+    """Impact to mitigation."""
+    to_resolve_s: float | None
+    """Impact to resolution."""
+
+
+class Impact(msgspec.Struct, frozen=True, kw_only=True):
+    """What the first alert's signal counted from onset to mitigation (or the end)."""
+
+    interactions: int
+    flagged: int
+    expected: float
+    """What the baseline would have flagged."""
+    excess: float
+
+
+class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """One run of a runbook."""
+
+    runbook: str
+    version: int
+    sha256: str
+    state: str
+    steps: list[tuple[str, str, str]]
+    """(id, state, reason)."""
+
+
+class Review(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a review says."""
+
+    schema: str = "tocsin.review/1"
+    generated_at: datetime
+    incident: views.IncidentRow
+    verdict: str | None
+    facts: list[str]
+    times: Times
+    impact: Impact | None
+    alerts: list[views.AlertView]
+    causes: list[views.Cause]
+    changes: list[views.ChangeView]
+    pages: list[views.PageView]
+    runs: list[RunFacts]
+    timeline: list[views.TimelineEntry]
+    chain_head: str
+    """Digest of the last timeline entry: whoever holds it can prove what was there."""
+    chain_intact: bool
+    chart: views.Chart
+    late: int
+    """Interactions that came after their bucket was decided; no detector saw them."""
+    missing: list[str]
+    """What a person still owes."""
+
+
+def gather(tx: Tx, configured: Configured, incident: Incident, now: datetime) -> Review:
+    """Read all facts of an incident in one view of the store."""
+    chain = tx.incidents.timeline(incident.uuid)
+    view = desk_views.incident_view(tx, configured, incident, now, None)
+    chart = desk_views.chart(tx, configured, incident, now, REVIEW_MINUTES)
+    return Review(
+        generated_at=now,
+        incident=view.row,
+        verdict=incident.verdict,
+        facts=view.facts,
+        times=_times(incident),
+        impact=_impact(incident, chart),
+        alerts=view.alerts,
+        causes=view.causes,
+        changes=view.changes,
+        pages=view.pages,
+        runs=[_run(decode_run(row.body)) for row in reversed(tx.runs.of_incident(incident.uuid))],
+        timeline=[desk_views.timeline_entry(item) for item in chain],
+        chain_head=chain[-1].digest if chain else "",
+        chain_intact=broken_at(chain) is None,
+        chart=chart,
+        late=_late(tx, configured, incident, now),
+        missing=_missing(incident),
+    )
+
+
+def _span(start: datetime | None, end: datetime | None) -> float | None:
+    return None if start is None or end is None else (end - start).total_seconds()
+
+
+def _times(incident: Incident) -> Times:
+    impact = incident.impact_at
+    return Times(
+        impact_started_at=impact,
+        detected_at=incident.detected_at,
+        first_page_at=incident.paged_at,
+        acknowledged_at=incident.acknowledged_at,
+        mitigated_at=incident.mitigated_at,
+        resolved_at=incident.resolved_at,
+        closed_at=incident.closed_at,
+        to_detect_s=_span(impact, incident.detected_at),
+        to_acknowledge_s=_span(incident.detected_at, incident.acknowledged_at),
+        to_mitigate_s=_span(impact, incident.mitigated_at),
+        to_resolve_s=_span(impact, incident.resolved_at),
+    )
+
+
+def _impact(incident: Incident, chart: views.Chart) -> Impact | None:
+    start = incident.impact_at
+    if start is None or not chart.points:
+        return None
+    end = incident.mitigated_at or incident.normal_at or incident.resolved_at
+    inside = [p for p in chart.points if p.at >= start and (end is None or p.at < end)]
+    flagged = sum(round((p.rate or 0.0) * p.n) for p in inside)
+    expected = sum((p.baseline or 0.0) * p.n for p in inside)
+    return Impact(
+        interactions=sum(p.n for p in inside),
+        flagged=flagged,
+        expected=round(expected, 1),
+        excess=round(flagged - expected, 1),
+    )
+
+
+def _run(run: Run) -> RunFacts:
+    return RunFacts(
+        runbook=run.runbook_id,
+        version=run.runbook_version,
+        sha256=run.runbook_sha256,
+        state=str(run.state),
+        steps=[(step.id, str(step.state), step.reason) for step in run.steps],
+    )
+
+
+def _late(tx: Tx, configured: Configured, incident: Incident, now: datetime) -> int:
+    pipeline = tx.stream.known_pipeline(configured.plan)
+    if pipeline is None:
+        return 0
+    first = int((incident.impact_at or incident.detected_at).timestamp())
+    end = int((incident.resolved_at or now).timestamp())
+    return sum(tx.stream.late_by_bucket(pipeline, first, end).values())
+
+
+def _missing(incident: Incident) -> list[str]:
+    missing = []
+    if incident.verdict is None:
+        missing.append("the verdict (given at resolve)")
+    if incident.acknowledged_at is None:
+        missing.append("nobody acknowledged")
+    if incident.verified_at is None:
+        missing.append("no verification passed")
+    missing += ["causes and trigger, in words", "action items with owner and date"]
+    return missing

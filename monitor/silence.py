@@ -1,0 +1,161 @@
+"""No data and lag: a blind monitor looks like a quiet product, so both are alerts of their own.
+
+A feature that goes silent while others go on is judged on event time by what usually comes; the
+stream as a whole is judged on the wall clock, because without events event time stands still.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+from detectors.absence import AbsenceDetector
+from detectors.model import State, Verdict
+from monitor.alerting.alerts import Alert, Reading
+from monitor.store.decision_rows import Point
+from monitor.store.store import Tx
+from monitor.store.stream_rows import PartitionRow
+from monitor.stream.series import Base, Dims, volumes
+from monitor.stream.signals import Plan
+
+NO_DATA = "no_data"
+LAG = "lag"
+VOLUME = "volume"
+TITLES = {NO_DATA: "No data", LAG: "Ingest lags behind"}
+BY = ("environment", "feature")
+STREAM_SILENT_AFTER = timedelta(minutes=10)
+LAGGING_AFTER = timedelta(minutes=10)
+REMEMBERED = timedelta(days=14)
+"""A feature not seen for this long was retired; it is forgotten."""
+
+
+def _reading(
+    signal: str,
+    dimensions: Mapping[str, str],
+    verdict: Verdict,
+    at: datetime,
+    severity: str,
+) -> Reading:
+    onset = at if verdict.onset is None else datetime.fromtimestamp(verdict.onset, UTC)
+    return Reading(
+        signal=signal,
+        dimensions=dimensions,
+        tier="page",
+        severity=severity,
+        firing=verdict.state is State.FIRING,
+        at=at,
+        onset_at=onset,
+        k=verdict.k,
+        n=verdict.n,
+        rate=0.0,
+        baseline=0.0,
+        excess=verdict.excess,
+        score=verdict.score,
+        threshold=verdict.threshold,
+        reason=f"{TITLES[signal]}: {verdict.reason}",
+    )
+
+
+class Silences:
+    """The silence of each feature, on event time."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._detectors: dict[Dims, AbsenceDetector] = {}
+
+    def rebuild(self, tx: Tx, position: int | None) -> None:
+        """Learn again what usually comes from the stored volumes."""
+        self._detectors = {}
+        if position is None:
+            return
+        since = position - int(REMEMBERED.total_seconds())
+        for bucket, points in tx.decisions.points(VOLUME, since, position).items():
+            self._learn(bucket, {point.dims: point.n for point in points})
+
+    def step(self, tx: Tx, bucket: int, base: Base, firing: Mapping[str, Alert]) -> list[Reading]:
+        """Take in one bucket; readings of the features that are silent, or no longer are."""
+        seen = volumes(self._plan, base, BY)
+        if seen:
+            points = [Point(dims, n, n, None, 0.0, "q") for dims, n in sorted(seen.items())]
+            tx.decisions.save_points(VOLUME, bucket, points)
+        self._learn(bucket, seen)
+        told = {
+            tuple(alert.dimensions.values())
+            for alert in firing.values()
+            if alert.signal == NO_DATA and tuple(alert.dimensions) == BY
+        }
+        at = datetime.fromtimestamp(bucket + self._plan.bucket_s, UTC)
+        readings = []
+        for dims, detector in self._detectors.items():
+            verdict = detector.verdict
+            if verdict is None:
+                continue
+            if verdict.state is State.FIRING or dims in told:
+                named = dict(zip(BY, dims, strict=True))
+                readings.append(_reading(NO_DATA, named, verdict, at, "SEV2"))
+        return readings
+
+    def _learn(self, bucket: int, seen: Mapping[Dims, int]) -> None:
+        for dims in seen:
+            if dims not in self._detectors:
+                self._detectors[dims] = AbsenceDetector(bucket_s=self._plan.bucket_s)
+        for dims, detector in self._detectors.items():
+            detector.learn_one({"t": bucket, "n": seen.get(dims, 0)})
+
+
+def stream_readings(
+    parts: Sequence[PartitionRow], firing: Mapping[str, Alert], now: datetime
+) -> list[Reading]:
+    """Readings of the stream as a whole, on the wall clock: no data, and lag."""
+    if not parts or any(part.finished for part in parts):
+        return []
+    topic = parts[0].topic
+    told = {alert.signal for alert in firing.values() if "topic" in alert.dimensions}
+    last = max((part.caught_up_at for part in parts if part.caught_up_at), default=None)
+    silent = last is not None and all(part.caught_up_at for part in parts)
+    silent_for = now - last if silent and last is not None else timedelta()
+    behind = [part.behind_since for part in parts if part.behind_since is not None]
+    behind_for = now - min(behind) if behind else timedelta()
+    left = sum(max(0, part.end - part.position) for part in parts)
+    cases = (
+        (
+            NO_DATA,
+            silent_for,
+            STREAM_SILENT_AFTER,
+            f"nothing came on {topic} for {int(silent_for.total_seconds() // 60)} min",
+        ),
+        (
+            LAG,
+            behind_for,
+            LAGGING_AFTER,
+            f"{left} records of {topic} wait, behind for "
+            f"{int(behind_for.total_seconds() // 60)} min",
+        ),
+    )
+    readings = []
+    for signal, length, limit, text in cases:
+        fires = length >= limit
+        if not fires and signal not in told:
+            continue
+        state = State.FIRING if fires else State.QUIET
+        verdict = _verdict(state, length / limit, now - length, text)
+        readings.append(_reading(signal, {"topic": topic}, verdict, now, "SEV2"))
+    return readings
+
+
+def _verdict(state: State, score: float, since: datetime, text: str) -> Verdict:
+    return Verdict(
+        state=state,
+        score=score,
+        threshold=1.0,
+        direction="down",
+        observed=0.0,
+        baseline=0.0,
+        k=0,
+        n=0,
+        expected=0.0,
+        excess=0.0,
+        window_buckets=0,
+        onset=int(since.timestamp()),
+        reason=text,
+    )

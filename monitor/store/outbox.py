@@ -1,0 +1,244 @@
+"""The outbox: pages to send, written in the transaction that decided them.
+
+new -> claimed (lease) -> sent | new again (retry, unknown) | dead. Order is kept per receiver and
+incident: a later message waits for the earlier one. An expired lease means that its owner died with
+the outcome unknown: the page is sent again under the same key, because a repeat that folds is
+better than a page that never rang.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from monitor.notify.channel import Message
+from monitor.store import tables as t
+from monitor.store.stream_rows import insert_new
+
+LEASE = timedelta(seconds=30)
+"""Longer than any channel's own time-out."""
+WAITING = ("new", "claimed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queued:
+    """One page in the outbox."""
+
+    id: int
+    incident: str
+    receiver: str
+    message: Message
+    state: str
+    attempts: int
+    created_at: datetime
+    next_at: datetime | None
+    sent_at: datetime | None
+    detail: str
+
+
+class OutboxRows:
+    """The outbox within one transaction."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._c = connection
+
+    def put(self, incident: str, receiver: str, message: Message, now: datetime) -> bool:
+        """Queue a page; False if its key (`message.id`) is there already."""
+        done = self._c.execute(
+            insert_new(self._c, t.outbox),
+            {
+                "incident": incident,
+                "receiver": receiver,
+                "kind": str(message.kind),
+                "dedup_key": message.dedup_key,
+                "body": msgspec.json.encode(message).decode(),
+                "state": "new",
+                "attempts": 0,
+                "created_at": now,
+                "next_at": now,
+                "lease_until": None,
+                "owner": None,
+                "sent_at": None,
+                "receipt": "{}",
+                "detail": "",
+                "key": message.id,
+            },
+        )
+        return bool(done.rowcount)
+
+    def triggers(self, incident: str) -> dict[str, int]:
+        """How often each receiver was (or is to be) rung for an incident."""
+        o = t.outbox
+        rows = self._c.execute(
+            sa.select(o.c.receiver, sa.func.count())
+            .where(o.c.incident == incident, o.c.kind == "trigger")
+            .group_by(o.c.receiver)
+        )
+        return {receiver: int(count) for receiver, count in rows}
+
+    def claim(
+        self, owner: str, now: datetime, limit: int = 20, busy: Collection[str] = ()
+    ) -> list[Queued]:
+        """Take due pages whose turn it is, each under a lease; the caller sends outside.
+
+        Args:
+            owner: who claims.
+            now: what is due by then.
+            limit: at most this many.
+            busy: receivers that are being sent to already.
+        """
+        o = t.outbox
+        earlier = o.alias()
+        blocked = (
+            sa.select(earlier.c.id)
+            .where(
+                earlier.c.receiver == o.c.receiver,
+                earlier.c.incident == o.c.incident,
+                earlier.c.id < o.c.id,
+                earlier.c.state.in_(WAITING),
+            )
+            .exists()
+        )
+        due = sa.or_(
+            sa.and_(o.c.state == "new", o.c.next_at <= now),
+            sa.and_(o.c.state == "claimed", o.c.lease_until <= now),
+        )
+        free = o.c.receiver.not_in(list(busy))
+        query = o.select().where(due, free, ~blocked).order_by(o.c.next_at, o.c.id).limit(limit)
+        if self._c.dialect.name == "postgresql":
+            query = query.with_for_update(skip_locked=True)
+        rows = self._c.execute(query).all()
+        for row in rows:
+            self._c.execute(
+                o.update()
+                .where(o.c.id == row.id)
+                .values(
+                    state="claimed",
+                    owner=owner,
+                    lease_until=now + LEASE,
+                    attempts=row.attempts + 1,
+                )
+            )
+        return [self._with_receipt(_queued(row, attempts=row.attempts + 1)) for row in rows]
+
+    def _with_receipt(self, page: Queued) -> Queued:
+        o = t.outbox
+        row = self._c.execute(
+            sa.select(o.c.receipt)
+            .where(
+                o.c.incident == page.incident,
+                o.c.receiver == page.receiver,
+                o.c.state == "sent",
+                o.c.receipt != "{}",
+            )
+            .order_by(o.c.id)
+            .limit(1)
+        ).scalar()
+        receipt = msgspec.json.decode(row) if row else {}
+        message = replace(page.message, attempt=page.attempts, receipt=receipt)
+        return replace(page, message=message)
+
+    def sent(
+        self, page: Queued, owner: str, receipt: Mapping[str, str], detail: str, now: datetime
+    ) -> bool:
+        """It was accepted; False if another owner has it meanwhile."""
+        return self._finish(
+            page,
+            owner,
+            state="sent",
+            sent_at=now,
+            receipt=msgspec.json.encode(dict(receipt)).decode(),
+            detail=detail,
+        )
+
+    def again(self, page: Queued, owner: str, at: datetime, detail: str) -> bool:
+        """Try again at `at`."""
+        return self._finish(page, owner, state="new", next_at=at, detail=detail)
+
+    def dead(self, page: Queued, owner: str, detail: str) -> bool:
+        """It will never be accepted."""
+        return self._finish(page, owner, state="dead", detail=detail)
+
+    def _finish(self, page: Queued, owner: str, **values: Any) -> bool:
+        o = t.outbox
+        done = self._c.execute(
+            o.update()
+            .where(o.c.id == page.id, o.c.state == "claimed", o.c.owner == owner)
+            .values(owner=None, lease_until=None, **values)
+        )
+        return bool(done.rowcount)
+
+    def attempt(
+        self, page: Queued, outcome: str, detail: str, seconds: float, at: datetime
+    ) -> None:
+        """Keep what one attempt came to."""
+        self._c.execute(
+            insert_new(self._c, t.attempts),
+            {
+                "page": page.id,
+                "attempt": page.attempts,
+                "at": at,
+                "outcome": outcome,
+                "detail": detail,
+                "seconds": seconds,
+            },
+        )
+
+    def release(self, owner_prefix: str, now: datetime) -> int:
+        """Make pages claimed by a daemon that is gone due at once; how many."""
+        o = t.outbox
+        done = self._c.execute(
+            o.update()
+            .where(o.c.state == "claimed", ~o.c.owner.startswith(owner_prefix))
+            .values(state="new", next_at=now, lease_until=None, owner=None)
+        )
+        return int(done.rowcount)
+
+    def next_due(self) -> datetime | None:
+        """When the next page is due; None when nothing waits."""
+        o = t.outbox
+        at = sa.case((o.c.state == "claimed", o.c.lease_until), else_=o.c.next_at)
+        query = sa.select(sa.func.min(at, type_=t.UtcTime())).where(o.c.state.in_(WAITING))
+        return self._c.execute(query).scalar()
+
+    def of_incident(self, incident: str) -> list[Queued]:
+        """All pages of an incident in order."""
+        o = t.outbox
+        rows = self._c.execute(o.select().where(o.c.incident == incident).order_by(o.c.id))
+        return [_queued(row) for row in rows]
+
+    def counts(self) -> dict[str, int]:
+        """Pages by state."""
+        o = t.outbox
+        rows = self._c.execute(sa.select(o.c.state, sa.func.count()).group_by(o.c.state))
+        return {state: int(count) for state, count in rows}
+
+    def delivered(self) -> int:
+        """Triggers that a receiver accepted."""
+        o = t.outbox
+        return int(
+            self._c.execute(
+                sa.select(sa.func.count()).where(o.c.state == "sent", o.c.kind == "trigger")
+            ).scalar()
+            or 0
+        )
+
+
+def _queued(row: Any, attempts: int | None = None) -> Queued:
+    return Queued(
+        id=row.id,
+        incident=row.incident,
+        receiver=row.receiver,
+        message=msgspec.json.decode(row.body, type=Message),
+        state=row.state,
+        attempts=row.attempts if attempts is None else attempts,
+        created_at=row.created_at,
+        next_at=row.next_at,
+        sent_at=row.sent_at,
+        detail=row.detail,
+    )

@@ -1,0 +1,97 @@
+"""The one store: transactions in, frozen values out.
+
+    with store.write() as tx:
+        tx.incidents.apply(step, now)
+        tx.outbox.put(...)
+
+A `with` block is one transaction: it commits at its end and rolls back when an exception leaves it.
+Network calls never happen inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+
+from monitor.store import tables as t
+from monitor.store.decision_rows import DecisionRows
+from monitor.store.engine import StoreError, migrate, open_engine, owner_lock
+from monitor.store.incident_rows import IncidentRows
+from monitor.store.outbox import OutboxRows
+from monitor.store.run_rows import RunRows
+from monitor.store.stream_rows import StreamRows
+
+__all__ = ["Store", "StoreError", "StoreUnavailable", "Tx", "owner_lock"]
+
+
+class StoreUnavailable(StoreError):
+    """The store does not answer now; nothing was written, try again."""
+
+
+class Tx:
+    """One transaction, by rooms."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._c = connection
+        self.stream = StreamRows(connection)
+        self.decisions = DecisionRows(connection)
+        self.incidents = IncidentRows(connection)
+        self.outbox = OutboxRows(connection)
+        self.runs = RunRows(connection)
+
+    def touch(self) -> None:
+        """Something a screen could show has changed."""
+        r = t.revision
+        if self._c.execute(r.update().values(value=r.c.value + 1)).rowcount == 0:
+            self._c.execute(r.insert().values(id=1, value=1))
+
+    def revision(self) -> int:
+        """Grows with every `touch`."""
+        return int(self._c.execute(sa.select(t.revision.c.value)).scalar() or 0)
+
+
+class Store:
+    """An open store; safe to use from several threads."""
+
+    def __init__(self, url: str) -> None:
+        """Open and migrate.
+
+        Raises:
+            StoreError: it cannot be opened, or was written by a newer Tocsin.
+        """
+        self.engine = open_engine(url)
+        self._reading = self.engine.execution_options(reading=True)
+        migrate(self.engine)
+
+    @contextmanager
+    def write(self) -> Iterator[Tx]:
+        """A writing transaction.
+
+        Raises:
+            StoreUnavailable: the store is locked, full or gone; nothing was written.
+        """
+        try:
+            with self.engine.begin() as connection:
+                yield Tx(connection)
+        except sa.exc.OperationalError as problem:
+            raise StoreUnavailable(f"the store does not answer: {problem.orig}") from problem
+
+    @contextmanager
+    def read(self) -> Iterator[Tx]:
+        """A consistent view; keep it short, a long one makes the log grow.
+
+        Raises:
+            StoreUnavailable: the store does not answer.
+        """
+        try:
+            with self._reading.connect() as connection:
+                yield Tx(connection)
+                connection.rollback()
+        except sa.exc.OperationalError as problem:
+            raise StoreUnavailable(f"the store does not answer: {problem.orig}") from problem
+
+    def close(self) -> None:
+        """Release the connections."""
+        self.engine.dispose()

@@ -1,0 +1,463 @@
+"""Rows of the stream: partitions, progress, cells, vocabulary, quarantine, gaps, never-events."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from monitor.store import tables as t
+from monitor.stream.counting import Bucket, Emission, Occurrence, Progress
+from monitor.stream.signals import Plan
+
+BASE = "base"
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionRow:
+    """What decide knows of one partition: its progress and, by the wall clock, its liveness."""
+
+    topic: str
+    topic_id: str
+    number: int
+    closed: int | None
+    watermark: float | None
+    finished: bool
+    position: int
+    end: int
+    caught_up_at: datetime | None
+    behind_since: datetime | None
+    seen_at: datetime | None
+    totals: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """One finding in a record that is not (or not wholly) what it should be; never its content."""
+
+    topic: str
+    topic_id: str
+    number: int
+    offset: int
+    rule: str
+    path: str
+    length: int
+    digest: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class GapRow:
+    """Offsets the log no longer held."""
+
+    topic: str
+    topic_id: str
+    number: int
+    first: int
+    last: int
+    reason: str
+    at: datetime
+
+
+@dataclass(slots=True)
+class Counts:
+    """The cells of one bucket, summed over partitions."""
+
+    base: dict[tuple[str, ...], list[int]]
+    narrow: dict[tuple[str, tuple[str, ...], str], list[int]]
+
+
+def upsert(connection: sa.Connection, table: sa.Table, *, newest: str | None = None) -> Any:
+    """An INSERT that replaces the row of the same primary key.
+
+    Args:
+        connection: tells the dialect.
+        table: with a primary key.
+        newest: a column that must not go down, or the old row stays.
+    """
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    insert = dialect.insert(table)
+    keys = [column.name for column in table.primary_key]
+    rest = {c.name: getattr(insert.excluded, c.name) for c in table.columns if c.name not in keys}
+    where = None if newest is None else insert.excluded[newest] >= table.c[newest]
+    return insert.on_conflict_do_update(index_elements=keys, set_=rest, where=where)
+
+
+def insert_new(connection: sa.Connection, table: sa.Table) -> Any:
+    """An INSERT that leaves a row of the same key alone."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    return dialect.insert(table).on_conflict_do_nothing()
+
+
+def _dumps(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+class StreamRows:
+    """The stream's rows within one transaction."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._c = connection
+
+    # -- pipeline -------------------------------------------------------------------------------
+
+    def known_pipeline(self, plan: Plan) -> int | None:
+        """The version under which the cells of `plan` are stored, if there are any."""
+        return self._c.execute(
+            sa.select(t.pipelines.c.id).where(t.pipelines.c.digest == _digest(_definition(plan)))
+        ).scalar()
+
+    def pipeline(self, plan: Plan, now: datetime) -> int:
+        """The same; a new plan opens a new one."""
+        found = self.known_pipeline(plan)
+        if found is not None:
+            return found
+        definition = _definition(plan)
+        values = {"digest": _digest(definition), "definition": definition, "created_at": now}
+        key = self._c.execute(t.pipelines.insert().values(values)).inserted_primary_key
+        assert key is not None
+        return int(key[0])
+
+    # -- progress -------------------------------------------------------------------------------
+
+    def progress(self, pipeline: int, topic_id: str, number: int) -> Progress | None:
+        """As last stored, or None for a partition never read."""
+        p = t.progress
+        row = self._c.execute(
+            p.select().where(
+                p.c.pipeline == pipeline, p.c.topic_id == topic_id, p.c.number == number
+            )
+        ).one_or_none()
+        if row is None:
+            return None
+        return Progress(
+            low_water=row.low_water,
+            hi=row.hi,
+            closed=row.closed,
+            watermark=row.watermark,
+            doubted=tuple(msgspec.json.decode(row.doubted)),
+            finished=row.finished,
+            totals=msgspec.json.decode(row.totals),
+        )
+
+    def words(self, pipeline: int, topic_id: str, number: int) -> dict[str, set[str]]:
+        """Label values that a partition has admitted, by dimension."""
+        v = t.vocabulary
+        rows = self._c.execute(
+            sa.select(v.c.dimension, v.c.value).where(
+                v.c.pipeline == pipeline, v.c.topic_id == topic_id, v.c.number == number
+            )
+        )
+        words: dict[str, set[str]] = defaultdict(set)
+        for dimension, value in rows:
+            words[dimension].add(value)
+        return words
+
+    def first_seen(self, pipeline: int, dimension: str, value: str) -> int | None:
+        """Start of the first bucket with this label value."""
+        v = t.vocabulary
+        return self._c.execute(
+            sa.select(sa.func.min(v.c.bucket)).where(
+                v.c.pipeline == pipeline, v.c.dimension == dimension, v.c.value == value
+            )
+        ).scalar()
+
+    def save(self, pipeline: int, topic_id: str, number: int, emission: Emission) -> None:
+        """Write an emission: cells and progress together. A lower `hi` never overwrites."""
+        where = {"pipeline": pipeline, "topic_id": topic_id, "number": number}
+        new = emission.progress
+        self._c.execute(
+            upsert(self._c, t.progress, newest="hi"),
+            {
+                **where,
+                "low_water": new.low_water,
+                "hi": new.hi,
+                "closed": new.closed,
+                "watermark": new.watermark,
+                "doubted": _dumps(new.doubted),
+                "finished": new.finished,
+                "totals": _dumps(new.totals),
+            },
+        )
+        rows = [
+            {**where, "bucket": b.start, "hi": new.hi, **cell}
+            for b in emission.buckets
+            for cell in _cells(b)
+        ]
+        if rows:
+            self._c.execute(upsert(self._c, t.cells, newest="hi"), rows)
+        for bucket, count in emission.late.items():
+            self._late(where, bucket, count)
+        if emission.admissions:
+            self._c.execute(
+                insert_new(self._c, t.vocabulary),
+                [
+                    {**where, "dimension": a.dimension, "value": a.value, "bucket": a.bucket}
+                    for a in emission.admissions
+                ],
+            )
+        if emission.occurrences:
+            self._c.execute(
+                insert_new(self._c, t.occurrences),
+                [_occurrence(o, topic_id, number) for o in emission.occurrences],
+            )
+
+    def _late(self, where: dict[str, Any], bucket: int, count: int) -> None:
+        keyed = [t.late.c[k] == v for k, v in {**where, "bucket": bucket}.items()]
+        known = self._c.execute(sa.select(t.late.c.count).where(*keyed)).scalar()
+        if known is None:
+            self._c.execute(t.late.insert().values({**where, "bucket": bucket, "count": count}))
+        else:
+            self._c.execute(t.late.update().where(*keyed).values(count=known + count))
+
+    def liveness(
+        self, topic: str, topic_id: str, positions: Sequence[tuple[int, int, int]], now: datetime
+    ) -> None:
+        """Note (number, position, end) of partitions as seen now; decide's idleness rests on it."""
+        p = t.partitions
+        for number, at, end in positions:
+            keyed = (p.c.topic_id == topic_id, p.c.number == number)
+            row = self._c.execute(p.select().where(*keyed)).one_or_none()
+            caught_up = behind = None
+            if at >= end:
+                same = row is not None and row.position == at and row.caught_up_at is not None
+                caught_up = row.caught_up_at if row is not None and same else now
+            else:
+                known = None if row is None else row.behind_since
+                behind = known or now
+            values = {
+                "topic": topic,
+                "position": at,
+                "end": end,
+                "caught_up_at": caught_up,
+                "behind_since": behind,
+                "seen_at": now,
+            }
+            if row is None:
+                self._c.execute(
+                    p.insert().values(topic_id=topic_id, number=number, first_bucket=None, **values)
+                )
+            else:
+                self._c.execute(p.update().where(*keyed).values(values))
+
+    def partitions(self, pipeline: int) -> list[PartitionRow]:
+        """All partitions of the current topic (the one seen last), read or not."""
+        p, g = t.partitions, t.progress
+        newest = sa.select(p.c.topic_id).order_by(p.c.seen_at.desc()).limit(1).scalar_subquery()
+        rows = self._c.execute(
+            sa.select(p, g.c.closed, g.c.watermark, g.c.finished, g.c.totals)
+            .join_from(
+                p,
+                g,
+                sa.and_(
+                    g.c.topic_id == p.c.topic_id,
+                    g.c.number == p.c.number,
+                    g.c.pipeline == pipeline,
+                ),
+                isouter=True,
+            )
+            .where(p.c.topic_id == newest)
+            .order_by(p.c.number)
+        )
+        return [
+            PartitionRow(
+                topic=r.topic,
+                topic_id=r.topic_id,
+                number=r.number,
+                closed=r.closed,
+                watermark=r.watermark,
+                finished=bool(r.finished),
+                position=r.position,
+                end=r.end,
+                caught_up_at=r.caught_up_at,
+                behind_since=r.behind_since,
+                seen_at=r.seen_at,
+                totals=msgspec.json.decode(r.totals) if r.totals else {},
+            )
+            for r in rows
+        ]
+
+    # -- cells ----------------------------------------------------------------------------------
+
+    def counts(self, pipeline: int, first: int, end: int) -> dict[int, Counts]:
+        """Cells of buckets starting in [first, end), summed over partitions, by bucket."""
+        c = t.cells
+        rows = self._c.execute(
+            sa.select(c.c.bucket, c.c.cuboid, c.c.dims, c.c.counts).where(
+                c.c.pipeline == pipeline, c.c.bucket >= first, c.c.bucket < end
+            )
+        )
+        found: dict[int, Counts] = {}
+        for bucket, cuboid, dims, counts in rows:
+            into = found.setdefault(bucket, Counts({}, {}))
+            key = msgspec.json.decode(dims)
+            values = msgspec.json.decode(counts)
+            if cuboid == BASE:
+                _sum(into.base, tuple(key), values)
+            else:
+                _sum(into.narrow, (cuboid, tuple(key[:-1]), key[-1]), values)
+        return found
+
+    def first_bucket(self, pipeline: int, since: int | None = None) -> int | None:
+        """Start of the oldest bucket with cells (from `since` on)."""
+        c = t.cells
+        query = sa.select(sa.func.min(c.c.bucket)).where(c.c.pipeline == pipeline)
+        if since is not None:
+            query = query.where(c.c.bucket >= since)
+        return self._c.execute(query).scalar()
+
+    def late_by_bucket(self, pipeline: int, first: int, end: int) -> dict[int, int]:
+        """Interactions that came after their bucket was closed."""
+        x = t.late
+        rows = self._c.execute(
+            sa.select(x.c.bucket, sa.func.sum(x.c.count))
+            .where(x.c.pipeline == pipeline, x.c.bucket >= first, x.c.bucket < end)
+            .group_by(x.c.bucket)
+        )
+        return {bucket: int(count) for bucket, count in rows}
+
+    # -- what is wrong --------------------------------------------------------------------------
+
+    def quarantine(self, rows: Iterable[Quarantined]) -> None:
+        """Keep findings; a replay finds the same ones."""
+        values = [
+            {name: getattr(row, name) for name in Quarantined.__dataclass_fields__} for row in rows
+        ]
+        if values:
+            self._c.execute(insert_new(self._c, t.quarantine), values)
+
+    def quarantined(self, limit: int = 100) -> list[Quarantined]:
+        """The newest findings."""
+        q = t.quarantine
+        rows = self._c.execute(q.select().order_by(q.c.at.desc(), q.c.offset.desc()).limit(limit))
+        return [
+            Quarantined(**{name: getattr(r, name) for name in Quarantined.__dataclass_fields__})
+            for r in rows
+        ]
+
+    def quarantine_counts(self) -> dict[str, int]:
+        """Findings by rule."""
+        q = t.quarantine
+        rows = self._c.execute(sa.select(q.c.rule, sa.func.count()).group_by(q.c.rule))
+        return {rule: int(count) for rule, count in rows}
+
+    def gap(self, row: GapRow) -> None:
+        """Keep a gap for decide to report."""
+        values = {name: getattr(row, name) for name in GapRow.__dataclass_fields__}
+        self._c.execute(insert_new(self._c, t.gaps), {**values, "handled_at": None})
+
+    def open_gaps(self) -> list[GapRow]:
+        """Gaps not yet reported."""
+        rows = self._c.execute(t.gaps.select().where(t.gaps.c.handled_at.is_(None)))
+        return [
+            GapRow(**{name: getattr(r, name) for name in GapRow.__dataclass_fields__}) for r in rows
+        ]
+
+    def gap_handled(self, row: GapRow, now: datetime) -> None:
+        """It was reported."""
+        g = t.gaps
+        self._c.execute(
+            g.update()
+            .where(g.c.topic_id == row.topic_id, g.c.number == row.number, g.c.first == row.first)
+            .values(handled_at=now)
+        )
+
+    def open_occurrences(self, limit: int = 1000) -> list[tuple[str, int, Occurrence]]:
+        """Never-events not yet decided, oldest first, as (topic id, partition, occurrence)."""
+        o = t.occurrences
+        rows = self._c.execute(
+            o.select()
+            .where(o.c.handled_at.is_(None))
+            .order_by(o.c.at, o.c.topic_id, o.c.number, o.c.offset)
+            .limit(limit)
+        )
+        return [
+            (
+                r.topic_id,
+                r.number,
+                Occurrence(
+                    rule=r.rule,
+                    source=r.source,
+                    bucket=r.bucket,
+                    offset=r.offset,
+                    at=r.at,
+                    dimensions=msgspec.json.decode(r.dims),
+                    event_id=r.event_id,
+                ),
+            )
+            for r in rows
+        ]
+
+    def occurrence_handled(
+        self, topic_id: str, number: int, occurrence: Occurrence, now: datetime
+    ) -> None:
+        """It was decided."""
+        o = t.occurrences
+        self._c.execute(
+            o.update()
+            .where(
+                o.c.rule == occurrence.rule,
+                o.c.source == occurrence.source,
+                o.c.topic_id == topic_id,
+                o.c.number == number,
+                o.c.offset == occurrence.offset,
+            )
+            .values(handled_at=now)
+        )
+
+
+def _definition(plan: Plan) -> str:
+    """All that decides what a cell means."""
+    each = [
+        [s.name, s.each, s.value, str(s.k), str(s.n_each), s.by] for s in plan.rates() if s.each
+    ]
+    return _dumps(
+        {
+            "bucket_s": plan.bucket_s,
+            "lateness_s": plan.lateness_s,
+            "dimensions": plan.dimensions,
+            "slots": plan.slots,
+            "each": each,
+        }
+    )
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode()).hexdigest()
+
+
+def _cells(bucket: Bucket) -> Iterable[dict[str, str]]:
+    for base_key, counts in bucket.base.items():
+        yield {"cuboid": BASE, "dims": _dumps(base_key), "counts": _dumps(counts)}
+    for (signal, by, value), counts in bucket.narrow.items():
+        yield {"cuboid": signal, "dims": _dumps([*by, value]), "counts": _dumps(counts)}
+
+
+def _occurrence(o: Occurrence, topic_id: str, number: int) -> dict[str, Any]:
+    return {
+        "rule": o.rule,
+        "source": o.source,
+        "topic_id": topic_id,
+        "number": number,
+        "offset": o.offset,
+        "bucket": o.bucket,
+        "at": o.at,
+        "dims": _dumps(o.dimensions),
+        "event_id": o.event_id,
+        "handled_at": None,
+    }
+
+
+def _sum(into: dict[Any, list[int]], key: Any, counts: list[int]) -> None:
+    known = into.get(key)
+    if known is None:
+        into[key] = counts
+    else:
+        into[key] = [a + b for a, b in zip(known, counts, strict=True)]

@@ -1,0 +1,3 @@
+"""Where events come from: Kafka, files, standard input, the simulator."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Runbooks: model, strict loader, expressions, lint, engine; acts through a port."""
+
+from __future__ import annotations

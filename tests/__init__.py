@@ -1,0 +1,3 @@
+"""The test suites, by kind."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Tests: bench."""
+
+from __future__ import annotations

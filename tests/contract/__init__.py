@@ -1,0 +1,3 @@
+"""Tests: contract."""
+
+from __future__ import annotations

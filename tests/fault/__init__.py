@@ -1,0 +1,3 @@
+"""Tests: fault."""
+
+from __future__ import annotations

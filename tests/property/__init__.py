@@ -1,0 +1,3 @@
+"""Tests: property."""
+
+from __future__ import annotations

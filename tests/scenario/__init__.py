@@ -1,0 +1,3 @@
+"""Tests: scenario."""
+
+from __future__ import annotations

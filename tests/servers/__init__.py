@@ -1,0 +1,3 @@
+"""Tests: servers."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Tests: tui."""
+
+from __future__ import annotations

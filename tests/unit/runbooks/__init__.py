@@ -1,0 +1,3 @@
+"""Runbooks: loader, conditions, model, engine, lint."""
+
+from __future__ import annotations

@@ -1,0 +1,176 @@
+"""`tocsin config` and `tocsin metrics`: the configuration, the schemas, the paths, the metrics."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from monitor.options import DEFAULT_STORE, config_paths, find_config, socket_path, state_dir
+from tui.cli.command import Call, command
+from tui.cli.output import NOT_FOUND, USAGE, Cell, ExitError, plain_json, table, to_json, write
+from tui.cli.place import place_of
+from tui.cli.problems import say_problems
+from tui.lines.line import Line
+
+
+def _event() -> dict[str, Any]:
+    from monitor.stream.event import schema
+
+    return schema()
+
+
+def _signals() -> dict[str, Any]:
+    from monitor.stream.signals import schema
+
+    return schema()
+
+
+def _config() -> dict[str, Any]:
+    from monitor.settings import schema
+
+    return schema()
+
+
+def _runbook() -> dict[str, Any]:
+    from runbooks.load import schema
+
+    return schema()
+
+
+_SCHEMAS: dict[str, Callable[[], dict[str, Any]]] = {
+    "event": _event,
+    "signals": _signals,
+    "config": _config,
+    "runbook": _runbook,
+}
+
+
+def write_schema(call: Call, schema: dict[str, Any]) -> None:
+    """A JSON Schema, indented; with --json in the common envelope."""
+    if call.flags.output == "json":
+        write(to_json("schema", schema))
+    else:
+        write(msgspec.json.format(plain_json(schema), indent=2))
+
+
+@command("schema", examples="tocsin config schema event > event.schema.json")
+@click.argument("kind", type=click.Choice(list(_SCHEMAS)), default="config")
+def schema(call: Call, kind: str) -> None:
+    """A JSON Schema (2020-12): event, signals, config (default) or runbook."""
+    write_schema(call, _SCHEMAS[kind]())
+
+
+@command(
+    "check",
+    examples="""
+    tocsin config check
+    tocsin config check tocsin.yaml staging.yaml --json
+    """,
+)
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+def check(call: Call, paths: tuple[Path, ...]) -> int:
+    """Every problem of configuration files, with its place. Exit 3 when there are any."""
+    from monitor.settings import load, resolve
+    from runbooks.problems import Problem, Problems, Severity
+
+    found: list[Problem] = []
+    for path in paths or (_the_config(call),):
+        try:
+            resolve(load(path)[0])
+        except Problems as problems:
+            found.extend(problems.problems)
+        except OSError as error:
+            text = f"cannot be read: {error.strerror or error}"
+            found.append(Problem(str(path), 0, 0, "file", text, severity=Severity.ERROR))
+    return say_problems(call, "config_check", found)
+
+
+def _the_config(call: Call) -> Path:
+    path = find_config(call.flags.config, os.environ)
+    if path is None:
+        places = " or ".join(str(place) for place in config_paths(os.environ))
+        raise ExitError(
+            NOT_FOUND, "not_found", f"there is no configuration at {places}", "name one with -c"
+        )
+    return path
+
+
+@command(
+    "show",
+    examples="""
+    tocsin config show
+    tocsin config show -c tocsin.yaml --json
+    """,
+)
+def show_(call: Call) -> None:
+    """The configuration in force, defaults filled in. Secrets are references and stay so."""
+    from monitor.settings import Settings, load
+    from runbooks.problems import Problems
+
+    path = find_config(call.flags.config, os.environ)
+    try:
+        settings = Settings() if path is None else load(path)[0]
+    except Problems as problems:
+        first = str(problems.problems[0])
+        raise ExitError(USAGE, "invalid", first, f"see `tocsin config check {path}`") from problems
+    except OSError as error:
+        raise ExitError(USAGE, "invalid", f"cannot read {path}: {error.strerror}") from error
+    data = msgspec.to_builtins(settings, enc_hook=str)
+    if call.flags.store is not None:
+        data["store"] = call.flags.store
+    data["store"] = _without_password(data["store"])
+    if call.flags.output == "json":
+        write(to_json("config", data))
+    else:
+        write(msgspec.json.format(plain_json(data), indent=2))
+
+
+def _without_password(url: str) -> str:
+    """A database URL whose password is stars."""
+    scheme, slashes, rest = url.partition("://")
+    who, at, where = rest.rpartition("@")
+    if not at or ":" not in who:
+        return url
+    return f"{scheme}{slashes}{who.partition(':')[0]}:***@{where}"
+
+
+@command("paths", examples="tocsin config paths --json")
+def paths(call: Call) -> None:
+    """The files and the socket that a call with these flags uses."""
+    place = place_of(call.flags)
+    store = place.store or DEFAULT_STORE
+    config = find_config(call.flags.config, os.environ)
+    data = {
+        "config": None if config is None else str(config),
+        "store": _without_password(store),
+        "socket": str(socket_path(store, place.socket, os.environ)),
+        "state": str(state_dir(os.environ)),
+        "drafts": str(state_dir(os.environ) / "drafts.json"),
+    }
+    call.answer(
+        "paths",
+        data,
+        lambda: [
+            Line.of((f"{name:<8}", "dim"), call.face.say(value or "none", limit=None))
+            for name, value in data.items()
+        ],
+    )
+
+
+@command("list", examples="tocsin metrics list")
+def metrics_list(call: Call) -> None:
+    """Name, type and meaning of each metric."""
+    from monitor.metrics import Metrics
+
+    families = sorted(Metrics().registry.collect(), key=lambda family: family.name)
+    data = [
+        {"name": family.name, "type": family.type, "help": family.documentation}
+        for family in families
+    ]
+    body: list[list[Cell]] = [[row["name"], row["type"], row["help"]] for row in data]
+    call.answer("metrics", data, lambda: table(("NAME", "TYPE", "HELP"), body, call.face))

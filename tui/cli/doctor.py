@@ -1,0 +1,86 @@
+"""`tocsin doctor`: is everything in place for this call? Secrets are never shown."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+
+from monitor.options import DEFAULT_STORE, find_config, socket_path, store_file
+from monitor.views import DeskError, Health
+from tui.cli.command import Call, command
+from tui.cli.output import OK, PROBLEMS, ExitError
+from tui.cli.place import place_of
+from tui.desk_client import SocketDesk
+from tui.lines.home import parts
+
+
+@command("doctor", examples="tocsin doctor --store sqlite:///tocsin.db --json")
+def doctor(call: Call) -> int:
+    """Look at terminal, configuration, store and daemon. Exit 3 when something is bad."""
+    found = [*_terminal(call), *_configuration(call), *_desk(call)]
+    call.answer("doctor", found, lambda: parts(found, call.face))
+    return PROBLEMS if any(part.state == "bad" for part in found) else OK
+
+
+def _terminal(call: Call) -> Iterator[Health]:
+    size = shutil.get_terminal_size()
+    term = os.environ.get("TERM", "")
+    if not sys.stdout.isatty():
+        yield Health(name="terminal", state="warn", text="standard output is not a terminal")
+    elif term in {"", "dumb"}:
+        yield Health(name="terminal", state="bad", text=f"TERM={term or 'unset'}: no screen")
+    elif size.columns < 60 or size.lines < 20:
+        yield Health(
+            name="terminal", state="bad", text=f"{size.columns}x{size.lines}: 60x20 needed"
+        )
+    else:
+        yield Health(name="terminal", state="ok", text=f"{term} {size.columns}x{size.lines}")
+    letters = "ASCII" if call.face.ascii else "UTF-8"
+    yield Health(name="letters", state="ok", text=letters)
+
+
+def _configuration(call: Call) -> Iterator[Health]:
+    path = find_config(call.flags.config, os.environ)
+    if path is None:
+        yield Health(name="config", state="ok", text="none: the defaults are used")
+        return
+    from monitor.settings import load, resolve
+    from runbooks.problems import Problems, summary
+
+    try:
+        resolve(load(path)[0])
+    except Problems as problems:
+        text = f"{path}: {summary(problems.problems)}; see `tocsin config check`"
+        yield Health(name="config", state="bad", text=text)
+    except OSError as error:
+        yield Health(name="config", state="bad", text=f"{path}: {error.strerror}")
+    else:
+        yield Health(name="config", state="ok", text=str(path))
+
+
+def _desk(call: Call) -> Iterator[Health]:
+    try:
+        place = place_of(call.flags)
+    except ExitError as error:
+        yield Health(name="store", state="bad", text=error.message)
+        return
+    store = place.store or DEFAULT_STORE
+    file = store_file(store)
+    if file is None:
+        yield Health(name="store", state="ok", text=store.partition("://")[0])
+    elif file.exists():
+        yield Health(name="store", state="ok", text=f"{file}, {file.stat().st_size // 1024} kB")
+    else:
+        yield Health(name="store", state="warn", text=f"{file} is not there yet")
+    path = socket_path(store, place.socket, os.environ)
+    try:
+        desk = SocketDesk(path, timeout_s=5)
+        who = desk.whoami()
+        overview = desk.overview()
+    except DeskError as error:
+        yield Health(name="daemon", state="bad", text=error.message)
+        return
+    yield Health(name="daemon", state="ok", text=f"{path}; you are {who.name}, {who.role}")
+    yield from overview.parts

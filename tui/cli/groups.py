@@ -1,0 +1,123 @@
+"""The command groups: names, one line about each command, and where its code is."""
+
+from __future__ import annotations
+
+from tui.cli.command import Group
+
+_READ = "tui.cli.inc_read"
+_ACT = "tui.cli.inc_act"
+
+inc = Group(
+    "inc",
+    help="Incidents. INC is INC-0142, 142, or latest.",
+    late={
+        "list": (f"{_READ}:list_", "The incidents, newest first."),
+        "show": (f"{_READ}:show_", "All about one."),
+        "watch": (f"{_READ}:watch", "Its timeline as plain lines, as they come."),
+        "ack": (f"{_ACT}:ack", "Acknowledge: stops the pager."),
+        "take": (f"{_ACT}:take", "Take command; acknowledges too."),
+        "note": (f"{_ACT}:note", "Write into the timeline."),
+        "run": (f"{_ACT}:run_", "Start a runbook."),
+        "step": (f"{_ACT}:step", "Run, tick, fail, skip or undo a step."),
+        "verify": (f"{_READ}:verify", "Has the signal held after the mitigation?"),
+        "sev": (f"{_ACT}:sev", "Change the severity."),
+        "escalate": (f"{_ACT}:escalate", "Page the next tier."),
+        "mitigate": (f"{_ACT}:mitigate", "Mark as mitigated."),
+        "resolve": (f"{_ACT}:resolve", "Resolve, with a verdict."),
+        "reopen": (f"{_ACT}:reopen", "Open again."),
+        "close": (f"{_ACT}:close", "Close."),
+        "abort": (f"{_ACT}:abort", "Break the running runbook off."),
+        "declare": (f"{_ACT}:declare", "Open an incident that no detector found."),
+    },
+    examples="""
+    tocsin inc list --state open
+    tocsin inc take latest
+    tocsin inc step INC-0142 1 --run
+    tocsin inc resolve INC-0142 --verdict attack
+    """,
+)
+
+change = Group(
+    "change",
+    help="Releases, flags and thresholds: what changed, and when.",
+    late={
+        "add": ("tui.cli.change:add", "Record a change."),
+        "list": ("tui.cli.change:list_", "The recorded changes."),
+    },
+    examples="""
+    tocsin change add --kind release --title 'safety-prompt v41' --dim model=v41
+    tocsin change list
+    """,
+)
+
+review = Group(
+    "review",
+    help="The document after an incident, written from what was captured.",
+    late={"export": ("tui.cli.review:export", "Write it as Markdown or JSON.")},
+    examples="""
+    tocsin review export INC-0142 -f md
+    tocsin review export latest -f json -d reviews/
+    """,
+)
+
+runbook = Group(
+    "runbook",
+    help="Runbooks: YAML files that a person works step by step.",
+    late={
+        "list": ("tui.cli.runbook:list_", "The known runbooks; with INC those that match first."),
+        "show": ("tui.cli.runbook:show_", "The text of one."),
+        "check": ("tui.cli.runbook:check", "Every problem of runbook files, with its place."),
+        "schema": ("tui.cli.runbook:schema", "The JSON Schema of a runbook file."),
+    },
+    examples="""
+    tocsin runbook list
+    tocsin runbook check runbooks/*.yaml
+    """,
+)
+
+signal = Group(
+    "signal",
+    help="The watched rates.",
+    late={"list": ("tui.cli.signal:list_", "Each paging series: rate, baseline, verdict.")},
+    examples="""
+    tocsin signal list
+    tocsin signal list --json
+    """,
+)
+
+detect = Group(
+    "detect",
+    help="What the detectors say, and why.",
+    late={
+        "list": ("tui.cli.signal:detect_list", "The series that fire or warm up."),
+        "explain": ("tui.cli.signal:explain", "Why the alerts of an incident fired."),
+    },
+    examples="""
+    tocsin detect list
+    tocsin detect explain INC-0142
+    """,
+)
+
+config = Group(
+    "config",
+    help="The configuration.",
+    late={
+        "check": ("tui.cli.config:check", "Every problem, with its place."),
+        "show": ("tui.cli.config:show_", "The configuration in force, secrets masked."),
+        "schema": ("tui.cli.config:schema", "A JSON Schema: event, signals, config or runbook."),
+        "paths": ("tui.cli.config:paths", "The files and sockets of this call."),
+    },
+    examples="""
+    tocsin config check tocsin.yaml
+    tocsin config schema event > event.schema.json
+    """,
+)
+
+metrics = Group(
+    "metrics",
+    help="The metrics that /metrics serves.",
+    late={"list": ("tui.cli.config:metrics_list", "Name, type and meaning of each.")},
+    examples="""
+    tocsin metrics list
+    """,
+)

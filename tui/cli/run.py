@@ -1,0 +1,116 @@
+"""`tocsin run` and `tocsin demo`: flags in, the monitor does the work."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from monitor.options import DemoOptions, DemoResult, RunOptions
+from tui.cli.command import Call, command
+from tui.cli.output import plain_json, write
+
+if TYPE_CHECKING:
+    from monitor.desk_port import DeskPort
+
+
+@command(
+    "run",
+    examples="""
+    tocsin run --source kafka:ai-interactions
+    tocsin run --source file:EVENTS.ndjson.gz --store sqlite:///x.db --profile loud --until-end
+    tocsin run --check -c tocsin.yaml
+    """,
+)
+@click.option("--source", help="kafka:TOPIC, file:PATH (.gz too), - or simulate:SCENARIO.")
+@click.option("--profile", help="quiet (default: pages little) or loud (pages at once).")
+@click.option("--until-end", is_flag=True, help="Stop when the source ends.")
+@click.option("--from", "start", help="Where a first start begins: earliest, latest or a time.")
+@click.option("--page", is_flag=True, help="Let a recording page for real; else it only logs.")
+@click.option("--check", is_flag=True, help="Check configuration, store and source, then end.")
+@click.option("--http", metavar="HOST:PORT", help="Where /metrics and /healthz are served.")
+def run(
+    call: Call,
+    *,
+    source: str | None,
+    profile: str | None,
+    until_end: bool,
+    start: str | None,
+    page: bool,
+    check: bool,
+    http: str | None,
+) -> int:
+    """Read the stream, detect, page, and serve the desk: the daemon. SIGTERM drains and ends it."""
+    from monitor.app import main
+
+    flags = call.flags
+    options = RunOptions(
+        config=flags.config,
+        store=flags.store,
+        source=source,
+        profile=profile,
+        until_end=until_end,
+        page=page,
+        socket=flags.socket,
+        http=http,
+        check=check,
+        start=start,
+    )
+    return int(main(options))
+
+
+@command(
+    "demo",
+    examples="""
+    tocsin demo
+    tocsin demo --headless --json
+    """,
+)
+@click.option("--scenario", default="S1", show_default=True, help="Which story is played.")
+@click.option(
+    "--speed",
+    type=click.FloatRange(min=1),
+    default=60.0,
+    show_default=True,
+    help="Times real time.",
+)
+@click.option("--headless", is_flag=True, help="Play it without a terminal, to the end.")
+def demo(call: Call, *, scenario: str, speed: float, headless: bool) -> int:
+    """An incident to practise on: simulated stream, fake pager, no Kafka, no network.
+
+    Opens the terminal on the story; with --headless it is played through the same road, and with
+    --json the last line of standard output is one JSON object with what happened.
+    """
+    if not headless:
+        from tui.cli.screen import need_screen
+
+        need_screen("tocsin demo --headless --json")
+    from monitor.demo import play
+
+    flags = call.flags
+    options = DemoOptions(
+        scenario=scenario,
+        speed=speed,
+        headless=headless,
+        json=flags.output == "json",
+        store=flags.store,
+    )
+
+    def face(desk: DeskPort) -> int:
+        from tui.cli.screen import show_screen
+
+        return show_screen(call, desk, ref="")
+
+    result: DemoResult = play(options, face=None if headless else face)
+    if result.summary is not None:
+        _sum_up(call, result.summary)
+    return result.status
+
+
+def _sum_up(call: Call, summary: dict[str, Any]) -> None:
+    if call.flags.output == "json":
+        write(plain_json(summary))
+        return
+    for name, value in summary.items():
+        shown = plain_json(value) if isinstance(value, dict | list) else str(value)
+        write(call.face.say(f"{name:<16} {shown}", limit=None))

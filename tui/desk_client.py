@@ -1,0 +1,285 @@
+"""The desk of a daemon, over its Unix socket; or the store itself when no daemon runs.
+
+The protocol is HTTP: `POST /desk/v1/<method>` with the keyword arguments as a JSON object, answered
+by `{"schema": "tocsin.<method>/1", "data": ...}` or, with a status of 400 and over, by
+`{"schema": "tocsin.error/1", "error": {"code", "message", "hint"}}`. Each call has its own
+connection, so any thread may call. The daemon knows who asks by the peer's credentials.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from monitor import views
+from monitor.desk_port import DeskPort
+from monitor.options import DEFAULT_STORE, socket_path, store_file
+from monitor.views import DeskError, StepAction
+
+T = TypeVar("T")
+
+_MAX_ANSWER = 64 * 1024 * 1024
+"""Bytes; a page of timeline is far smaller, more is not a desk."""
+
+
+class _Fault(msgspec.Struct):
+    code: str = "failed"
+    message: str = ""
+    hint: str = ""
+
+
+class _Refusal(msgspec.Struct):
+    error: _Fault
+
+
+class _Answer(msgspec.Struct):
+    data: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: Path, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+class SocketDesk:
+    """`DeskPort` over the daemon's socket; see there for what each method says.
+
+    Args:
+        path: the socket.
+        timeout_s: seconds to wait for one answer.
+    """
+
+    def __init__(self, path: Path, *, timeout_s: float = 30.0) -> None:
+        self.path = path
+        self._timeout_s = timeout_s
+
+    def _call(self, method: str, kind: type[T], /, **arguments: Any) -> T:
+        body = msgspec.json.encode(arguments)
+        connection = _UnixConnection(self.path, self._timeout_s)
+        try:
+            connection.request(
+                "POST", f"/desk/v1/{method}", body, {"Content-Type": "application/json"}
+            )
+            response = connection.getresponse()
+            answer = response.read(_MAX_ANSWER)
+        except (OSError, http.client.HTTPException) as error:
+            raise DeskError(
+                "unavailable",
+                f"no answer from the daemon at {self.path}: {str(error) or type(error).__name__}",
+                "is `tocsin run` running? --socket or --store names another one",
+            ) from error
+        finally:
+            connection.close()
+        return _decode(answer, response.status, kind)
+
+    def ping(self) -> None:
+        """Return when the daemon answers.
+
+        Raises:
+            DeskError: `unavailable`, or what the desk says.
+        """
+        self.whoami()
+
+    def whoami(self) -> views.Principal:
+        return self._call("whoami", views.Principal)
+
+    def overview(self) -> views.Overview:
+        return self._call("overview", views.Overview)
+
+    def incidents(
+        self,
+        *,
+        state: str = "",
+        severity: str = "",
+        since: datetime | None = None,
+        mine: bool = False,
+        limit: int = 200,
+    ) -> list[views.IncidentRow]:
+        return self._call(
+            "incidents",
+            list[views.IncidentRow],
+            state=state,
+            severity=severity,
+            since=since,
+            mine=mine,
+            limit=limit,
+        )
+
+    def incident(self, ref: str) -> views.IncidentView:
+        return self._call("incident", views.IncidentView, ref=ref)
+
+    def timeline(self, ref: str, *, after: int = 0, limit: int = 500) -> list[views.TimelineEntry]:
+        kind = list[views.TimelineEntry]
+        return self._call("timeline", kind, ref=ref, after=after, limit=limit)
+
+    def chart(self, ref: str, *, minutes: int = 60) -> views.Chart:
+        return self._call("chart", views.Chart, ref=ref, minutes=minutes)
+
+    def signals(self) -> list[views.SignalNow]:
+        return self._call("signals", list[views.SignalNow])
+
+    def changes(self, *, since: datetime | None = None) -> list[views.ChangeView]:
+        return self._call("changes", list[views.ChangeView], since=since)
+
+    def runbooks(self, ref: str = "") -> list[views.RunbookRow]:
+        return self._call("runbooks", list[views.RunbookRow], ref=ref)
+
+    def runbook_text(self, runbook: str) -> str:
+        return self._call("runbook_text", str, runbook=runbook)
+
+    def declare(self, *, title: str, severity: str, feature: str = "") -> views.Done:
+        return self._call("declare", views.Done, title=title, severity=severity, feature=feature)
+
+    def acknowledge(self, ref: str) -> views.Done:
+        return self._call("acknowledge", views.Done, ref=ref)
+
+    def take(self, ref: str) -> views.Done:
+        return self._call("take", views.Done, ref=ref)
+
+    def note(self, ref: str, *, text: str) -> views.Done:
+        return self._call("note", views.Done, ref=ref, text=text)
+
+    def set_severity(self, ref: str, *, severity: str, reason: str) -> views.Done:
+        return self._call("set_severity", views.Done, ref=ref, severity=severity, reason=reason)
+
+    def escalate(self, ref: str, *, reason: str = "") -> views.Done:
+        return self._call("escalate", views.Done, ref=ref, reason=reason)
+
+    def mitigate(self, ref: str, *, reason: str = "") -> views.Done:
+        return self._call("mitigate", views.Done, ref=ref, reason=reason)
+
+    def resolve(self, ref: str, *, verdict: str, reason: str = "") -> views.Done:
+        return self._call("resolve", views.Done, ref=ref, verdict=verdict, reason=reason)
+
+    def reopen(self, ref: str, *, reason: str) -> views.Done:
+        return self._call("reopen", views.Done, ref=ref, reason=reason)
+
+    def close(self, ref: str, *, reason: str = "") -> views.Done:
+        return self._call("close", views.Done, ref=ref, reason=reason)
+
+    def add_change(
+        self,
+        *,
+        kind: str,
+        title: str,
+        at: datetime | None = None,
+        dimensions: dict[str, str] | None = None,
+    ) -> views.Done:
+        return self._call(
+            "add_change", views.Done, kind=kind, title=title, at=at, dimensions=dimensions
+        )
+
+    def start_run(
+        self, ref: str, *, runbook: str, params: dict[str, str | int | bool] | None = None
+    ) -> views.Done:
+        return self._call("start_run", views.Done, ref=ref, runbook=runbook, params=params)
+
+    def step(
+        self,
+        ref: str,
+        *,
+        number: int,
+        action: StepAction,
+        note: str = "",
+        confirm: str = "",
+        captured: dict[str, str] | None = None,
+    ) -> views.Done:
+        return self._call(
+            "step",
+            views.Done,
+            ref=ref,
+            number=number,
+            action=action,
+            note=note,
+            confirm=confirm,
+            captured=captured,
+        )
+
+    def abort_run(self, ref: str, *, reason: str) -> views.Done:
+        return self._call("abort_run", views.Done, ref=ref, reason=reason)
+
+    def review(self, ref: str, *, form: str = "md") -> str:
+        return self._call("review", str, ref=ref, form=form)
+
+
+def _decode(answer: bytes, status: int, kind: type[T]) -> T:
+    """The value in an answer.
+
+    Raises:
+        DeskError: what the desk said, or `unavailable` for an answer that is not a desk's.
+    """
+    try:
+        if status >= 400:
+            fault = msgspec.json.decode(answer, type=_Refusal).error
+            raise DeskError(fault.code, fault.message, fault.hint)
+        raw = msgspec.json.decode(answer, type=_Answer).data
+        return msgspec.json.decode(raw, type=kind)
+    except msgspec.MsgspecError as error:
+        raise DeskError(
+            "unavailable",
+            f"the socket answered {status} with something that is not this desk's: {error}",
+            "do the daemon and this command have the same version?",
+        ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where to look for a desk."""
+
+    store: str | None = None
+    socket: Path | None = None
+
+
+def connect(place: Place, *, warn: Callable[[str], None]) -> DeskPort:
+    """The daemon's desk; without a daemon, the store of `place` opened directly (break-glass).
+
+    Args:
+        place: store and socket, either may be absent.
+        warn: told, in one line, that no daemon runs.
+
+    Raises:
+        DeskError: `unavailable` when there is neither.
+    """
+    store = place.store or (None if place.socket else DEFAULT_STORE)
+    path = socket_path(store, place.socket, os.environ)
+    if path.exists():
+        desk = SocketDesk(path)
+        try:
+            desk.ping()
+        except DeskError as error:
+            if error.code != "unavailable" or place.socket is not None:
+                raise
+        else:
+            return desk
+    if place.socket is not None or store is None:
+        raise DeskError(
+            "unavailable", f"no daemon listens at {path}", "start one with `tocsin run`"
+        )
+    file = store_file(store)
+    if file is not None and not file.exists():
+        raise DeskError(
+            "unavailable",
+            f"no daemon listens at {path}, and there is no store at {file}",
+            "start one with `tocsin run`, or name a store with --store sqlite:///FILE",
+        )
+    from monitor.desk import open_direct
+
+    desk_direct: DeskPort = open_direct(store)
+    warn("no daemon is running: reading the store directly; commands wait for `tocsin run`")
+    return desk_direct

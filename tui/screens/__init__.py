@@ -1,0 +1,3 @@
+"""The screens: home, incident, help and what they share."""
+
+from __future__ import annotations
