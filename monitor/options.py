@@ -40,7 +40,6 @@ class RunOptions:
 class DemoOptions:
     """The flags of `tocsin demo`."""
 
-    scenario: str = "S1"
     speed: float = 60.0
     """Simulated seconds a real second."""
     headless: bool = False

@@ -141,7 +141,10 @@ class Pager:
     def tell(self, tx: Tx, incident: Incident, kind: Kind, now: datetime, key: str) -> None:
         """Send `kind` to every receiver that was rung; nothing for an incident never paged."""
         for receiver in tx.outbox.triggers(incident.uuid):
-            self._put(tx, incident, kind, receiver, f"{kind}:{key}", now)
+            # A severity that rose rang under a new key; every key that rang must hear the end.
+            for number, ringing in enumerate(tx.outbox.trigger_keys(incident.uuid, receiver), 1):
+                tag = f"{kind}:{key}:{number}"
+                self._put(tx, incident, kind, receiver, tag, now, ringing=ringing)
 
     def climb(self, tx: Tx, incident: Incident, now: datetime, *, by: str = "") -> str | None:
         """Ring the next rung of the escalation; whom, or None when there is none (left, due).
@@ -165,7 +168,15 @@ class Pager:
         return None
 
     def _put(
-        self, tx: Tx, incident: Incident, kind: Kind, receiver: str, key: str, now: datetime
+        self,
+        tx: Tx,
+        incident: Incident,
+        kind: Kind,
+        receiver: str,
+        key: str,
+        now: datetime,
+        *,
+        ringing: str = "",
     ) -> None:
         alerts = tx.incidents.alerts_of(incident.uuid)
         since = (incident.impact_at or incident.detected_at) - pages.CHANGE_WINDOW
@@ -174,12 +185,10 @@ class Pager:
             for row in tx.incidents.changes(since=since, until=now)
             if concerns(row.dimensions, incident.dimensions)
         ]
-        tx.outbox.put(
-            incident.uuid,
-            receiver,
-            message(incident, kind, receiver, alerts, changes, self.policy, key=key, now=now),
-            now,
-        )
+        made = message(incident, kind, receiver, alerts, changes, self.policy, key=key, now=now)
+        if ringing:
+            made = replace(made, dedup_key=ringing)
+        tx.outbox.put(incident.uuid, receiver, made, now)
 
 
 def concerns(change: Mapping[str, str], dimensions: Mapping[str, str]) -> bool:

@@ -81,6 +81,16 @@ class OutboxRows:
         )
         return {receiver: int(count) for receiver, count in rows}
 
+    def trigger_keys(self, incident: str, receiver: str) -> list[str]:
+        """The dedup keys under which a receiver was rung, oldest first."""
+        o = t.outbox
+        rows = self._c.execute(
+            sa.select(o.c.dedup_key)
+            .where(o.c.incident == incident, o.c.receiver == receiver, o.c.kind == "trigger")
+            .order_by(o.c.id)
+        )
+        return list(dict.fromkeys(key for (key,) in rows))
+
     def claim(
         self, owner: str, now: datetime, limit: int = 20, busy: Collection[str] = ()
     ) -> list[Queued]:
@@ -136,7 +146,7 @@ class OutboxRows:
                 o.c.state == "sent",
                 o.c.receipt != "{}",
             )
-            .order_by(o.c.id)
+            .order_by(o.c.id.desc())
             .limit(1)
         ).scalar()
         receipt = msgspec.json.decode(row) if row else {}

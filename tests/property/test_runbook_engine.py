@@ -154,7 +154,7 @@ class RunMachine(RuleBasedStateMachine):
             if step.attempt is not None and step.attempt.outcome is Outcome.RUNNING
         ]
 
-    @precondition(under_way)
+    @precondition(lambda self: bool(self.under_way()))
     @rule(
         pick=st.integers(0, 6),
         ok=st.booleans(),

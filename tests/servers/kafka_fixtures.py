@@ -46,7 +46,7 @@ def own_kafka_server() -> Iterator[KafkaServer]:
 def kafka_admin(kafka_server: KafkaServer) -> Iterator[KafkaAdminClient]:
     """An admin client of the session's broker."""
     # Here and not above: importing kafka-python costs every test run 0.3 s and a warning.
-    from kafka import KafkaAdminClient  # noqa: PLC0415
+    from kafka import KafkaAdminClient
 
     admin = KafkaAdminClient(bootstrap_servers=kafka_server.bootstrap)
     yield admin

@@ -25,8 +25,8 @@ from tests.servers import kafka_jars
 
 JVM = ("-Xmx512m", "-Xms64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
 LOGGING = ("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",)
-# Kills the broker when its parent's end of the pipe closes: no orphan after a killed test run.
-WATCHER = 'cat >/dev/null; kill -KILL "$0" 2>/dev/null'
+# When our end of its pipe closes, the test run is dead: end the broker and remove its folder.
+WATCHER = 'cat >/dev/null; kill -KILL "$0" 2>/dev/null; rm -rf "$1"'
 
 
 class KafkaServer:
@@ -71,7 +71,7 @@ class KafkaServer:
                 start_new_session=True,
             )
         self._watcher = subprocess.Popen(
-            ["sh", "-c", WATCHER, str(self._broker.pid)],
+            ["sh", "-c", WATCHER, str(self._broker.pid), str(self._folder)],
             stdin=subprocess.PIPE,
             start_new_session=True,
         )
@@ -196,8 +196,8 @@ def _settings(port: int, controller_port: int, data: Path) -> dict[str, str]:
 
 def _answers(bootstrap: str) -> bool:
     # Here and not above: importing kafka-python costs every test run 0.3 s and a warning.
-    from kafka import KafkaAdminClient  # noqa: PLC0415
-    from kafka.errors import KafkaError  # noqa: PLC0415
+    from kafka import KafkaAdminClient
+    from kafka.errors import KafkaError
 
     try:
         admin = KafkaAdminClient(bootstrap_servers=bootstrap, bootstrap_timeout_ms=2000)

@@ -46,7 +46,7 @@ class Terminal:
             except OSError:
                 data = b""
             if not data:
-                self._reap()
+                self.status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
                 return
             self.raw += data
             # pyte does not know private device-control strings; a real terminal skips them.
@@ -65,19 +65,12 @@ class Terminal:
         os.write(self.fd, keys.encode())
 
     def end(self, *, seconds: float = 20) -> int:
-        """The exit status."""
+        """The exit status, when all that was written is read."""
         deadline = time.monotonic() + seconds
         while self.status is None and time.monotonic() < deadline:
             self.read(0.1)
-            self._reap(block=False)
         assert self.status is not None, f"still running:\n{self.text}"
         return self.status
-
-    def _reap(self, *, block: bool = True) -> None:
-        if self.status is None:
-            pid, status = os.waitpid(self.pid, 0 if block else os.WNOHANG)
-            if pid:
-                self.status = os.waitstatus_to_exitcode(status)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import click
 
 from monitor.options import DemoOptions, DemoResult, RunOptions
 from tui.cli.command import Call, command
-from tui.cli.output import plain_json, write
+from tui.cli.output import plain_json, tell, write
 
 if TYPE_CHECKING:
     from monitor.desk_port import DeskPort
@@ -66,7 +66,6 @@ def run(
     tocsin demo --headless --json
     """,
 )
-@click.option("--scenario", default="S1", show_default=True, help="Which story is played.")
 @click.option(
     "--speed",
     type=click.FloatRange(min=1),
@@ -75,7 +74,7 @@ def run(
     help="Times real time.",
 )
 @click.option("--headless", is_flag=True, help="Play it without a terminal, to the end.")
-def demo(call: Call, *, scenario: str, speed: float, headless: bool) -> int:
+def demo(call: Call, *, speed: float, headless: bool) -> int:
     """An incident to practise on: simulated stream, fake pager, no Kafka, no network.
 
     Opens the terminal on the story; with --headless it is played through the same road, and with
@@ -86,10 +85,10 @@ def demo(call: Call, *, scenario: str, speed: float, headless: bool) -> int:
 
         need_screen("tocsin demo --headless --json")
     from monitor.demo import play
+    from tui.desk_client import SocketDesk
 
     flags = call.flags
     options = DemoOptions(
-        scenario=scenario,
         speed=speed,
         headless=headless,
         json=flags.output == "json",
@@ -101,7 +100,10 @@ def demo(call: Call, *, scenario: str, speed: float, headless: bool) -> int:
 
         return show_screen(call, desk, ref="")
 
-    result: DemoResult = play(options, face=None if headless else face)
+    def show(line: str) -> None:
+        tell(call.face.say(line, limit=None), call.flags)
+
+    result: DemoResult = play(options, SocketDesk, None if headless else face, show)
     if result.summary is not None:
         _sum_up(call, result.summary)
     return result.status

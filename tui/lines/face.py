@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from monitor.text import vis
-from monitor.views import IncidentRow
 from tui.lines.line import Role, cut, pad
+
+if TYPE_CHECKING:
+    from monitor.views import IncidentRow
 
 STATES: Mapping[str, tuple[str, Role]] = {
     "triage": ("OPEN", "bad"),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import timeit
+from typing import Annotated, Literal
 
 import msgspec
 import pytest
 
 from runbooks.compiling import KEYS
 from runbooks.expressions import MAX_LENGTH, Expression, ExpressionError, parse
+from runbooks.naming import misnamed
 
 
 class Call(msgspec.Struct):
@@ -194,3 +196,55 @@ def test_a_simple_comparison_costs_less_than_a_microsecond() -> None:
         names = {"test": parse(text).compile(), "event": EVENT}
         best = min(timeit.repeat("test(event)", globals=names, number=5_000, repeat=7)) / 5_000
         assert best < 1e-6, text
+
+
+class Tool(msgspec.Struct):
+    name: str
+    decision: Literal["allowed", "denied"] | None = None
+
+
+class Typed(msgspec.Struct):
+    status: Annotated[Literal["ok", "refused"] | None, msgspec.Meta(description="x")] = None
+    tools: list[Tool] | None = None
+    tags: tuple[str, ...] = ()
+    main: Tool | None = None
+    turn: int = 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "status == 'refused' and turn > 1",
+        "any(tools, decision == 'denied' and status == 'ok')",
+        "any(tools, item.name == 'x')",
+        "any(tags, item == 'x')",
+        "main.decision in ['denied', 'allowed']",
+        "count(tools) > 2",
+        "status == null or true",
+    ],
+)
+def test_good_names_are_good(text: str) -> None:
+    """Fields, fields of items, and outer fields inside a quantifier exist."""
+    assert misnamed(parse(text), Typed) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "hint"),
+    [
+        ("statsu == 'ok'", "there is no statsu", "did you mean 'status'?"),
+        ("turn > 0 and main.decison == 'ok'", "there is no main.decison", "mean 'decision'?"),
+        ("any(tools, decsion == 'ok')", "there is no decsion", "did you mean 'decision'?"),
+        ("any(tool, true)", "there is no tool", "did you mean 'tools'?"),
+        ("any(turn, true)", "turn is not a list", ""),
+        ("any(tags, item.name == 'x')", "there is no item.name", ""),
+        ("item == 1", "there is no item", ""),
+        ("status == 'refusd'", "status is never 'refusd'", "did you mean 'refused'?"),
+        ("any(tools, decision in ['deny'])", "decision is never 'deny'", "known: allowed, denied"),
+        ("turn.real == 1", "there is no turn.real", ""),
+    ],
+)
+def test_a_name_that_cannot_be_is_found_when_it_is_loaded(text: str, said: str, hint: str) -> None:
+    """A typo would only ever be false; here it is an error with a suggestion."""
+    (found,) = misnamed(parse(text), Typed)
+    assert found.text == said
+    assert hint in found.hint

@@ -1,0 +1,3 @@
+"""Tests: the detectors, module by module."""
+
+from __future__ import annotations
