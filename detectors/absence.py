@@ -23,6 +23,7 @@ _FORMAT = "tocsin-absence"
 _VERSION = 1
 _HOUR = 3_600
 _DAY_HOURS = 24
+_STEADY_S = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,8 +185,8 @@ class AbsenceDetector(base.AnomalyDetector):
         if self._known_s < self.warm_s or not self._volume.any():
             return None
         mean = float(self._volume.sum() / self._seconds.sum())
-        # One hour of the overall mean steadies an hour of the day that is hardly known.
-        rate = (self._volume + mean * _HOUR) / (self._seconds + _HOUR)
+        # A little of the overall mean steadies an hour of the day that is hardly known.
+        rate = (self._volume + mean * _STEADY_S) / (self._seconds + _STEADY_S)
         return [float(one) * _HOUR for one in rate]
 
     def learn_one(self, x: Mapping[Any, float]) -> None:

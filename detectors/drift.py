@@ -62,7 +62,7 @@ class LevelDetector(base.AnomalyDetector):
         self,
         delta: float = 0.0001,
         block_n: int = 200,
-        block_s: int = 600,
+        block_s: int = 1_800,
         min_ratio: float = 1.3,
         max_blocks: int = 2_016,
     ) -> None:
@@ -73,6 +73,7 @@ class LevelDetector(base.AnomalyDetector):
         self.max_blocks = max_blocks
         self._starts: list[int] = []
         self._rates: list[float] = []
+        self._level: float | None = None
         self._adwin = self._fresh()
         self._open_start: int | None = None
         self._open_k = 0.0
@@ -130,14 +131,9 @@ class LevelDetector(base.AnomalyDetector):
         return start, k, n
 
     def _distance(self, k: float, n: float) -> float:
-        level = self._level()
-        if level is None or n <= 0:
+        if self._level is None or n <= 0:
             return 0.0
-        return abs(math.log((k + 0.5) / (n + 1.0) / level))
-
-    def _level(self) -> float | None:
-        width = int(self._adwin.width)
-        return float(self._adwin.estimation) if width else None
+        return abs(math.log((k + 0.5) / (n + 1.0) / self._level))
 
     def _block_is_full(self, start: int) -> bool:
         if self._open_start is None or self._open_n < self.block_n:
@@ -151,13 +147,22 @@ class LevelDetector(base.AnomalyDetector):
         self._starts.append(self._open_start)
         self._rates.append(rate)
         self._open_start, self._open_k, self._open_n = None, 0.0, 0.0
-        self._adwin.update(rate)
+        self._adwin.update(self._stable(rate))
         if self._adwin.drift_detected:
             kept = self._newest_level()
             self._change = self._compare(kept)
             self._remember(kept)
         elif len(self._rates) >= self.max_blocks:
             self._remember(self.max_blocks // 2)
+        self._level = sum(self._rates) / len(self._rates)
+
+    def _stable(self, rate: float) -> float:
+        """The rate on a scale where chance alone has variance 1 whatever the rate is.
+
+        ADWIN's bound has a term for the range of its values, taken to be 1; on plain rates of a few
+        per cent that term would hide all but the largest moves.
+        """
+        return 2.0 * math.sqrt(self.block_n) * math.asin(math.sqrt(rate))
 
     def _newest_level(self) -> int:
         """How many of the newest blocks belong to the new level: the split that explains most.
@@ -187,11 +192,10 @@ class LevelDetector(base.AnomalyDetector):
     def _feed(self) -> None:
         self._adwin = self._fresh()
         for rate in self._rates:
-            self._adwin.update(rate)
+            self._adwin.update(self._stable(rate))
 
     def _say(self, score: float, k: float, n: float) -> Verdict:
-        level = self._level()
-        change = self._change
+        level, change = self._level, self._change
         state = State.QUIET if level is not None else State.WARMING
         reason = f"level {percent(level)}" if level is not None else "no block is complete yet"
         observed = k / n if n > 0 else 0.0
@@ -237,4 +241,5 @@ class LevelDetector(base.AnomalyDetector):
         self._open_start, self._open_k, self._open_n = header["open"]
         self._last = header["last"]
         self._change = self._verdict = None
+        self._level = sum(self._rates) / len(self._rates) if self._rates else None
         self._feed()

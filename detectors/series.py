@@ -37,7 +37,7 @@ class RateDetector(base.AnomalyDetector):
     ...     detector.learn_one({"t": 60 * minute, "k": 2, "n": 20})
     >>> detector.score_one({"t": 60 * 300, "k": 2, "n": 20}) < 3
     True
-    >>> detector.score_one({"t": 60 * 300, "k": 14, "n": 20}) > 5
+    >>> detector.score_one({"t": 60 * 300, "k": 14, "n": 20}) > 4
     True
     """
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import secrets
 import signal
+import socket
 import sys
 import threading
 import time
@@ -113,6 +115,12 @@ def settings_for(options: RunOptions, env: dict[str, str]) -> Settings:
     return msgspec.structs.replace(settings, **changes)
 
 
+def member_of(store: str) -> str:
+    """The same for every start of a daemon on this machine and store."""
+    where = hashlib.sha256(store.encode()).hexdigest()[:12]
+    return f"tocsin-{socket.gethostname()}-{where}"
+
+
 def open_source(settings: Settings) -> Source:
     """The source that the settings name.
 
@@ -124,7 +132,7 @@ def open_source(settings: Settings) -> Source:
         case KafkaSource() as chosen:
             from monitor.stream.sources.kafka import KafkaSource as Kafka
 
-            return Kafka(chosen.kafka())
+            return Kafka(chosen.kafka(member_of(settings.store)))
         case FileSource(path=path):
             from monitor.stream.sources.files import FileSource as Files
 

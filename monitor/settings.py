@@ -59,6 +59,8 @@ class KafkaSource(_Part, frozen=True, kw_only=True, tag_field="type", tag="kafka
         topic: The topic with interaction events.
         group: Consumer group; its members share the partitions.
         start: Where a first start begins: earliest, latest or an RFC 3339 time.
+        member: Static membership: a name that survives a restart, so that a daemon that was killed
+            gets its partitions back at once. Absent: this machine and store.
         security: `security_protocol`, `ssl_*` and `sasl_*` of kafka-python.
         sasl_password: Secret for `sasl_plain_password`.
     """
@@ -67,14 +69,15 @@ class KafkaSource(_Part, frozen=True, kw_only=True, tag_field="type", tag="kafka
     topic: Annotated[str, msgspec.Meta(min_length=1)]
     group: str = "tocsin"
     start: str = "latest"
+    member: str = ""
     security: dict[str, str | int | bool] = {}
     sasl_password: Secret | None = None
 
     def __post_init__(self) -> None:
         begin(self.start)
 
-    def kafka(self) -> KafkaSettings:
-        """For the source.
+    def kafka(self, member: str) -> KafkaSettings:
+        """For the source; `member` where the configuration names none.
 
         Raises:
             SecretUnavailableError: the password cannot be read.
@@ -87,6 +90,7 @@ class KafkaSource(_Part, frozen=True, kw_only=True, tag_field="type", tag="kafka
             topic=self.topic,
             group=self.group,
             begin=begin(self.start),
+            member=self.member or member,
             security=security,
         )
 

@@ -81,14 +81,11 @@ def start(turn: Turn, step: StepRun, purpose: Purpose, actor: str, *, repeat: bo
     decision = permitted(turn, request)
     timeout = timeout_of(turn.runbook.spec, call) or turn.runbook.spec.defaults.timeout
     number = len(step.attempts) + 1
-    previous = step.attempt
-    key = f"{turn.run.id}:{step.id}:{number}"
-    if repeat and previous is not None:
-        key = previous.key
+    newest = step.attempt
     attempt = Attempt(
         number=number,
         purpose=purpose,
-        key=key,
+        key=newest.key if repeat and newest else f"{turn.run.id}:{step.id}:{number}",
         request_sha256=digest(request),
         started_at=turn.now,
         deadline=turn.now + timeout + GRACE,
@@ -101,15 +98,7 @@ def start(turn: Turn, step: StepRun, purpose: Purpose, actor: str, *, repeat: bo
     else:
         verb = "rolling back" if purpose is Purpose.ROLLBACK else "started"
         turn.move(step, StepState.RUNNING, verb, actor)
-    turn.write(
-        "attempt",
-        f"step {turn.number(step.id)} {step.id}: {purpose} attempt {number}: {request.shown[:500]}",
-        actor,
-        step.id,
-        attempt=number,
-        purpose=purpose.value,
-        request_sha256=attempt.request_sha256,
-    )
+    _tell(turn, step.id, attempt, request)
     turn.effects.append(
         StartAttempt(
             step=step.id,
@@ -117,8 +106,22 @@ def start(turn: Turn, step: StepRun, purpose: Purpose, actor: str, *, repeat: bo
             request=request,
             executable=decision.executable,
             timeout=timeout,
-            key=key,
+            key=attempt.key,
         )
+    )
+
+
+def _tell(turn: Turn, step: str, attempt: Attempt, request: Request) -> None:
+    """Write down what is about to be carried out."""
+    numbers = f"step {turn.number(step)} {step}: {attempt.purpose} attempt {attempt.number}"
+    turn.write(
+        "attempt",
+        f"{numbers}: {request.shown[:500]}",
+        attempt.actor,
+        step,
+        attempt=attempt.number,
+        purpose=attempt.purpose.value,
+        request_sha256=attempt.request_sha256,
     )
 
 

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from runbooks import attempts
 from runbooks.allow import NOTHING, AllowList, Decision, allowed
-from runbooks.events import Refusal
+from runbooks.events import Refusal, Watch
 from runbooks.model import Automatic, Effect, Manual, ManualUndo, Runbook, Step, WaitSignal
 from runbooks.references import displayed
 from runbooks.requests import Request, digest
@@ -178,3 +178,21 @@ def _last_change(runbook: Runbook, run: Run) -> datetime | None:
         elif isinstance(spec, Manual) and spec.effect is not Effect.READ_ONLY and step.ended_at:
             times.append(step.ended_at)
     return max(times, default=None)
+
+
+def watches(run: Run) -> list[Watch]:
+    """The signals that running waits want samples of."""
+    return [
+        Watch(step=step.id, signal=step.watching.signal, series=step.watching.series)
+        for step in run.steps
+        if step.state is StepState.RUNNING and step.watching is not None
+    ]
+
+
+def under_way(run: Run) -> list[tuple[str, int]]:
+    """Step and number of every attempt that is out in the world."""
+    return [
+        (step.id, step.attempt.number)
+        for step in run.steps
+        if step.attempt is not None and step.attempt.outcome is Outcome.RUNNING
+    ]

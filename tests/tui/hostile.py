@@ -35,7 +35,6 @@ FORBIDDEN = (
     b"\x1b[6n",
     b"\x1bP+q",
     b"\x07",
-    b"\x85",
     b"\xc2\x85",
     b"\xc2\x9b",
     b"\xc2\x9d",

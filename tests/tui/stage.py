@@ -67,7 +67,7 @@ class Stage:
         await self.pilot.press(*keys)
 
     async def type(self, text: str) -> None:
-        """Keys for each character of `text`, when the bar asks; past the guard of dangerous ones."""
+        """Keys for each character of `text`, when the bar asks, past its guard time."""
         await self.until(lambda: self.prompt.asking, what="a question")
         self.seconds += 1
         await self.pilot.press(*("space" if c == " " else c for c in text))

@@ -75,7 +75,7 @@ class Terminal:
 
 @contextmanager
 def terminal(
-    words: Sequence[str], *, size: tuple[int, int] = (80, 24), **env: str
+    words: Sequence[str], size: tuple[int, int] = (80, 24), /, **env: str
 ) -> Iterator[Terminal]:
     """`tocsin` with `words` in a terminal of `size`; ended with the block."""
     pid, fd = pty.fork()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from tests.tui.desk_server import serve
@@ -217,8 +218,6 @@ def test_review_into_a_folder(tocsin: Run, tmp_path: Path) -> None:
 
 
 def _all_commands() -> list[tuple[str, ...]]:
-    import click
-
     found: list[tuple[str, ...]] = []
 
     def walk(group: click.Group, path: tuple[str, ...]) -> None:
@@ -355,11 +354,11 @@ def test_imports_stay_small(tmp_path: Path, words: list[str], forbidden: str) ->
 @pytest.mark.parametrize("env", [{"TERM": "dumb"}, {"TERM": ""}], ids=["dumb", "none"])
 def test_a_dumb_terminal_is_refused(tmp_path: Path, env: dict[str, str]) -> None:
     """On a terminal that cannot draw, `tocsin tui` says what to use and writes no escape."""
-    with serve(StoryDesk(), tmp_path / "s") as path:
-        with terminal(["--socket", str(path), "tui"], **env) as on:
-            assert on.end() == 7
-            assert b"\x1b" not in bytes(on.raw)
-            assert "inc list" in on.text
+    words = ["--socket", str(tmp_path / "s"), "tui"]
+    with serve(StoryDesk(), tmp_path / "s"), terminal(words, **env) as on:
+        assert on.end() == 7
+        assert b"\x1b" not in bytes(on.raw)
+        assert "inc list" in on.text
 
 
 def test_a_pipe_is_refused(tmp_path: Path) -> None:
@@ -382,6 +381,8 @@ def test_no_color_writes_no_colour(tmp_path: Path) -> None:
             assert b"48;2;" not in raw
             assert b"38;5;" not in raw
             on.press("qq")
+            on.until("you own 1 open")
+            on.press("y")
             assert on.end() == 0
 
 

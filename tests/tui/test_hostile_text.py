@@ -91,7 +91,7 @@ def test_a_real_terminal_gets_no_control_from_data(tmp_path: Path, env: dict[str
     with serve(_dressed(ALL), tmp_path / "s") as path:
         words = ["--socket", str(path), "tui"]
         state = {"XDG_STATE_HOME": str(tmp_path)}
-        with terminal(words, size=(120, 40), **state, **env) as on:
+        with terminal(words, (120, 40), **state, **env) as on:
             on.until("INC-0142")
             on.press("\r")
             on.until("RUNBOOK")
@@ -125,7 +125,7 @@ def test_commands_write_no_control_from_data(tmp_path: Path, words: list[str]) -
     with serve(_dressed(ALL), tmp_path / "s") as path:
         for form in ("text", "json"):
             where = ["--socket", str(path), "-o", form]
-            with terminal([*where, *words], size=(200, 50)) as on:
+            with terminal([*where, *words], (200, 50)) as on:
                 assert on.end() in {0, 3}
                 _clean(bytes(on.raw))
                 if form == "json":
@@ -135,10 +135,10 @@ def test_commands_write_no_control_from_data(tmp_path: Path, words: list[str]) -
 
 def test_json_carries_the_data_unchanged(tmp_path: Path) -> None:
     """Escaping for the terminal changes no value: a program reads what the desk said."""
-    with serve(_dressed(ALL), tmp_path / "s") as path:
-        with terminal(["--socket", str(path), "inc", "list", "--json"], size=(200, 50)) as on:
-            assert on.end() == 0
-            rows = json.loads(bytes(on.raw))["data"]
+    words = ["--socket", str(tmp_path / "s"), "inc", "list", "--json"]
+    with serve(_dressed(ALL), tmp_path / "s"), terminal(words, (200, 50)) as on:
+        assert on.end() == 0
+        rows = json.loads(bytes(on.raw))["data"]
     assert rows[0]["title"] == f"{ALL}Refusals 4.1x baseline"
 
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
+from textual.reactive import Reactive
 from textual.screen import Screen
+from textual.widget import Widget
 
 from monitor.views import DeskError, Done
 from tui.lines.line import Line, Role
@@ -33,6 +35,8 @@ class DeskScreen(Screen[None]):
     AUTO_FOCUS = None
     HORIZONTAL_BREAKPOINTS = _WIDTHS
     VERTICAL_BREAKPOINTS = _HEIGHTS
+    focused: Reactive[Widget | None] = Reactive(None, repaint=False)
+    """As the parent's, but a moved focus does not send the whole screen again (11 kB at 80x24)."""
     NAME: ClassVar[str] = ""
     BINDINGS: ClassVar[list[BindingType]] = []
 

@@ -324,7 +324,9 @@ class KafkaSource:
 
     def _lags(self, places: list[TopicPartition]) -> list[Lag]:
         lags = []
-        for place, end in self._offsets(places, end=True).items():
+        ends = self._offsets(places, end=True)
+        for place in places:
+            end = ends[place]
             # The library's position has passed what it skips (markers, aborted transactions).
             passed = self._consumer.position(place, timeout_ms=0) if self._consumer else None
             position = max(self._positions[place], passed or 0)

@@ -7,9 +7,9 @@ from datetime import timedelta
 import pytest
 
 from runbooks.events import Recovered, RunStep, SignalObserved, Tick, Watch
-from runbooks.outlook import verification
+from runbooks.outlook import under_way, verification, watches
 from runbooks.runs import Facts
-from tests.unit.runbooks.test_engine import FACTS, Story
+from tests.unit.runbooks.story import FACTS, Story
 
 MINUTE = timedelta(minutes=1)
 
@@ -118,9 +118,12 @@ def test_after_a_crash_the_signal_is_asked_for_again() -> None:
     sample(story, 0.01)
     (effect,) = story.send(Recovered()).effects
     assert effect == Watch(step="w", signal="misuse_rate", series={"feature": "chat"})
+    assert watches(story.run) == [effect]
+    assert under_way(story.run) == []
     for _ in range(3):
         sample(story, 0.01)
     assert story.state("w") == "succeeded"
+    assert watches(story.run) == []
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,173 @@
+"""A replay on Apache Kafka, the real daemon on it, and what was left in its store."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from monitor.stream.sources.kafka_client import KafkaSettings
+from monitor.stream.sources.publish import Publisher
+from tests.bench.agentdojo import Replay
+from tests.servers.kafka_server import KafkaServer
+from tests.servers.pagerduty_server import ROUTING_KEY, PagerDutyServer
+from tests.servers.slack_server import CHANNEL, TOKEN, SlackServer
+
+FLUSH_EVERY = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """A topic that holds a whole replay."""
+
+    bootstrap: str
+    topic: str
+    records: int
+
+
+def publish(server: KafkaServer, replay: Replay) -> Log:
+    """A new topic with every event of `replay`: CreateTime is the event's time, nothing expires."""
+    # Here and not above: importing kafka-python costs every test run 0.3 s and a warning.
+    from kafka import KafkaAdminClient
+
+    from tests.servers.kafka_fixtures import create_topic
+
+    admin = KafkaAdminClient(bootstrap_servers=server.bootstrap)
+    configs = {"retention_ms": "-1", "message_timestamp_type": "CreateTime"}
+    topic = create_topic(admin, replay.partitions, **configs)
+    admin.close()
+    records = 0
+    with Publisher(KafkaSettings(bootstrap=(server.bootstrap,), topic=topic)) as publisher:
+        for event in replay:
+            publisher.send(
+                None,
+                event.value,
+                timestamp_ms=int(event.time * 1000),
+                partition=event.partition,
+            )
+            records += 1
+            if records % FLUSH_EVERY == 0:
+                publisher.flush()
+    return Log(server.bootstrap, topic, records)
+
+
+@dataclass(frozen=True, slots=True)
+class Receivers:
+    """The strict servers that are paged."""
+
+    slack: SlackServer
+    pagerduty: PagerDutyServer
+
+
+@contextmanager
+def receivers() -> Iterator[Receivers]:
+    """Slack and PagerDuty on loopback, with their real limits."""
+    with SlackServer() as slack, PagerDutyServer() as pagerduty:
+        yield Receivers(slack, pagerduty)
+
+
+class Installation:
+    """One daemon's folder: configuration, store, log."""
+
+    def __init__(
+        self, folder: Path, log: Log, *, profile: str, paged: Receivers | None = None
+    ) -> None:
+        """`paged`: whom it pages; None: pages go to the daemon's own log."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        self.store_url = f"sqlite:///{folder / 'tocsin.db'}"
+        settings: dict[str, Any] = {
+            "version": 1,
+            "store": self.store_url,
+            "profile": profile,
+            "source": {
+                "type": "kafka",
+                "bootstrap": [log.bootstrap],
+                "topic": log.topic,
+                "group": f"tocsin-{folder.name}",
+                "start": "earliest",
+            },
+        }
+        if paged is not None:
+            settings["paging"] = {"receivers": self._receivers(paged)}
+        (folder / "tocsin.yaml").write_text(json.dumps(settings, indent=1))
+
+    def _receivers(self, paged: Receivers) -> list[dict[str, Any]]:
+        for name, secret in (("slack", TOKEN), ("pagerduty", ROUTING_KEY)):
+            (self._folder / name).write_text(secret)
+        return [
+            {
+                "type": "slack",
+                "name": "slack",
+                "token": {"file": str(self._folder / "slack")},
+                "channel": CHANNEL,
+                "base_url": paged.slack.base_url,
+            },
+            {
+                "type": "pagerduty",
+                "name": "pagerduty",
+                "routing_key": {"file": str(self._folder / "pagerduty")},
+                "base_url": paged.pagerduty.base_url,
+            },
+        ]
+
+    def start(self, *flags: str) -> None:
+        """`tocsin run`, its output kept."""
+        command = [sys.executable, "-m", "tui.cli", "run", "-c", str(self._folder / "tocsin.yaml")]
+        with self._output.open("ab") as output:
+            self._process = subprocess.Popen(
+                [*command, *flags],
+                stdout=output,
+                stderr=output,
+                cwd=self._folder,
+                env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+            )
+
+    def run(self, timeout_s: float) -> None:
+        """Read the log to its end.
+
+        Raises:
+            RuntimeError: the daemon failed, or needs longer than `timeout_s`.
+        """
+        self.start("--until-end")
+        self.wait(timeout_s)
+
+    def wait(self, timeout_s: float) -> None:
+        """Until the daemon ends by itself.
+
+        Raises:
+            RuntimeError: it failed, or needs longer than `timeout_s`.
+        """
+        assert self._process is not None
+        try:
+            status: int | None = self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            status = None
+            self.kill()
+        self._process = None
+        if status != 0:
+            tail = self._output.read_text(errors="replace")[-3000:]
+            raise RuntimeError(f"the daemon ended with {status}:\n{tail}")
+
+    def kill(self) -> None:
+        """SIGKILL: no goodbye."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGKILL)
+            self._process.wait()
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def _output(self) -> Path:
+        return self._folder / "daemon.log"

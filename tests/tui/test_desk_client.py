@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import inspect
+import os
+import socket
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from monitor.desk_port import DeskPort
+from monitor.options import socket_path, store_file
+from monitor.views import DeskError
+from tests.tui.desk_server import serve
+from tests.tui.story_desk import NOW, StoryDesk
+from tui.desk_client import Place, SocketDesk, connect
+
+QUESTIONS: tuple[Callable[[DeskPort], object], ...] = (
+    lambda desk: desk.whoami(),
+    lambda desk: desk.overview(),
+    lambda desk: desk.incidents(state="open", since=NOW - timedelta(minutes=30)),
+    lambda desk: desk.incident("latest"),
+    lambda desk: desk.timeline("142", after=1),
+    lambda desk: desk.chart("142", minutes=30),
+    lambda desk: desk.signals(),
+    lambda desk: desk.changes(since=NOW - timedelta(hours=1)),
+    lambda desk: desk.runbooks("142"),
+    lambda desk: desk.runbook_text("refusal-spike"),
+    lambda desk: desk.review("142", form="json"),
+)
+
+COMMANDS: tuple[Callable[[DeskPort], object], ...] = (
+    lambda desk: desk.take("142"),
+    lambda desk: desk.acknowledge("142"),
+    lambda desk: desk.note("142", text="n"),
+    lambda desk: desk.start_run("142", runbook="refusal-spike", params={"a": 1, "b": True}),
+    lambda desk: desk.step("142", number=1, action="run"),
+    lambda desk: desk.set_severity("142", severity="SEV1", reason="r"),
+    lambda desk: desk.escalate("142", reason="r"),
+    lambda desk: desk.mitigate("142"),
+    lambda desk: desk.resolve("142", verdict="attack", reason="r"),
+    lambda desk: desk.reopen("142", reason="r"),
+    lambda desk: desk.abort_run("142", reason="r"),
+    lambda desk: desk.close("142"),
+    lambda desk: desk.declare(title="t", severity="SEV2"),
+    lambda desk: desk.add_change(kind="flag", title="t", at=NOW, dimensions={"a": "b"}),
+)
+
+
+def test_every_question_comes_back_the_same(tmp_path: Path) -> None:
+    """Over the socket each question has the desk's own answer, of its own type."""
+    desk = StoryDesk()
+    with serve(desk, tmp_path / "s") as path:
+        for ask in QUESTIONS:
+            assert ask(SocketDesk(path)) == ask(desk)
+
+
+def test_every_command_arrives_as_it_was_given(tmp_path: Path) -> None:
+    """Over the socket each command reaches the desk with the same arguments."""
+    near, far = StoryDesk(), StoryDesk()
+    with serve(far, tmp_path / "s") as path:
+        for command in COMMANDS:
+            assert command(SocketDesk(path)) == command(near)
+    assert far.log == near.log
+
+
+def test_the_client_has_every_method_of_the_port() -> None:
+    """A method added to the port is missed here, with its parameters."""
+    for name, method in inspect.getmembers(DeskPort, inspect.isfunction):
+        if not name.startswith("_"):
+            assert inspect.signature(getattr(SocketDesk, name)) == inspect.signature(method)
+
+
+def test_errors_keep_their_code_and_hint(tmp_path: Path) -> None:
+    """What the desk refuses, it refuses with the same words over the socket."""
+    with serve(StoryDesk(), tmp_path / "s") as path, pytest.raises(DeskError) as caught:
+        SocketDesk(path).incident("9")
+    assert (caught.value.code, caught.value.hint) == ("not_found", "see `tocsin inc list`")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+        b"HTTP/1.1 500 X\r\nContent-Length: 4\r\n\r\noops",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{",
+        b"\x00\xff\r\n\r\n",
+    ],
+)
+def test_what_is_not_a_desk_is_unavailable(tmp_path: Path, answer: bytes) -> None:
+    """Anything but a desk's answer is `unavailable`, never a crash and never a value."""
+    path = tmp_path / "s"
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen(1)
+
+    def speak() -> None:
+        peer, _ = listener.accept()
+        peer.recv(65536)
+        peer.sendall(answer)
+        peer.close()
+
+    thread = threading.Thread(target=speak)
+    thread.start()
+    try:
+        with pytest.raises(DeskError) as caught:
+            SocketDesk(path).overview()
+    finally:
+        thread.join()
+        listener.close()
+    assert caught.value.code == "unavailable"
+
+
+def test_a_dead_socket_is_unavailable(tmp_path: Path) -> None:
+    """A socket file nobody listens at, and a silent one, end in `unavailable` in time."""
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        with pytest.raises(DeskError, match="no answer"):
+            SocketDesk(path).overview()
+        listener.listen(1)
+        with pytest.raises(DeskError, match="no answer"):
+            SocketDesk(path, timeout_s=0.2).overview()
+
+
+def test_connect_finds_the_socket_beside_the_store(tmp_path: Path) -> None:
+    """With only a store named, the daemon's socket beside it is used, and nothing is warned of."""
+    warned: list[str] = []
+    with serve(StoryDesk(), tmp_path / "x.db.sock"):
+        place = Place(store=f"sqlite:///{tmp_path}/x.db")
+        assert connect(place, warn=warned.append).whoami().name == "mira"
+    assert warned == []
+
+
+def test_connect_without_anything_is_unavailable(tmp_path: Path) -> None:
+    """A named socket that is not there is an error, not a reason to look elsewhere."""
+    with pytest.raises(DeskError) as caught:
+        connect(Place(socket=tmp_path / "s"), warn=print)
+    assert caught.value.code == "unavailable"
+
+
+def test_places() -> None:
+    """Store files and sockets by the rules of the daemon and its clients."""
+    assert store_file("sqlite:///x.db") == Path("x.db")
+    assert store_file("sqlite:////var/x.db?mode=ro") == Path("/var/x.db")
+    assert store_file("sqlite:///:memory:") is None
+    assert store_file("postgresql://h/db") is None
+    assert socket_path("sqlite:////var/x.db", None, {}) == Path("/var/x.db.sock")
+    assert socket_path("sqlite:////var/x.db", Path("/s"), {}) == Path("/s")
+    run = {"XDG_RUNTIME_DIR": "/run/user/7"}
+    assert socket_path("postgresql://h/db", None, run) == Path("/run/user/7/tocsin.sock")
+    state = {"HOME": os.sep + "home"}
+    assert socket_path(None, None, state) == Path("/home/.local/state/tocsin/tocsin.sock")
+
+
+def test_views_travel_as_json() -> None:
+    """The view of an incident is the same after a journey as JSON."""
+    view = StoryDesk().incident("142")
+    assert msgspec.json.decode(msgspec.json.encode(view), type=type(view)) == view
