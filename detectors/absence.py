@@ -24,6 +24,7 @@ _VERSION = 1
 _HOUR = 3_600
 _DAY_HOURS = 24
 _STEADY_S = 600
+_FIRED_WEIGHT = 0.25  # an outage must not become usual, a nightly pause must in the end
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +138,7 @@ class AbsenceDetector(base.AnomalyDetector):
     """Learns the usual volume of one series by hour of day and judges its silence.
 
     A bucket is `{"t": start in unix seconds, "n": interactions}`; a bucket without traffic has
-    n = 0 or is left out. Silence that fired does not teach the usual volume.
+    n = 0 or is left out. Silence that fired teaches a quarter of what other silence does.
 
     >>> detector = AbsenceDetector()
     >>> for minute in range(600):
@@ -198,9 +199,9 @@ class AbsenceDetector(base.AnomalyDetector):
         start, n = self._read(x)
         fired = self._verdict is not None and self._verdict.state is State.FIRING
         if n > 0:
-            if self._last_seen is not None and start > self._last_seen and not fired:
-                self._take(self._last_seen, start, 0.0)
-            self._take(start, start + self.bucket_s, n)
+            if self._last_seen is not None and start > self._last_seen:
+                self._take(self._last_seen, start, 0.0, _FIRED_WEIGHT if fired else 1.0)
+            self._take(start, start + self.bucket_s, n, 1.0)
             self._last_seen = start + self.bucket_s
         self._end = start + self.bucket_s
         self._verdict = self._judge(self._end, self._last_seen)
@@ -226,7 +227,7 @@ class AbsenceDetector(base.AnomalyDetector):
     def _judge(self, now: int, last_seen: int | None) -> Verdict:
         return silence(now, last_seen, self.usual(), self._limits, bucket_s=self.bucket_s)
 
-    def _take(self, start: int, end: int, n: float) -> None:
+    def _take(self, start: int, end: int, n: float, weight: float) -> None:
         """Spread `n` interactions over the hours from `start` to `end`."""
         length = end - start
         if length > _DAY_HOURS * _HOUR:  # a longer gap is not this series' usual night
@@ -234,12 +235,12 @@ class AbsenceDetector(base.AnomalyDetector):
         at = start
         while at < end:
             until = min(end, (at // _HOUR + 1) * _HOUR)
-            hour, share = (at // _HOUR) % _DAY_HOURS, until - at
+            hour, share = (at // _HOUR) % _DAY_HOURS, weight * (until - at)
             keep = 0.5 ** (share / (_HOUR * self.half_life_days))
             self._volume[hour] = self._volume[hour] * keep + n * share / length
             self._seconds[hour] = self._seconds[hour] * keep + share
             at = until
-        self._known_s += length
+        self._known_s += weight * length
 
     @property
     def verdict(self) -> Verdict | None:

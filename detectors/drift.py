@@ -74,6 +74,7 @@ class LevelDetector(base.AnomalyDetector):
         self._starts: list[int] = []
         self._rates: list[float] = []
         self._level: float | None = None
+        self._noted: float | None = None
         self._adwin = self._fresh()
         self._open_start: int | None = None
         self._open_k = 0.0
@@ -178,9 +179,13 @@ class LevelDetector(base.AnomalyDetector):
 
     def _compare(self, kept: int) -> LevelChange | None:
         older, newer = self._rates[:-kept], self._rates[-kept:]
-        before, after = sum(older) / len(older), sum(newer) / len(newer)
+        # Measured from the level last noted, so that many small steps are noted in the end.
+        before = self._noted if self._noted is not None else sum(older) / len(older)
+        after = sum(newer) / len(newer)
+        self._noted = before
         if max(after / before, before / after) < self.min_ratio:
             return None
+        self._noted = after
         reason = f"level changed from {percent(before)} to {percent(after)}"
         return LevelChange(self._starts[-kept], before, after, reason)
 
@@ -223,6 +228,7 @@ class LevelDetector(base.AnomalyDetector):
             "version": _VERSION,
             "open": [self._open_start, self._open_k, self._open_n],
             "last": self._last,
+            "noted": self._noted,
         }
         starts, rates = np.array(self._starts, np.int64), np.array(self._rates, np.float64)
         return pack(header, {"starts": starts, "rates": rates})
@@ -239,7 +245,7 @@ class LevelDetector(base.AnomalyDetector):
         self._starts = [int(start) for start in arrays["starts"]]
         self._rates = [float(rate) for rate in arrays["rates"]]
         self._open_start, self._open_k, self._open_n = header["open"]
-        self._last = header["last"]
+        self._last, self._noted = header["last"], header["noted"]
         self._change = self._verdict = None
         self._level = sum(self._rates) / len(self._rates) if self._rates else None
         self._feed()

@@ -252,6 +252,8 @@ class Daemon:
 
 def build(configured: Configured, *, source: Source, store: Store, page: bool = True) -> Daemon:
     """Wire the rooms together; starts nothing."""
+    with store.write() as tx:
+        tx.decisions.save_profile(configured.profile.name)
     metrics = Metrics()
     clock: Clock = ReplayClock() if source.finite else WallClock()
     pager = Pager(configured.policy)

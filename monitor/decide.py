@@ -52,14 +52,15 @@ class Decided:
 def complete_until(parts: Sequence[PartitionRow], now: datetime) -> int | None:
     """End of the last bucket that every partition has closed; None while one is unread.
 
-    A partition read to its end for `IDLE` does not block; when all are idle, the furthest decides.
+    A partition read to its end for `IDLE`, or a recording that has ended, does not block; when
+    nothing blocks, the furthest decides.
     """
     if not parts:
         return None
     closed = [part.closed for part in parts if part.closed is not None]
     if not closed:
         return None
-    waiting = [part for part in parts if not _idle(part, now)]
+    waiting = [part for part in parts if not (part.finished or _idle(part, now))]
     if any(part.closed is None for part in waiting):
         return None
     if waiting:
@@ -68,8 +69,6 @@ def complete_until(parts: Sequence[PartitionRow], now: datetime) -> int | None:
 
 
 def _idle(part: PartitionRow, now: datetime) -> bool:
-    if part.finished:
-        return False
     return part.caught_up_at is not None and now - part.caught_up_at >= IDLE
 
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal, NoReturn
 
+import msgspec
+
 from monitor import desk_views, views
 from monitor.clock import WallClock
 from monitor.health import overview
@@ -24,6 +26,7 @@ from monitor.incidents.model import OPEN, SEVERITIES, Incident, Origin
 from monitor.incidents.timeline import Entry
 from monitor.notify.channel import Kind
 from monitor.paging import Pager
+from monitor.profiles import PROFILES
 from monitor.review.facts import gather
 from monitor.review.render import render
 from monitor.runs import opened, store_advance
@@ -568,10 +571,15 @@ def open_direct(store_url: str) -> Desk:
     Raises:
         StoreError: the store cannot be opened.
     """
+    store = Store(store_url)
+    with store.read() as tx:
+        profile = tx.decisions.profile()
     settings = Settings(store=store_url)
+    if profile in PROFILES:
+        settings = msgspec.structs.replace(settings, profile=profile)
     name = pwd.getpwuid(os.getuid()).pw_name
     return Desk(
-        Store(store_url),
+        store,
         resolve(settings),
         Shelf(),
         Principal(name=name, role="admin", via="direct"),

@@ -8,6 +8,7 @@ state that a restart could not rebuild from the log: it replays from the low-wat
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -23,11 +24,13 @@ from monitor.stream.sources.source import (
     Assigned,
     Chunk,
     Gap,
+    Lag,
     Partition,
     Record,
     Revoked,
     Source,
     SourceCorrupt,
+    SourceEvent,
     SourceUnavailable,
 )
 
@@ -44,14 +47,14 @@ class _Share:
 
     partition: Partition
     counter: Counter
-    unsaved: Emission | None = None
+    unsaved: list[Emission] = field(default_factory=list)
     """Taken from the counter and not written yet: the store did not answer."""
     quarantine: list[Quarantined] = field(default_factory=list)
     gaps: list[GapRow] = field(default_factory=list)
 
     def saved(self) -> None:
         """All of it is in the store."""
-        self.unsaved = None
+        self.unsaved = []
         self.quarantine = []
         self.gaps = []
 
@@ -68,10 +71,11 @@ class Ingest:
         self._plan = plan
         self._metrics = metrics
         self._key = digest_key
-        self._pipeline: int | None = None
         self._shares: dict[Partition, _Share] = {}
         self._saved_at: datetime | None = None
-        self._dirty = False
+        self._waiting: deque[SourceEvent] = deque()
+        """What the source told and the store has not let us act on yet."""
+        self._unsaved = False
         self._finished = False
 
     @property
@@ -86,7 +90,7 @@ class Ingest:
             StoreUnavailable: nothing was lost; what was counted is written by a later step.
         """
         taken = self._poll(timeout_s, now)
-        if self._source.exhausted and not self._finished:
+        if self._source.exhausted and not self._waiting and not self._finished:
             self.finish(now)
         elif self._due(now, taken):
             self.flush(now)
@@ -94,29 +98,36 @@ class Ingest:
 
     def _due(self, now: datetime, taken: int) -> bool:
         if self._source.finite:
-            return taken > 0
+            return taken > 0 or self._unsaved
         return self._saved_at is None or now - self._saved_at >= COMMIT_EVERY
 
     def _poll(self, timeout_s: float, now: datetime) -> int:
-        taken = 0
         try:
-            for item in self._source.poll(timeout_s):
-                match item:
-                    case Chunk():
-                        taken += self._take(item, now)
-                    case Assigned():
-                        self._assigned(item.partitions, now)
-                    case Revoked():
-                        self._revoked(item.partitions, now)
-                    case Gap():
-                        self._gap(item, now)
+            if not self._waiting:
+                self._waiting.extend(self._source.poll(timeout_s))
         except SourceUnavailable as problem:
             self._metrics.source_errors.inc()
             logger.warning("the source cannot be read: %s", problem)
         except SourceCorrupt as problem:
             self._metrics.source_errors.inc()
             logger.error("the recording is damaged: %s", problem)  # noqa: TRY400 - the place is the news, not our stack
+        taken = 0
+        while self._waiting:
+            taken += self._handle(self._waiting[0], now)
+            self._waiting.popleft()
         return taken
+
+    def _handle(self, item: SourceEvent, now: datetime) -> int:
+        match item:
+            case Chunk():
+                return self._take(item, now)
+            case Assigned():
+                self._assigned(item.partitions, now)
+            case Revoked():
+                self._revoked(item.partitions, now)
+            case Gap():
+                self._gap(item, now)
+        return 0
 
     def flush(self, now: datetime) -> None:
         """Write what changed, in one transaction.
@@ -124,7 +135,8 @@ class Ingest:
         Raises:
             StoreUnavailable: kept in memory, and the source is paused until the store is back.
         """
-        lags = self._source.lags()
+        self._unsaved = True
+        lags = self._lags()
         self._metrics.lag.set(sum(max(0, lag.end - lag.position) for lag in lags))
         try:
             with self._store.write() as tx:
@@ -143,6 +155,14 @@ class Ingest:
             share.saved()
         self._source.resume()
         self._saved_at = now
+        self._unsaved = False
+
+    def _lags(self) -> list[Lag]:
+        try:
+            return self._source.lags()
+        except SourceUnavailable as problem:
+            logger.warning("how far the log goes is not known: %s", problem)
+            return []
 
     def finish(self, now: datetime) -> None:
         """Treat what is read as all there is: close every bucket and write it."""
@@ -157,24 +177,19 @@ class Ingest:
         self._source.close()
 
     def _write(self, tx: Tx, now: datetime) -> None:
-        pipeline = self._pipeline_in(tx, now)
+        pipeline = tx.stream.pipeline(self._plan, now)
         for share in self._shares.values():
-            if share.unsaved is None:
-                share.unsaved = share.counter.take()
+            share.unsaved.append(share.counter.take())
             where = (pipeline, share.partition.topic_id, share.partition.number)
-            tx.stream.save(*where, share.unsaved)
+            for emission in share.unsaved:
+                tx.stream.save(*where, emission)
             tx.stream.quarantine(share.quarantine)
             for gap in share.gaps:
                 tx.stream.gap(gap)
 
-    def _pipeline_in(self, tx: Tx, now: datetime) -> int:
-        if self._pipeline is None:
-            self._pipeline = tx.stream.pipeline(self._plan, now)
-        return self._pipeline
-
     def _assigned(self, partitions: Iterable[Partition], now: datetime) -> None:
         with self._store.write() as tx:
-            pipeline = self._pipeline_in(tx, now)
+            pipeline = tx.stream.pipeline(self._plan, now)
             for partition in partitions:
                 key = (pipeline, partition.topic_id, partition.number)
                 progress = tx.stream.progress(*key)
@@ -189,14 +204,21 @@ class Ingest:
 
     def _gap(self, gap: Gap, now: datetime) -> None:
         p = gap.partition
-        self._metrics.gaps.labels(gap.reason).inc(gap.last - gap.first + 1)
         share = self._shares.get(p)
         if share is None:
             return
+        after = gap.last + 1
+        if gap.reason == "truncated":
+            # What comes at these offsets now is new: it must not be taken for a replay.
+            after = gap.first
+            with self._store.write() as tx:
+                tx.stream.rewind(tx.stream.pipeline(self._plan, now), p.topic_id, p.number, after)
+            share.counter.rewind(after)
+        self._metrics.gaps.labels(gap.reason).inc(gap.last - gap.first + 1)
         share.gaps.append(
             GapRow(p.topic, p.topic_id, p.number, gap.first, gap.last, gap.reason, now)
         )
-        self._source.start(p, gap.last + 1)
+        self._source.start(p, after)
 
     def _take(self, chunk: Chunk, now: datetime) -> int:
         share = self._shares[chunk.partition]

@@ -278,6 +278,7 @@ def connect(place: Place, *, warn: Callable[[str], None]) -> DeskPort:
             f"no daemon listens at {path}, and there is no store at {file}",
             "start one with `tocsin run`, or name a store with --store sqlite:///FILE",
         )
+    from monitor.store.engine import StoreError  # the store is only loaded without a daemon
     from monitor.desk import open_direct
 
     desk_direct: DeskPort = open_direct(store)

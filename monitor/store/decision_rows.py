@@ -100,6 +100,15 @@ class DecisionRows:
             upsert(self._c, t.snapshots), {"name": name, "bucket": bucket, "data": data}
         )
 
+    def profile(self) -> str:
+        """The profile the last daemon ran with; empty before the first."""
+        stored = self.snapshot("profile")
+        return "" if stored is None else stored[1].decode()
+
+    def save_profile(self, name: str) -> None:
+        """A daemon runs with this profile."""
+        self.save_snapshot("profile", 0, name.encode())
+
     def tiers(self) -> dict[str, TierRow]:
         """Tiers set by people, by signal."""
         return {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -145,6 +145,7 @@ class StreamRows:
             doubted=tuple(msgspec.json.decode(row.doubted)),
             finished=row.finished,
             totals=msgspec.json.decode(row.totals),
+            leaks=msgspec.json.decode(row.leaks),
         )
 
     def words(self, pipeline: int, topic_id: str, number: int) -> dict[str, set[str]]:
@@ -173,6 +174,7 @@ class StreamRows:
         """Write an emission: cells and progress together. A lower `hi` never overwrites."""
         where = {"pipeline": pipeline, "topic_id": topic_id, "number": number}
         new = emission.progress
+        self._late(where, emission.late)
         self._c.execute(
             upsert(self._c, t.progress, newest="hi"),
             {
@@ -184,6 +186,7 @@ class StreamRows:
                 "doubted": _dumps(new.doubted),
                 "finished": new.finished,
                 "totals": _dumps(new.totals),
+                "leaks": _dumps(new.leaks),
             },
         )
         rows = [
@@ -193,8 +196,6 @@ class StreamRows:
         ]
         if rows:
             self._c.execute(upsert(self._c, t.cells, newest="hi"), rows)
-        for bucket, count in emission.late.items():
-            self._late(where, bucket, count)
         if emission.admissions:
             self._c.execute(
                 insert_new(self._c, t.vocabulary),
@@ -209,13 +210,32 @@ class StreamRows:
                 [_occurrence(o, topic_id, number) for o in emission.occurrences],
             )
 
-    def _late(self, where: dict[str, Any], bucket: int, count: int) -> None:
-        keyed = [t.late.c[k] == v for k, v in {**where, "bucket": bucket}.items()]
-        known = self._c.execute(sa.select(t.late.c.count).where(*keyed)).scalar()
-        if known is None:
-            self._c.execute(t.late.insert().values({**where, "bucket": bucket, "count": count}))
-        else:
-            self._c.execute(t.late.update().where(*keyed).values(count=known + count))
+    def rewind(self, pipeline: int, topic_id: str, number: int, offset: int) -> None:
+        """The log was cut off at `offset`: what is stored gives way to what comes there now."""
+        for table in (t.progress, t.cells):
+            self._c.execute(
+                table.update()
+                .where(
+                    table.c.pipeline == pipeline,
+                    table.c.topic_id == topic_id,
+                    table.c.number == number,
+                    table.c.hi > offset,
+                )
+                .values(hi=offset)
+            )
+
+    def _late(self, where: dict[str, Any], late: Iterable[tuple[int, int]]) -> None:
+        """Add what no earlier owner of the partition has added: only offsets from its `hi` on."""
+        keyed = [t.progress.c[k] == v for k, v in where.items()]
+        hi = self._c.execute(sa.select(t.progress.c.hi).where(*keyed).with_for_update()).scalar()
+        new = Counter(bucket for offset, bucket in late if offset >= (hi or 0))
+        for bucket, count in new.items():
+            keyed = [t.late.c[k] == v for k, v in {**where, "bucket": bucket}.items()]
+            known = self._c.execute(sa.select(t.late.c.count).where(*keyed)).scalar()
+            if known is None:
+                self._c.execute(t.late.insert().values({**where, "bucket": bucket, "count": count}))
+            else:
+                self._c.execute(t.late.update().where(*keyed).values(count=known + count))
 
     def liveness(
         self, topic: str, topic_id: str, positions: Sequence[tuple[int, int, int]], now: datetime

@@ -97,6 +97,7 @@ progress = _table(
     _text("doubted"),
     sa.Column("finished", sa.Boolean, nullable=False),
     _text("totals"),
+    _text("leaks"),
     sa.PrimaryKeyConstraint("pipeline", "topic_id", "number"),
 )
 

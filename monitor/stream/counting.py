@@ -44,6 +44,8 @@ class Progress:
     """A recording that has ended: all its buckets are closed."""
     totals: dict[str, int] = field(default_factory=dict)
     """Records by fate since the beginning: counted, late, duplicate, conflict, excluded_eval."""
+    leaks: dict[str, int] = field(default_factory=dict)
+    """Bucket of the newest leak in an unreadable record, by rule: one is told a bucket."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +112,8 @@ class Emission:
     progress: Progress
     buckets: list[Bucket]
     """Closed and open buckets with changes; their counts replace what is stored."""
-    late: dict[int, int]
-    """Late interactions by bucket, to be added: each is judged once."""
+    late: list[tuple[int, int]]
+    """(offset, bucket) of each late interaction: the offset says whether it is stored already."""
     occurrences: list[Occurrence]
     admissions: list[Admission]
 
@@ -220,9 +222,9 @@ class Counter:
         self._finished = progress.finished
         self._totals = dict(progress.totals)
         self._done: list[Bucket] = []
-        self._late: dict[int, int] = {}
+        self._late: list[tuple[int, int]] = []
         self._occurrences: list[Occurrence] = []
-        self._leaks: set[tuple[str, int]] = set()
+        self._leaks = dict(progress.leaks)
         self._admissions: list[Admission] = []
 
     @property
@@ -238,10 +240,12 @@ class Counter:
 
     def leak(self, rule: str, offset: int, timestamp_ms: int | None) -> None:
         """A never-event in a record that is no event: all that is known is where it lay."""
+        if offset < self._hi:
+            return
         at = timestamp_ms / 1000 if timestamp_ms is not None else self._watermark or 0.0
         start = self._start(at)
-        if (rule, start) not in self._leaks:
-            self._leaks.add((rule, start))
+        if self._leaks.get(rule) != start:
+            self._leaks[rule] = start
             when = datetime.fromtimestamp(at, UTC)
             self._occurrences.append(Occurrence(rule, "unreadable", start, offset, when, {}, ""))
 
@@ -270,11 +274,21 @@ class Counter:
             self._tick(at, trusted=stamp is not None)
         self._move(arrival.offset)
 
+    def rewind(self, offset: int) -> None:
+        """The log was cut off at `offset`: what comes there now is new."""
+        self._hi = self._next = offset
+
     def finish(self) -> None:
-        """The recording has ended: close every bucket."""
+        """The recording has ended: close every bucket up to the last time that is believed.
+
+        Doubted times that nothing refuted are the log's last word; a refuted one stays open.
+        """
         self._finished = True
-        for start in sorted(self._open):
-            self._close_until(start + self._bucket_s)
+        if self._doubted:
+            self._watermark = max(self._doubted)
+            self._doubted.clear()
+        if self._watermark is not None:
+            self._close_until(self._start(self._watermark) + self._bucket_s)
 
     def take(self) -> Emission:
         """What changed since the last call."""
@@ -285,7 +299,7 @@ class Counter:
         emission = Emission(
             self.progress(), buckets, self._late, self._occurrences, self._admissions
         )
-        self._late, self._occurrences, self._admissions = {}, [], []
+        self._late, self._occurrences, self._admissions = [], [], []
         return emission
 
     def progress(self) -> Progress:
@@ -299,6 +313,7 @@ class Counter:
             doubted=tuple(self._doubted),
             finished=self._finished,
             totals=dict(self._totals),
+            leaks=dict(self._leaks),
         )
 
     def _start(self, at: float) -> int:
@@ -313,7 +328,7 @@ class Counter:
 
     def _judge_late(self, arrival: Arrival, start: int) -> None:
         self._tell("late")
-        self._late[start] = self._late.get(start, 0) + 1
+        self._late.append((arrival.offset, start))
         if arrival.event.data.traffic_class == "user":
             self._occur(arrival, start, self._labels(arrival.event.data), set())
 

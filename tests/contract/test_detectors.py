@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import pytest
 from river.checks import yield_checks
@@ -61,8 +62,8 @@ def test_rivers_own_checks_pass(
 class Forgetful(RateDetector):
     """A detector that learns when it is only asked."""
 
-    def score_one(self, x: object) -> float:  # type: ignore[override] # broken on purpose
-        self.learn_one(x)  # type: ignore[arg-type] # broken on purpose
+    def score_one(self, x: Mapping[Any, float]) -> float:
+        self.learn_one(x)
         assert self.verdict is not None
         return self.verdict.score
 

@@ -153,11 +153,10 @@ def test_a_guardrail_outage_is_an_enforced_check_without_a_result() -> None:
     assert counted(document(coverage={"checks_expected": ["pii"]}), "guardrail_outage") == (0, 1)
 
 
-def test_what_is_not_in_n_is_not_in_k() -> None:
-    """An event that names only what is missing is in neither: k stays within n."""
+def test_a_missing_check_was_expected() -> None:
+    """An event that names only what is missing should have been checked: it counts in k and n."""
     made = document(coverage={"checks_missing": ["pii"]})
-    k, n = counted(made, "guardrail_outage")
-    assert k <= n
+    assert counted(made, "guardrail_outage") == (1, 1)
 
 
 def test_tool_misuse_is_denied_or_unexpected() -> None:

@@ -92,7 +92,6 @@ def rows(view: Sequence[IncidentRow], now: datetime, width: int, face: Face) -> 
     items = []
     for row in view:
         word, role = state_word(row)
-        where = face.dims(row.dimensions)
         title = face.say(row.title)
         spark = ""
         if width >= WIDE:
@@ -102,12 +101,18 @@ def rows(view: Sequence[IncidentRow], now: datetime, width: int, face: Face) -> 
             (f"{word:<6} ", role),
             (face.cell(row.id, 9) + " ", "bold"),
             f"{age(now - row.detected_at):<6} ",
-            face.cell(f"{title}  {where}", room) + " ",
+            face.cell(f"{title}  {where(row, face)}", room) + " ",
             (spark, "bad" if row.firing else "dim"),
             face.short(row.owner or "-", 7),
         )
         items.append(Item(row.id, (line,), copy=face.say(row.id)))
     return items
+
+
+def where(row: IncidentRow, face: Face) -> str:
+    """The values of the dimensions that the title does not name already."""
+    title = row.title.lower()
+    return face.dims({k: v for k, v in row.dimensions.items() if v.lower() not in title})
 
 
 def _thirteen(values: Sequence[float | None]) -> list[float | None]:

@@ -16,6 +16,7 @@ from monitor.views import (
     TimelineEntry,
 )
 from tui.lines.face import SEVERITY_ROLES, Face, age, ratio, share, state_word
+from tui.lines.home import where
 from tui.lines.item import Item
 from tui.lines.line import Line, Role, sides, wrap
 from tui.lines.report import STEP_GLYPHS
@@ -55,7 +56,7 @@ def header(
         " ",
         (word, role),
         bar,
-        f"{face.say(row.title)}  {face.dims(row.dimensions)}",
+        f"{face.say(row.title)}  {where(row, face)}",
     )
     return sides(left, right, width, face.more)
 
@@ -87,10 +88,11 @@ def steps(run: RunView, now: datetime, width: int, face: Face) -> list[Item]:
     for step in run.steps:
         glyph, role = STEP_GLYPHS[step.state]
         danger = step.effect == "destructive"
-        kind = "DANGER" if danger else step.type
+        kind = "DANGER" if danger else step.type.partition("_")[0]
         took = ""
         if step.started_at is not None:
-            took = age((step.ended_at or now) - step.started_at)
+            span = (step.ended_at or now) - step.started_at
+            took = age(span) if step.state == "running" or span.total_seconds() >= 1 else ""
         room = max(4, width - 15 - (len(took) + 1 if took else 0))
         line = Line.of(
             (glyph, role),
@@ -139,7 +141,7 @@ def detail(step: StepView | None, width: int, face: Face) -> list[Line]:
     """All about the step under the cursor: words, request, undo, note, output."""
     if step is None:
         return []
-    lines = [Line.of(f" {text}") for text in _wrapped(step.text, width - 1, face)]
+    lines = [Line.of(f" {text}") for text in _wrapped(reflow(step.text), width - 1, face)]
     if step.request:
         texts = _wrapped(step.request, width - 3, face)
         lines.extend(
@@ -152,6 +154,18 @@ def detail(step: StepView | None, width: int, face: Face) -> list[Line]:
     for text in step.output.splitlines():
         lines.extend(Line.of(f" {part}") for part in _wrapped(text, width - 1, face))
     return lines
+
+
+def reflow(text: str) -> str:
+    """Prose whose lines were broken by hand, one line a paragraph; lists keep their lines."""
+    out: list[str] = []
+    for line in text.splitlines():
+        item = line.lstrip().startswith(("-", "*", ">", "`", "|")) or line.lstrip()[:1].isdigit()
+        if out and out[-1] and line.strip() and not item and not line.startswith((" ", "\t")):
+            out[-1] = f"{out[-1]} {line}"
+        else:
+            out.append(line)
+    return "\n".join(out)
 
 
 def _wrapped(text: str, width: int, face: Face) -> list[str]:
@@ -211,11 +225,11 @@ def timeline(entries: Sequence[TimelineEntry], width: int, face: Face) -> list[I
     }
     narrow = width < 50
     label = 7 if narrow else 10
-    indent = 9 + label
+    indent = 9 if narrow else 9 + label
     items = []
     for entry in entries:
         who = "" if entry.actor in {"tocsin", "detector", ""} else f"{face.say(entry.actor)}: "
-        words = wrap(f"{who}{face.say(entry.text, limit=4000)}", max(8, width - indent - 1))
+        words = _hung(f"{who}{face.say(entry.text, limit=4000)}", width - 10 - label, width - indent - 1)
         first = Line.of(
             (f"{face.clock(entry.occurred_at)} ", "dim"),
             (face.cell(entry.kind, label - 1) + " ", kinds.get(entry.kind, "")),
@@ -225,6 +239,13 @@ def timeline(entries: Sequence[TimelineEntry], width: int, face: Face) -> list[I
         copy = f"{face.stamp(entry.occurred_at)} {face.say(entry.kind)} {who}{face.say(entry.text)}"
         items.append(Item(str(entry.seq), (first, *rest), copy=copy))
     return items
+
+
+def _hung(text: str, first: int, rest: int) -> list[str]:
+    """`text` wrapped to `first` columns on its first line and `rest` on the others."""
+    head = wrap(text, max(8, first))[0]
+    left = text[len(head) :].lstrip(" ")
+    return [head, *wrap(left, max(8, rest))] if left else [head]
 
 
 def status(view: IncidentView | None, chart: Chart | None, now: datetime, face: Face) -> Line:

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_WIDTHS = [(0, "-tiny"), (60, "-narrow"), (80, "-normal"), (100, "-wide")]
-_HEIGHTS = [(0, "-low"), (20, "-tall")]
+_WIDTHS = [(0, "-tiny"), (60, "-narrow"), (80, "-normal"), (100, "-wide"), (116, "-full")]
+_HEIGHTS = [(0, "-low"), (20, "-usual"), (32, "-tall")]
 """From how many columns and rows a class is set on the screen; `app.tcss` says what it means."""
 
 

@@ -45,6 +45,14 @@ def test_a_small_move_is_not_worth_a_note() -> None:
     assert notes(LevelDetector(min_ratio=3.0), np.repeat([0.1, 0.2], [1440, 1440])) == []
 
 
+def test_many_small_steps_are_noted_in_the_end() -> None:
+    """Steps too small for a note each add up to one."""
+    steps = np.repeat(0.2 * 1.2 ** np.arange(4), 3 * 1440)
+    found = notes(LevelDetector(min_ratio=1.3), steps, volume=300)
+    assert [round(one.before, 2) for one in found] == [0.2]
+    assert found[0].after == pytest.approx(0.29, abs=0.01)
+
+
 def test_it_never_fires() -> None:
     """A note is not a page, whatever happens."""
     detector = LevelDetector(block_s=60)

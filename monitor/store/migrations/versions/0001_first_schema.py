@@ -212,6 +212,7 @@ def upgrade() -> None:
         sa.Column("doubted", sa.Text(), nullable=False),
         sa.Column("finished", sa.Boolean(), nullable=False),
         sa.Column("totals", sa.Text(), nullable=False),
+        sa.Column("leaks", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("pipeline", "topic_id", "number", name=op.f("pk_progress")),
     )
     op.create_table(
