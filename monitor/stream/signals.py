@@ -14,10 +14,14 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from monitor.stream.event import InteractionData
+from monitor.stream.sections import AttackSignal, PolicyCheck, ToolCall
 from runbooks.convert import convert, json_schema
 from runbooks.document import Document
 from runbooks.durations import Duration
 from runbooks.expressions import Expression, parse
+from runbooks.naming import misnamed
+from runbooks.problems import Problems
 from runbooks.yaml import load_yaml
 
 Tier = Literal["shadow", "ticket", "page"]
@@ -108,9 +112,35 @@ def parse_signals(document: Document) -> tuple[Signal, ...]:
     """The signals of a file.
 
     Raises:
-        Problems: everything that is wrong with it, each with its place.
+        Problems: everything that is wrong with it, each with its place; a condition about a field
+            that events do not have is wrong, for it would never be true.
     """
-    return convert(document, SignalFile).signals
+    signals = convert(document, SignalFile).signals
+    problems = [
+        document.problem(("signals", index, field), "misnamed", found.text, found.hint)
+        for index, signal in enumerate(signals)
+        for field, condition, kind in _conditions(signal)
+        for found in misnamed(condition, kind)
+    ]
+    if problems:
+        raise Problems(problems)
+    return signals
+
+
+_ITEMS: dict[str, type[msgspec.Struct]] = {
+    "policy_checks": PolicyCheck,
+    "tool_calls": ToolCall,
+    "attack_signals": AttackSignal,
+}
+
+
+def _conditions(signal: Signal) -> Iterable[tuple[str, Expression, type[msgspec.Struct]]]:
+    """Each condition with the field it is written in and what it is about."""
+    item = InteractionData if signal.each is None else _ITEMS[signal.each]
+    yield "k", signal.k, item
+    yield "n", signal.n, InteractionData
+    if signal.n_each is not None:
+        yield "n_each", signal.n_each, item
 
 
 def default_signals() -> tuple[Signal, ...]:

@@ -229,7 +229,9 @@ def timeline(entries: Sequence[TimelineEntry], width: int, face: Face) -> list[I
     items = []
     for entry in entries:
         who = "" if entry.actor in {"tocsin", "detector", ""} else f"{face.say(entry.actor)}: "
-        words = _hung(f"{who}{face.say(entry.text, limit=4000)}", width - 10 - label, width - indent - 1)
+        words = _hung(
+            f"{who}{face.say(entry.text, limit=4000)}", width - 10 - label, width - indent - 1
+        )
         first = Line.of(
             (f"{face.clock(entry.occurred_at)} ", "dim"),
             (face.cell(entry.kind, label - 1) + " ", kinds.get(entry.kind, "")),
