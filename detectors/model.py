@@ -89,7 +89,7 @@ class Alarm:
     min_ratio: float = 1.5
     """Least observed / baseline (for a fall, baseline / observed)."""
     min_excess: float = 8.0
-    """Least number of interactions above (for a fall, below) what was expected."""
+    """Least number of interactions above what was expected; for a fall, half the number below."""
     min_n: float = 0.0
     """Least number of interactions in the window."""
     min_duration_buckets: int = 1

@@ -19,6 +19,7 @@ _ROOM = 1.5  # statistics stop at this many thresholds, to come down soon after 
 _BACK_RATIO = 2.0  # "still moved" means by this much, or by the alarm's own ratio if smaller
 _BACK_EVIDENCE = 3.0  # nats for "at the baseline" before a bucket of a firing series is quiet
 _BACK_ROOM = 6.0
+_FALL_FLOOR = 2.0  # every rare signal is at zero now and then: a fall is held to twice the floor
 
 
 def spec(config: RateConfig) -> dict[str, Column]:
@@ -106,7 +107,7 @@ class ShiftTest:
         if not over.any():
             return over
         far = np.where(self._is_up, k >= min_ratio * e, k * min_ratio <= e)
-        big = np.where(self._is_up, k - e, e - k) >= min_excess
+        big = np.where(self._is_up, k - e, (e - k) / _FALL_FLOOR) >= min_excess
         passed: Bools = over & far & big & (c["run_n"] >= min_n)
         return passed
 

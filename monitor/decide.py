@@ -113,9 +113,13 @@ class Decide:
                     self._silences.rebuild(tx, tx.decisions.position(pipeline))
                     self._ready = True
                 decided = self._buckets(tx, pipeline, now, limit)
-                self._never_events(tx, now)
-                self._gaps(tx, now)
-                if not self._replay:
+                if self._replay:
+                    self._gaps(tx, self.now or now)
+                    if decided.caught_up and self._ended(tx, pipeline):
+                        self._never_events(tx, self.now or now)
+                else:
+                    self._never_events(tx, now)
+                    self._gaps(tx, now)
                     self._stream(tx, pipeline, now)
                     self._timers(tx, now)
                 self._observe(tx)
@@ -140,6 +144,7 @@ class Decide:
             at = self._clock(bucket, now)
             self._bucket(tx, pipeline, bucket, counts.get(bucket, Counts({}, {})), at)
             if self._replay:
+                self._never_events(tx, at, until=bucket)
                 self._timers(tx, at)
                 self.now = at
         stop = self._skip_hole(tx, pipeline, stop, end)
@@ -343,8 +348,13 @@ class Decide:
 
     # -- never-events, gaps, timers -------------------------------------------------------------
 
-    def _never_events(self, tx: Tx, now: datetime) -> None:
-        for topic_id, number, occurrence in tx.stream.open_occurrences():
+    @staticmethod
+    def _ended(tx: Tx, pipeline: int) -> bool:
+        return all(part.finished for part in tx.stream.partitions(pipeline))
+
+    def _never_events(self, tx: Tx, now: datetime, *, until: int | None = None) -> None:
+        """Decide what is there; in a recording, what lies in buckets up to `until`."""
+        for topic_id, number, occurrence in tx.stream.open_occurrences(until=until):
             self._never_event(tx, occurrence, now)
             tx.stream.occurrence_handled(topic_id, number, occurrence, now)
             tx.touch()

@@ -10,36 +10,31 @@ from __future__ import annotations
 import os
 import pwd
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Literal, NoReturn
+from typing import Literal
 
 import msgspec
 
 from monitor import desk_views, views
 from monitor.clock import WallClock
+from monitor.desk_runs import RunDesk
 from monitor.health import overview
 from monitor.incidents import actions
 from monitor.incidents.actions import Refusal, Step
 from monitor.incidents.model import OPEN, SEVERITIES, Incident, Origin
 from monitor.incidents.timeline import Entry
 from monitor.notify.channel import Kind
-from monitor.paging import Pager
 from monitor.profiles import PROFILES
 from monitor.review.facts import gather
 from monitor.review.render import render
-from monitor.runs import opened, store_advance
-from monitor.settings import Configured, Settings, resolve
+from monitor.runs import opened
+from monitor.settings import Settings, resolve
 from monitor.shelf import Shelf
-from monitor.store.run_rows import RunRow
-from monitor.store.store import Store, StoreUnavailable, Tx
-from monitor.views import DeskError, Done, Principal, StepAction
-from runbooks import events
-from runbooks.engine import advance, encode_run, new_run
-from runbooks.runs import Facts
+from monitor.store.store import Store, Tx
+from monitor.views import DeskError, Done, Principal
 
-Perform = Callable[[str, Sequence[events.Effect]], None]
 MAX_TEXT = 32 * 1024
 
 
@@ -64,37 +59,8 @@ class Rights:
         return "reader"
 
 
-def _no_daemon(_run: str, _effects: Sequence[events.Effect]) -> None:
-    raise DeskError(
-        "unavailable",
-        "recorded, but no daemon runs that could carry it out",
-        "start one: tocsin run",
-    )
-
-
-class Desk:
+class Desk(RunDesk):
     """A desk that speaks for one principal."""
-
-    def __init__(
-        self,
-        store: Store,
-        configured: Configured,
-        shelf: Shelf,
-        principal: Principal,
-        clock: Callable[[], datetime],
-        *,
-        perform: Perform = _no_daemon,
-        live: bool = True,
-    ) -> None:
-        self._store = store
-        self._configured = configured
-        self._shelf = shelf
-        self._who = principal
-        self._clock = clock
-        self._perform = perform
-        self._live = live
-        self._pager = Pager(configured.policy)
-        self._allow = configured.settings.runbooks.allow
 
     # -- questions ------------------------------------------------------------------------------
 
@@ -164,38 +130,6 @@ class Desk:
         """Recorded changes, newest first."""
         with self._reading() as tx:
             return [desk_views.change_view(row) for row in tx.incidents.changes(since=since)]
-
-    def runbooks(self, ref: str = "") -> list[views.RunbookRow]:
-        """Those that match the incident first."""
-        suggested: list[str] = []
-        if ref:
-            with self._reading() as tx:
-                suggested = [book.id for book in self._shelf.matching(self._labels(tx, ref))]
-        order = {name: place for place, name in enumerate(suggested)}
-        books = sorted(self._shelf.all(), key=lambda b: (order.get(b.id, len(order)), b.id))
-        defaults = self._configured.settings.runbooks.defaults
-        return [
-            views.RunbookRow(
-                id=book.id,
-                version=book.spec.version,
-                title=book.title,
-                suggested=book.id in order,
-                params=[
-                    desk_views.param_view(name, param, defaults.get(name))
-                    for name, param in book.spec.params.items()
-                ],
-            )
-            for book in books
-        ]
-
-    def runbook_text(self, runbook: str) -> str:
-        """The file."""
-        try:
-            return self._shelf.source(runbook)
-        except KeyError:
-            raise DeskError(
-                "not_found", f"no runbook {runbook!r}", "list them: tocsin runbook list"
-            ) from None
 
     def review(self, ref: str, *, form: str = "md") -> str:
         """The review as text."""
@@ -334,111 +268,7 @@ class Desk:
             tx.touch()
             return Done(text=f"CHG-{number} recorded", revision=tx.revision())
 
-    # -- commands on runs -----------------------------------------------------------------------
-
-    def start_run(
-        self, ref: str, *, runbook: str, params: dict[str, str | int | bool] | None = None
-    ) -> Done:
-        """Start a runbook for an incident."""
-        self._must("responder")
-        book = self._shelf.get(runbook)
-        if book is None:
-            raise DeskError("not_found", f"no runbook {runbook!r}", "tocsin runbook list")
-        now = self._clock()
-        with self._writing() as tx:
-            incident = self._find(tx, ref)
-            if not incident.is_open:
-                self._refuse(Refusal(f"{incident.name} is {incident.state}"))
-            if any(row.live for row in tx.runs.of_incident(incident.uuid)):
-                self._refuse(Refusal("a run is open already", "abort it first, with a reason"))
-            run = new_run(book, f"run-{uuid.uuid4().hex[:8]}", self._facts(tx, incident), now)
-            row = RunRow(
-                id=run.id,
-                incident=incident.uuid,
-                runbook=book.id,
-                state=str(run.state),
-                body=encode_run(run),
-                source=self._shelf.source(book.id),
-                deadline_at=None,
-                started_at=now,
-                live=True,
-            )
-            event = events.Start(
-                actor=self._who.name,
-                params=params or {},
-                configured=self._configured.settings.runbooks.defaults,
-            )
-            change = advance(book, run, event, now, self._allow)
-            if change.refusal is not None:
-                self._refuse(Refusal(change.refusal.text, change.refusal.hint))
-            store_advance(tx, row, book, change, now)
-            tx.incidents.append(incident.uuid, self._glass(now), now)
-            done = self._done(tx, f"{book.id} v{book.spec.version} started", incident)
-        self._perform_all(run.id, change.effects)
-        return done
-
-    def step(
-        self,
-        ref: str,
-        *,
-        number: int,
-        action: StepAction,
-        note: str = "",
-        confirm: str = "",
-        captured: dict[str, str] | None = None,
-    ) -> Done:
-        """Act on a step of the incident's run."""
-        self._must("responder")
-        now = self._clock()
-        with self._writing() as tx:
-            incident, row = self._live_run(tx, ref)
-            book, run = opened(row)
-            if not 1 <= number <= len(run.steps):
-                raise DeskError("not_found", f"the run has steps 1 to {len(run.steps)}")
-            name = run.steps[number - 1].id
-            who = self._who.name
-            event: events.PersonEvent
-            match action:
-                case "run":
-                    again = str(run.steps[number - 1].state) in {"failed", "unknown"}
-                    event = events.RunStep(
-                        step=name, actor=who, confirm=confirm or None, again=again
-                    )
-                case "done":
-                    event = events.Done(step=name, actor=who, note=note, captured=captured or {})
-                case "fail":
-                    event = events.Fail(step=name, actor=who, reason=note)
-                case "skip":
-                    event = events.Skip(step=name, actor=who, reason=note)
-                case "undo":
-                    event = events.Undo(step=name, actor=who, confirm=confirm or None, note=note)
-            change = advance(book, run, event, now, self._allow)
-            if change.refusal is not None:
-                self._refuse(Refusal(change.refusal.text, change.refusal.hint))
-            store_advance(tx, row, book, change, now)
-            done = self._done(tx, f"step {number} {name}: {action}", incident)
-        self._perform_all(row.id, change.effects)
-        return done
-
-    def abort_run(self, ref: str, *, reason: str) -> Done:
-        """Stop the run."""
-        self._must("responder")
-        now = self._clock()
-        with self._writing() as tx:
-            incident, row = self._live_run(tx, ref)
-            book, run = opened(row)
-            event = events.Abort(actor=self._who.name, reason=reason)
-            change = advance(book, run, event, now, self._allow)
-            if change.refusal is not None:
-                self._refuse(Refusal(change.refusal.text, change.refusal.hint))
-            store_advance(tx, row, book, change, now)
-            return self._done(tx, "run aborted", incident)
-
     # -- inside ---------------------------------------------------------------------------------
-
-    def _perform_all(self, run: str, effects: Sequence[events.Effect]) -> None:
-        if any(isinstance(effect, events.StartAttempt) for effect in effects):
-            self._perform(run, effects)
 
     def _act(self, ref: str, act: Callable[[Incident, datetime], Step | Refusal]) -> Done:
         self._must("responder")
@@ -464,100 +294,6 @@ class Desk:
             self._pager.tell(tx, after, Kind.UPDATE, now, stamp)
         if before.resolved_at is None and after.resolved_at is not None:
             self._pager.tell(tx, after, Kind.RESOLVE, now, f"resolved-{stamp}")
-
-    def _live_run(self, tx: Tx, ref: str) -> tuple[Incident, RunRow]:
-        incident = self._find(tx, ref)
-        rows = [row for row in tx.runs.of_incident(incident.uuid) if row.live]
-        if not rows:
-            self._refuse(
-                Refusal(
-                    f"{incident.name} has no open run",
-                    f"start one: tocsin inc step {incident.name} --start RUNBOOK",
-                )
-            )
-        return incident, rows[0]
-
-    def _facts(self, tx: Tx, incident: Incident) -> Facts:
-        alerts = tx.incidents.alerts_of(incident.uuid)
-        lead = next((a for a in alerts if a.signal == incident.signal), None)
-        baseline = lead.reading.baseline if lead is not None else None
-        signal = next((s for s in self._configured.plan.signals if s.name == incident.signal), None)
-        ratio = max(signal.min_ratio, 1.5) if signal is not None else 1.5
-        return Facts(
-            id=incident.name,
-            severity=incident.severity,
-            signal=incident.signal or "",
-            series=dict(incident.dimensions),
-            baseline=baseline,
-            threshold=None if baseline is None else min(1.0, baseline * ratio),
-        )
-
-    def _labels(self, tx: Tx, ref: str) -> Mapping[str, str]:
-        incident = self._find(tx, ref)
-        return {
-            "signal": incident.signal or "declared",
-            "severity": incident.severity,
-            **incident.dimensions,
-        }
-
-    def _find(self, tx: Tx, ref: str) -> Incident:
-        text = ref.strip().upper().removeprefix("INC-")
-        found: Incident | None = None
-        if text == "LATEST":
-            found = tx.incidents.latest()
-        elif text.isdigit() and len(text) < 10:
-            found = tx.incidents.by_number(int(text))
-        if found is None:
-            raise DeskError("not_found", f"no incident {ref!r}", "list them: tocsin inc list")
-        return found
-
-    def _glass(self, now: datetime) -> tuple[Entry, ...]:
-        if self._who.via != "direct":
-            return ()
-        text = "done without a daemon, on the store itself (break-glass)"
-        return (Entry(kind="DIRECT", text=text, actor=self._who.name, occurred_at=now),)
-
-    def _done(self, tx: Tx, text: str, incident: Incident) -> Done:
-        tx.touch()
-        return Done(text=text, incident=incident.name, revision=tx.revision())
-
-    def _must(self, role: str) -> None:
-        order = ("reader", "responder", "admin")
-        if order.index(self._who.role) < order.index(role):
-            raise DeskError(
-                "forbidden",
-                f"{self._who.name} may only read",
-                "ask for the responder role: desk.responders in the configuration",
-            )
-
-    @staticmethod
-    def _refuse(refusal: Refusal) -> NoReturn:
-        raise DeskError("refused", refusal.message, refusal.hint)
-
-    def _reading(self) -> _Guarded:
-        return _Guarded(self._store, writing=False)
-
-    def _writing(self) -> _Guarded:
-        return _Guarded(self._store, writing=True)
-
-
-class _Guarded:
-    """A transaction whose failures are the desk's: nothing was written, and it says so."""
-
-    def __init__(self, store: Store, *, writing: bool) -> None:
-        self._manager = store.write() if writing else store.read()
-
-    def __enter__(self) -> Tx:
-        try:
-            return self._manager.__enter__()
-        except StoreUnavailable as problem:
-            raise DeskError("unavailable", str(problem), "nothing was written; try again") from None
-
-    def __exit__(self, *details: object) -> bool | None:
-        try:
-            return self._manager.__exit__(*details)  # type: ignore[arg-type] # handed through as given
-        except StoreUnavailable as problem:
-            raise DeskError("unavailable", str(problem), "nothing was written; try again") from None
 
 
 def replace_entries(step: Step, entries: tuple[Entry, ...]) -> Step:

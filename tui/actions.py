@@ -96,6 +96,7 @@ ACTIONS: Sequence[Action] = (
     Action("pane_2", "2", "2", "the runbook; at home the signals", "all", "tocsin signal list"),
     Action("pane_3", "3", "3", "the signal's chart; at home the parts", "all", "tocsin doctor"),
     Action("pane_4", "4", "4", "the timeline", "incident", f"{_INC} watch {{ref}}"),
+    Action("next_pane", "tab", "next", "the next pane", "all"),
     Action("zoom", "plus", "zoom", "the pane over the whole screen, and back", "all"),
     Action("pause", "p", "pause", "hold the screen still, and go on", "all"),
     Action("clock", "t", "local", "times in UTC or in your zone", "all", "tocsin --local ..."),

@@ -389,14 +389,21 @@ class StreamRows:
             .values(handled_at=now)
         )
 
-    def open_occurrences(self, limit: int = 1000) -> list[tuple[str, int, Occurrence]]:
-        """Never-events not yet decided, oldest first, as (topic id, partition, occurrence)."""
+    def open_occurrences(
+        self, limit: int = 1000, until: int | None = None
+    ) -> list[tuple[str, int, Occurrence]]:
+        """Never-events not yet decided, oldest first, as (topic id, partition, occurrence).
+
+        Args:
+            limit: at most this many.
+            until: only those of buckets that start by then.
+        """
         o = t.occurrences
+        query = o.select().where(o.c.handled_at.is_(None))
+        if until is not None:
+            query = query.where(o.c.bucket <= until)
         rows = self._c.execute(
-            o.select()
-            .where(o.c.handled_at.is_(None))
-            .order_by(o.c.at, o.c.topic_id, o.c.number, o.c.offset)
-            .limit(limit)
+            query.order_by(o.c.at, o.c.topic_id, o.c.number, o.c.offset).limit(limit)
         )
         return [
             (

@@ -93,7 +93,7 @@ async def test_signals_and_parts_have_their_pane() -> None:
         await on.press("2")
         await on.sees("ALARM")
         await on.sees("WARN 1 of 12 warming")
-        await on.press("1")
+        await on.press("tab")
         await on.until(lambda: "ALARM" not in on.text)
 
 

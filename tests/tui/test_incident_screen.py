@@ -228,6 +228,10 @@ async def test_enter_starts_the_suggested_runbook() -> None:
         await on.did("step")
         assert [name for name, _ in on.desk.log] == ["start_run", "step"]
         assert on.desk.log[0][1]["params"] == {"feature": "chat-prod", "window": 10}
+        on.desk.finish("INC-0142", 1)
+        await on.sees("next: 2")
+        await on.press("enter")
+        await on.sees("step 2 is yours to do")
 
 
 async def test_live_data_moves_no_cursor() -> None:

@@ -28,7 +28,7 @@ def lines(screen: Screen, ref: str) -> list[Line]:
     made.extend(_row(action, ref) for action in outward)
     made.append(Line.of(("  safe, or taken back as easily", "accent")))
     made.extend(_row(action, ref) for action in safe)
-    made.append(Line.of((" j k g G, arrows: move.  Tab: next pane.", "dim")))
+    made.append(Line.of((" j k g G, arrows: move.", "dim")))
     made.extend(Line.of((f" {text}", "dim")) for text in _LEGEND)
     return made
 

@@ -144,6 +144,9 @@ class Home(IncidentCommands):
     def action_pane_3(self) -> None:
         self._go(3)
 
+    def action_next_pane(self) -> None:
+        self._go(1 if self._pane > 1 else 2)
+
     def action_zoom(self) -> None:
         self._go(1 if self._pane > 1 else 2)
 

@@ -216,7 +216,7 @@ class Incident(StepCommands):
     def action_pane_4(self) -> None:
         self._go(4)
 
-    def key_tab(self) -> None:
+    def action_next_pane(self) -> None:
         self._go(self._pane % 4 + 1)
 
     def action_zoom(self) -> None:

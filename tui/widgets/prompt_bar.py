@@ -69,8 +69,8 @@ _EDITS: Mapping[str, Callable[[str, int], tuple[str, int]]] = {
 """Editing keys: text and cursor before, text and cursor after."""
 
 
-class PromptBar(Widget, can_focus=True):
-    """Messages while idle, one question at a time when asked.
+class PromptBar(Widget, can_focus=False):
+    """Messages while idle; asks one question at a time, and has the keys only then.
 
     Args:
         face: how it draws.
@@ -131,9 +131,10 @@ class PromptBar(Widget, can_focus=True):
         self._opened = self._clock()
         answer: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
         self._answer = answer
-        if self.screen.focused is not self:
-            self._back = self.screen.focused
-        self.focus()
+        # At once, not by `focus()`, which waits its turn: the next question may come before it.
+        self._back = self.screen.focused
+        self.can_focus = True
+        self.screen.set_focus(self)
         self._repaint()
         try:
             return await answer
@@ -154,8 +155,10 @@ class PromptBar(Widget, can_focus=True):
         self._question = self._answer = None
         if not answer.done():
             answer.set_result(value)
-        if self._back is not None and self._back.is_attached and self.has_focus:
-            self._back.focus()
+        if self.screen.focused is self:
+            back = self._back
+            self.screen.set_focus(back if back is not None and back.is_attached else None)
+        self.can_focus = False
         self._back = None
         self._repaint()
 

@@ -135,6 +135,16 @@ def test_a_fall_fires_only_where_falls_are_watched() -> None:
     assert episodes(feed(down, *counts(six_hours_then(5.0), 40.0))) == []
 
 
+def test_a_rare_signal_at_zero_for_a_while_is_no_fall() -> None:
+    """A fall needs twice the floor in missing interactions, for rare things are often absent."""
+    both = replace(PAGE, alarm=replace(PAGE.alarm, watch="both", min_excess=10.0))
+    k, n = counts(np.repeat([0.02, 0.0], [600, 300]), 10.0)
+    verdicts = feed(RateBank(both), k, n)
+    begun = episodes(verdicts)
+    assert len(begun) == 1
+    assert -verdicts[begun[0]][0].excess >= 20
+
+
 def test_floors_hold_back_what_is_sure_but_small() -> None:
     """With the evidence there, ratio, excess and volume floors each keep the series quiet."""
     k, n = counts(six_hours_then(3.0), 40.0)
