@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -368,9 +369,32 @@ def run_live(daemon: Daemon, *, until_end: bool = False) -> None:
 
 
 def run_replay(daemon: Daemon) -> None:
-    """Play a recording to its end."""
+    """Play a recording to its end; a person at a terminal sees how far it is."""
+    watched = sys.stderr.isatty()
     while not daemon.stopping.is_set() and daemon.step_replay():
-        pass
+        if watched:
+            at = f"{daemon.clock.now():%Y-%m-%d %H:%M} UTC"
+            print(f"\rdecided up to {at}", end="", file=sys.stderr, flush=True)  # noqa: T201 - progress
+    if watched:
+        print(file=sys.stderr)  # noqa: T201 - ends the progress line
+
+
+def summary(daemon: Daemon) -> str:
+    """What a recording came to, in one line, with what to type next."""
+    store = daemon.configured.settings.store
+    with daemon.store.read() as tx:
+        pipeline = tx.stream.known_pipeline(daemon.configured.plan)
+        totals: Counter[str] = Counter()
+        for part in tx.stream.partitions(pipeline) if pipeline is not None else []:
+            totals.update(part.totals)
+        incidents = len(tx.incidents.search(limit=100_000))
+    fates = ", ".join(
+        f"{count:,} {fate.replace('_', ' ')}" for fate, count in sorted(totals.items())
+    )
+    return (
+        f"{fates or 'no events'}; {incidents} incidents, profile {daemon.configured.profile.name}. "
+        f"Next: tocsin --store {store} inc list"
+    )
 
 
 def main(options: RunOptions) -> int:
@@ -415,6 +439,7 @@ def _run(configured: Configured, source: Source, options: RunOptions) -> int:
         _serve(daemon, options, stack)
         if source.finite:
             run_replay(daemon)
+            print(summary(daemon), file=sys.stderr)  # noqa: T201 - the command's own answer
         else:
             run_live(daemon, until_end=options.until_end)
     return 0

@@ -8,9 +8,8 @@ incidents, timeline entries and the pages to send. What is decided is pure and l
 from __future__ import annotations
 
 import logging
-import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from monitor.alerting import alerts, grouping, pages
@@ -22,12 +21,13 @@ from monitor.incidents.model import Incident, Origin
 from monitor.incidents.timeline import Entry
 from monitor.metrics import Metrics
 from monitor.notify.channel import Kind
+from monitor.opening import Certain, change_entries, incident_uuid
 from monitor.paging import Pager
 from monitor.profiles import Profile
 from monitor.silence import TITLES, Silences, stream_readings
+from monitor.store.decision_rows import Seen
 from monitor.store.store import Store, StoreUnavailable, Tx
 from monitor.store.stream_rows import Counts, PartitionRow
-from monitor.stream.counting import Occurrence
 from monitor.stream.series import dims_of, expand
 from monitor.stream.signals import Plan, Signal
 
@@ -72,6 +72,20 @@ def _idle(part: PartitionRow, now: datetime) -> bool:
     return part.caught_up_at is not None and now - part.caught_up_at >= IDLE
 
 
+@dataclass(slots=True)
+class _Sitting:
+    """Several buckets in one transaction: what is read once for all, and written once after."""
+
+    tx: Tx
+    pipeline: int
+    tiers: Mapping[str, str]
+    firing: Mapping[str, Alert]
+    """Alerts not cleared, by fingerprint."""
+    eventful: bool = False
+    """There may be an incident or a never-event that a recording's clock has news for."""
+    kept: list[Seen] = field(default_factory=list)
+
+
 class Decide:
     """The one owner of decisions."""
 
@@ -95,6 +109,7 @@ class Decide:
         self._signals: dict[str, Signal] = {signal.name: signal for signal in plan.signals}
         self._detection = Detection(plan, profile)
         self._silences = Silences(plan)
+        self._certain = Certain(self._signals, pager, metrics)
         self._ready = False
         self.now: datetime | None = None
         """The time of the last decision of a recording."""
@@ -114,12 +129,12 @@ class Decide:
                     self._ready = True
                 decided = self._buckets(tx, pipeline, now, limit)
                 if self._replay:
-                    self._gaps(tx, self.now or now)
+                    self._certain.gaps(tx, self.now or now)
                     if decided.caught_up and self._ended(tx, pipeline):
                         self._never_events(tx, self.now or now)
                 else:
                     self._never_events(tx, now)
-                    self._gaps(tx, now)
+                    self._certain.gaps(tx, now)
                     self._stream(tx, pipeline, now)
                     self._timers(tx, now)
                 self._observe(tx)
@@ -140,13 +155,17 @@ class Decide:
         step = self._plan.bucket_s
         stop = min(end, first + limit * step)
         counts = tx.stream.counts(pipeline, first, stop)
+        sitting = _Sitting(tx, pipeline, self._tiers(tx), tx.incidents.firing())
+        sitting.eventful = bool(tx.incidents.open() or tx.stream.open_occurrences(limit=1))
         for bucket in range(first, stop, step):
             at = self._clock(bucket, now)
-            self._bucket(tx, pipeline, bucket, counts.get(bucket, Counts({}, {})), at)
+            self._bucket(sitting, bucket, counts.get(bucket, Counts({}, {})), at)
             if self._replay:
-                self._never_events(tx, at, until=bucket)
-                self._timers(tx, at)
+                if sitting.eventful:
+                    self._never_events(tx, at, until=bucket)
+                    self._timers(tx, at)
                 self.now = at
+        tx.decisions.save_points(sitting.kept)
         stop = self._skip_hole(tx, pipeline, stop, end)
         tx.decisions.move(pipeline, stop, datetime.fromtimestamp(stop, UTC))
         tx.touch()
@@ -161,22 +180,27 @@ class Decide:
 
     def _skip_hole(self, tx: Tx, pipeline: int, stop: int, end: int) -> int:
         run = EMPTY_RUN * self._plan.bucket_s
-        if end - stop <= run or tx.stream.counts(pipeline, stop - run, stop):
+        if end - stop <= run:
             return stop
-        following = tx.stream.first_bucket(pipeline, since=stop)
+        following = tx.stream.first_bucket(pipeline, since=stop - run)
+        if following is not None and following < stop:
+            return stop
         return end if following is None else max(stop, min(end, following))
 
-    def _bucket(self, tx: Tx, pipeline: int, bucket: int, counts: Counts, now: datetime) -> None:
+    def _bucket(self, sitting: _Sitting, bucket: int, counts: Counts, now: datetime) -> None:
+        tx, firing, kept = sitting.tx, sitting.firing, sitting.kept
         series = expand(self._plan, counts.base, counts.narrow)
-        firing = tx.incidents.firing()
         watched = {
             series_id(alert.signal, dims_of(self._signals[alert.signal], alert.dimensions))
             for alert in firing.values()
             if alert.signal in self._signals
         }
-        readings = self._detection.step(tx, bucket, series, tiers=self._tiers(tx), watched=watched)
-        readings += self._silences.step(tx, bucket, counts.base, firing)
-        self._advance(tx, pipeline, readings, firing, now)
+        readings = self._detection.step(
+            tx, bucket, series, tiers=sitting.tiers, watched=watched, kept=kept
+        )
+        readings += self._silences.step(bucket, counts.base, firing, sitting.tiers, kept)
+        if self._advance(tx, sitting.pipeline, readings, firing, now):
+            sitting.firing, sitting.eventful = tx.incidents.firing(), True
 
     def _advance(
         self,
@@ -185,7 +209,8 @@ class Decide:
         readings: Sequence[Reading],
         firing: Mapping[str, Alert],
         now: datetime,
-    ) -> None:
+    ) -> bool:
+        """Whether any alert is another now."""
         changed: list[Advance] = []
         for reading in readings:
             known = firing.get(alerts.fingerprint(reading.signal, reading.dimensions))
@@ -193,6 +218,7 @@ class Decide:
             if advance.alert is not None and advance.change is not Change.NOTHING:
                 changed.append(advance)
         self._apply(tx, pipeline, changed, now)
+        return bool(changed)
 
     def _tiers(self, tx: Tx) -> dict[str, str]:
         set_by_people = tx.decisions.tiers()
@@ -249,7 +275,7 @@ class Decide:
 
     def _open(self, tx: Tx, alert: Alert, origin: Origin, group: str, now: datetime) -> Incident:
         incident = Incident(
-            uuid=_uuid(alert.fingerprint, alert.detected_at),
+            uuid=incident_uuid(alert.fingerprint, alert.detected_at),
             number=tx.incidents.next_number(),
             title=pages.title(alert, self._title(alert.signal)),
             severity=alert.severity,
@@ -268,7 +294,7 @@ class Decide:
             data={"fingerprint": alert.fingerprint, "score": alert.reading.score},
         )
         tx.incidents.save(incident)
-        tx.incidents.append(incident.uuid, (entry, *self._changes(tx, incident, now)), now)
+        tx.incidents.append(incident.uuid, (entry, *change_entries(tx, incident, now)), now)
         self._metrics.incidents.labels(str(origin), incident.severity).inc()
         logger.info("incident %s opened", incident.name)
         return incident
@@ -276,21 +302,6 @@ class Decide:
     def _title(self, signal: str) -> str:
         known = self._signals.get(signal)
         return known.title if known is not None else TITLES[signal]
-
-    def _changes(self, tx: Tx, incident: Incident, now: datetime) -> list[Entry]:
-        onset = incident.impact_at or incident.detected_at
-        rows = tx.incidents.changes(since=onset - pages.CHANGE_WINDOW, until=now)
-        return [
-            Entry(
-                kind="CHANGE",
-                text=f"{row.kind} {row.title}",
-                actor=row.actor,
-                occurred_at=row.at,
-                key=f"change:{row.id}",
-                data={"dimensions": row.dimensions},
-            )
-            for row in reversed(rows)
-        ]
 
     def _join(
         self, tx: Tx, alert: Alert, place: grouping.Place, group: str, now: datetime
@@ -355,77 +366,8 @@ class Decide:
     def _never_events(self, tx: Tx, now: datetime, *, until: int | None = None) -> None:
         """Decide what is there; in a recording, what lies in buckets up to `until`."""
         for topic_id, number, occurrence in tx.stream.open_occurrences(until=until):
-            self._never_event(tx, occurrence, now)
+            self._certain.never_event(tx, occurrence, now)
             tx.stream.occurrence_handled(topic_id, number, occurrence, now)
-            tx.touch()
-
-    def _never_event(self, tx: Tx, occurrence: Occurrence, now: datetime) -> None:
-        signal = self._signals.get(occurrence.rule)
-        title = signal.title if signal else "A secret or card number in an event"
-        severity = signal.severity if signal else "SEV1"
-        group = f"never:{occurrence.rule}:{occurrence.source}"
-        for incident in tx.incidents.open():
-            if group in incident.groups:
-                entry = Entry(
-                    kind="NEVER",
-                    text=f"again at {occurrence.at:%H:%M:%S} UTC (event {occurrence.event_id})",
-                    actor="detector",
-                    occurred_at=occurrence.at,
-                    key=f"never:{occurrence.bucket}",
-                )
-                tx.incidents.append(incident.uuid, (entry,), now)
-                return
-        dimensions = {
-            name: value
-            for name, value in occurrence.dimensions.items()
-            if value and name in ("environment", "feature")
-        }
-        incident = Incident(
-            uuid=_uuid(group, occurrence.at),
-            number=tx.incidents.next_number(),
-            title=f"{title}: {pages.where(dimensions)}",
-            severity=severity,
-            origin=Origin.NEVER_EVENT,
-            detected_at=occurrence.at,
-            impact_at=occurrence.at,
-            signal=occurrence.rule,
-            dimensions=dimensions,
-            groups=frozenset({group}),
-        )
-        entry = Entry(
-            kind="DETECT",
-            text=f"{title}: first occurrence, event {occurrence.event_id} of {occurrence.source}",
-            actor="detector",
-            occurred_at=occurrence.at,
-            data={"rule": occurrence.rule, "offset": occurrence.offset},
-        )
-        tx.incidents.save(incident)
-        tx.incidents.append(incident.uuid, (entry, *self._changes(tx, incident, now)), now)
-        self._metrics.incidents.labels(str(Origin.NEVER_EVENT), severity).inc()
-        self._pager.consider(tx, incident, now)
-
-    def _gaps(self, tx: Tx, now: datetime) -> None:
-        for gap in tx.stream.open_gaps():
-            count = gap.last - gap.first + 1
-            text = (
-                f"{count} records of {gap.topic}-{gap.number} were not there to be read: offsets "
-                f"{gap.first} to {gap.last} ({gap.reason})"
-            )
-            incident = Incident(
-                uuid=_uuid(f"gap:{gap.topic_id}:{gap.number}:{gap.first}", gap.at),
-                number=tx.incidents.next_number(),
-                title=f"Offset gap: {count} records of {gap.topic}-{gap.number} lost",
-                severity="SEV2",
-                origin=Origin.NO_DATA,
-                detected_at=gap.at,
-                impact_at=gap.at,
-                groups=frozenset({f"gap:{gap.topic_id}"}),
-            )
-            entry = Entry(kind="DETECT", text=text, actor="ingest", occurred_at=gap.at)
-            tx.incidents.save(incident)
-            tx.incidents.append(incident.uuid, (entry,), now)
-            self._pager.page(tx, incident, now, "records were lost: the counts have a hole")
-            tx.stream.gap_handled(gap, now)
             tx.touch()
 
     def _stream(self, tx: Tx, pipeline: int, now: datetime) -> None:
@@ -450,8 +392,3 @@ class Decide:
         self._metrics.incidents_open.set(len(tx.incidents.open()))
         for state, count in self._detection.states.items():
             self._metrics.series.labels(state).set(count)
-
-
-def _uuid(name: str, at: datetime) -> str:
-    """An id that the same finding always gets, so that a replay makes the same incident."""
-    return uuid.uuid5(uuid.NAMESPACE_OID, f"tocsin:{name}:{at.isoformat()}").hex

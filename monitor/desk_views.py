@@ -36,8 +36,9 @@ def series_points(
     """(bucket start, point or None) of one series."""
     known = {s.name: s for s in configured.plan.rates()}
     dims: Dims
-    if signal == NO_DATA:
-        signal, dims = VOLUME, tuple(dimensions.values())
+    volume = configured.plan.volume()
+    if signal == NO_DATA and volume is not None:
+        signal, dims = VOLUME, dims_of(volume, dimensions)
     elif signal in known:
         dims = dims_of(known[signal], dimensions)
     else:

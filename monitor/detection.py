@@ -15,7 +15,7 @@ from detectors.rate import RateBank
 from detectors.verdicts import Verdicts
 from monitor.alerting.alerts import Reading
 from monitor.profiles import Profile
-from monitor.store.decision_rows import Point
+from monitor.store.decision_rows import Point, Seen
 from monitor.store.store import Tx
 from monitor.stream.series import Dims, Pair, dimension_names
 from monitor.stream.signals import Plan, Signal
@@ -27,7 +27,6 @@ SNAPSHOT_EVERY_S = 3600
 _SEPARATOR = "\x1f"
 Tiers = Mapping[str, str]
 """Tier by signal."""
-_STATE = {"w": "warming", "q": "quiet", "f": "firing"}
 
 
 def series_id(signal: str, dims: Dims) -> str:
@@ -87,8 +86,9 @@ class Detection:
         *,
         tiers: Tiers,
         watched: Set[str],
+        kept: list[Seen],
     ) -> list[Reading]:
-        """Judge one bucket, keep its points, and return the readings that could move an alert.
+        """Judge one bucket and return the readings that could move an alert.
 
         Args:
             tx: the open transaction.
@@ -96,9 +96,10 @@ class Detection:
             series: k and n by signal and dimension values.
             tiers: the tier of each rule.
             watched: ids of series whose alert is firing.
+            kept: the points to be stored are added here.
         """
         verdicts = self._judge(bucket, series)
-        self._keep(tx, bucket, verdicts)
+        kept += self._seen(bucket, verdicts)
         end = bucket + self._plan.bucket_s
         if end % SNAPSHOT_EVERY_S == 0:
             tx.decisions.save_snapshot(SNAPSHOT, end, self._bank.snapshot())
@@ -132,20 +133,22 @@ class Detection:
             bucket, self._plan.bucket_s, ids, [k for k, _ in pairs], [n for _, n in pairs]
         )
 
-    def _keep(self, tx: Tx, bucket: int, verdicts: Verdicts) -> None:
+    def _seen(self, bucket: int, verdicts: Verdicts) -> list[Seen]:
+        """The points of the series that had traffic, by signal."""
+        firing, warming = verdicts.firing.tolist(), verdicts.warming.tolist()
+        hot, cold = sum(firing), sum(w and not f for f, w in zip(firing, warming, strict=True))
+        self.states = {"warming": cold, "quiet": len(firing) - hot - cold, "firing": hot}
+        baselines, scores = verdicts.fraction.tolist(), verdicts.score.tolist()
         rows: dict[str, list[Point]] = {}
-        self.states = {"warming": 0, "quiet": 0, "firing": 0}
-        for index, name in enumerate(verdicts.ids):
-            signal, dims = self._known[name]
-            letter = "f" if verdicts.firing[index] else "w" if verdicts.warming[index] else "q"
-            self.states[_STATE[letter]] += 1
-            k, n = self._pairs[index]
+        for index, (name, (k, n)) in enumerate(zip(verdicts.ids, self._pairs, strict=True)):
             if n:
-                baseline = round(float(verdicts.fraction[index]), 6)
-                score = round(float(verdicts.score[index]), 3)
-                rows.setdefault(signal.name, []).append(Point(dims, k, n, baseline, score, letter))
-        for signal_name, points in rows.items():
-            tx.decisions.save_points(signal_name, bucket, points)
+                signal, dims = self._known[name]
+                letter = "f" if firing[index] else "w" if warming[index] else "q"
+                point = Point(
+                    dims, k, n, round(baselines[index], 6), round(scores[index], 3), letter
+                )
+                rows.setdefault(signal.name, []).append(point)
+        return [Seen(name, bucket, points) for name, points in rows.items()]
 
     def _reading(
         self, signal: Signal, dims: Dims, verdict: Verdict, end: int, tiers: Tiers

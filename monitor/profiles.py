@@ -28,7 +28,7 @@ class Profile:
 
     def tier(self, signal: Signal) -> Tier:
         """The tier of a rule that no person has set."""
-        if signal.kind == "never" or self.promotes == "all":
+        if self.promotes == "all":
             return "page"
         if self.promotes == "offered" and signal.offered:
             return "page"

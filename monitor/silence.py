@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from detectors.absence import AbsenceDetector
 from detectors.model import State, Verdict
 from monitor.alerting.alerts import Alert, Reading
-from monitor.store.decision_rows import Point
+from monitor.store.decision_rows import Point, Seen
 from monitor.store.store import Tx
 from monitor.store.stream_rows import PartitionRow
 from monitor.stream.series import Base, Dims, volumes
@@ -22,7 +22,6 @@ NO_DATA = "no_data"
 LAG = "lag"
 VOLUME = "volume"
 TITLES = {NO_DATA: "No data", LAG: "Ingest lags behind"}
-BY = ("environment", "feature")
 STREAM_SILENT_AFTER = timedelta(minutes=10)
 LAGGING_AFTER = timedelta(minutes=10)
 REMEMBERED = timedelta(days=14)
@@ -34,13 +33,14 @@ def _reading(
     dimensions: Mapping[str, str],
     verdict: Verdict,
     at: datetime,
-    severity: str,
+    severity: str = "SEV2",
+    tier: str = "page",
 ) -> Reading:
     onset = at if verdict.onset is None else datetime.fromtimestamp(verdict.onset, UTC)
     return Reading(
         signal=signal,
         dimensions=dimensions,
-        tier="page",
+        tier=tier,
         severity=severity,
         firing=verdict.state is State.FIRING,
         at=at,
@@ -61,28 +61,47 @@ class Silences:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
+        self._signal = plan.volume()
+        self._by = self._signal.by if self._signal is not None else ()
         self._detectors: dict[Dims, AbsenceDetector] = {}
 
     def rebuild(self, tx: Tx, position: int | None) -> None:
         """Learn again what usually comes from the stored volumes."""
         self._detectors = {}
-        if position is None:
+        if position is None or self._signal is None:
             return
         since = position - int(REMEMBERED.total_seconds())
         for bucket, points in tx.decisions.points(VOLUME, since, position).items():
             self._learn(bucket, {point.dims: point.n for point in points})
 
-    def step(self, tx: Tx, bucket: int, base: Base, firing: Mapping[str, Alert]) -> list[Reading]:
-        """Take in one bucket; readings of the features that are silent, or no longer are."""
-        seen = volumes(self._plan, base, BY)
+    def step(
+        self,
+        bucket: int,
+        base: Base,
+        firing: Mapping[str, Alert],
+        tiers: Mapping[str, str],
+        kept: list[Seen],
+    ) -> list[Reading]:
+        """Take in one bucket; readings of the features that are silent, or no longer are.
+
+        Args:
+            bucket: its start, unix seconds.
+            base: its counts.
+            firing: alerts not cleared.
+            tiers: tier by signal.
+            kept: what is to be stored is added here.
+        """
+        if self._signal is None:
+            return []
+        seen = volumes(self._plan, base, self._by)
         if seen:
             points = [Point(dims, n, n, None, 0.0, "q") for dims, n in sorted(seen.items())]
-            tx.decisions.save_points(VOLUME, bucket, points)
+            kept.append(Seen(VOLUME, bucket, points))
         self._learn(bucket, seen)
         told = {
-            tuple(alert.dimensions.values())
+            tuple(alert.dimensions.get(name, "") for name in self._by)
             for alert in firing.values()
-            if alert.signal == NO_DATA and tuple(alert.dimensions) == BY
+            if alert.signal == NO_DATA and set(alert.dimensions) == set(self._by)
         }
         at = datetime.fromtimestamp(bucket + self._plan.bucket_s, UTC)
         readings = []
@@ -91,8 +110,10 @@ class Silences:
             if verdict is None:
                 continue
             if verdict.state is State.FIRING or dims in told:
-                named = dict(zip(BY, dims, strict=True))
-                readings.append(_reading(NO_DATA, named, verdict, at, "SEV2"))
+                named = dict(zip(self._by, dims, strict=True))
+                severity = self._signal.severity
+                tier = tiers.get(self._signal.name, self._signal.tier)
+                readings.append(_reading(NO_DATA, named, verdict, at, severity, tier))
         return readings
 
     def _learn(self, bucket: int, seen: Mapping[Dims, int]) -> None:
@@ -139,7 +160,7 @@ def stream_readings(
             continue
         state = State.FIRING if fires else State.QUIET
         verdict = _verdict(state, length / limit, now - length, text)
-        readings.append(_reading(signal, {"topic": topic}, verdict, now, "SEV2"))
+        readings.append(_reading(signal, {"topic": topic}, verdict, now))
     return readings
 
 

@@ -79,14 +79,16 @@ def due(
 
 
 def where(dimensions: Mapping[str, str]) -> str:
-    """`chat in prod`; the environment last, other dimensions named."""
-    rest = [
-        value if name == "feature" else f"{name} {value}"
+    """`chat, category privacy.pii, in prod`: the feature first, the environment last."""
+    feature = dimensions.get("feature", "")
+    named = [
+        f"{name} {value}"
         for name, value in dimensions.items()
-        if name != "environment" and value
+        if name not in {"environment", "feature"} and value
     ]
     environment = dimensions.get("environment", "")
-    return " ".join(rest or ["all"]) + (f" in {environment}" if environment else "")
+    parts = [part for part in (feature, *named) if part] or ["all"]
+    return ", ".join(parts) + (f" in {environment}" if environment else "")
 
 
 def title(alert: Alert, signal_title: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -24,6 +24,15 @@ class Point(msgspec.Struct, frozen=True, array_like=True):
     score: float
     state: str
     """`w`arming, `q`uiet or `f`iring."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """All series of one signal at one bucket."""
+
+    signal: str
+    bucket: int
+    points: Sequence[Point]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +72,14 @@ class DecisionRows:
         p = t.position
         return self._c.execute(sa.select(p.c.event_now).where(p.c.pipeline == pipeline)).scalar()
 
-    def save_points(self, signal: str, bucket: int, points: Sequence[Point]) -> None:
-        """Keep what the detectors saw of one signal at one bucket."""
-        self._c.execute(
-            upsert(self._c, t.points),
-            {"signal": signal, "bucket": bucket, "data": msgspec.msgpack.encode(points)},
-        )
+    def save_points(self, seen: Iterable[Seen]) -> None:
+        """Keep what the detectors saw."""
+        rows = [
+            {"signal": one.signal, "bucket": one.bucket, "data": msgspec.msgpack.encode(one.points)}
+            for one in seen
+        ]
+        if rows:
+            self._c.execute(upsert(self._c, t.points), rows)
 
     def points(self, signal: str, first: int, end: int) -> dict[int, list[Point]]:
         """By bucket start, buckets in [first, end)."""

@@ -51,7 +51,8 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         name: Identifier, used in labels and commands.
         title: Words for people, e.g. "Refusals".
         description: What it counts and why it matters.
-        kind: `rate` (k of n over time) or `never` (pages on the first occurrence).
+        kind: `rate` (k of n over time), `never` (pages on the first occurrence) or `volume` (how
+            much comes by `by`; silence where traffic is usual is the alert `no_data`).
         on: Which events it reads: turns, amends (late facts), or both.
         k: Condition of the numerator.
         n: Condition of the denominator.
@@ -73,7 +74,7 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     title: str
     k: Expression
     description: str = ""
-    kind: Literal["rate", "never"] = "rate"
+    kind: Literal["rate", "never", "volume"] = "rate"
     on: Literal["interaction", "amend", "any"] = "interaction"
     n: Expression = TRUE
     each: ListField | None = None
@@ -92,6 +93,8 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def __post_init__(self) -> None:
         if (self.each is None) != (self.value is None):
             raise ValueError("`each` and `value` go together")
+        if self.kind != "rate" and self.each is not None:
+            raise ValueError("`each` is for rates")
         if self.n_each is not None and self.each is None:
             raise ValueError("`n_each` needs `each`")
         if unknown := [name for name in self.by if name not in DIMENSIONS]:
@@ -201,6 +204,10 @@ class Plan(msgspec.Struct, frozen=True):
         """Signals that detectors read."""
         return [signal for signal in self.signals if signal.kind == "rate"]
 
+    def volume(self) -> Signal | None:
+        """The signal whose silence is an alert; None where it was left out."""
+        return next((signal for signal in self.signals if signal.kind == "volume"), None)
+
     def never(self) -> list[Signal]:
         """Signals that page on the first occurrence."""
         return [signal for signal in self.signals if signal.kind == "never"]
@@ -223,7 +230,7 @@ def plan(signals: Iterable[Signal], bucket_s: int = 60, lateness_s: int = 15) ->
     slots: dict[Slot, int] = {EVERY_TURN: 0}
     numerators, denominators = {}, {}
     for signal in chosen:
-        if signal.kind == "never":
+        if signal.kind != "rate":
             continue
         n_conditions = () if str(signal.n) == "true" else (str(signal.n),)
         n_slot = Slot(signal.on, n_conditions)

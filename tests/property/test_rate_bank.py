@@ -50,7 +50,7 @@ def run(
     return said
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(steps(), st.integers(0, 60))
 def test_a_restart_anywhere_changes_no_verdict(
     history: list[tuple[int, dict[str, tuple[int, int]]]], cut: int
@@ -63,7 +63,7 @@ def test_a_restart_anywhere_changes_no_verdict(
     assert before + after == whole
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(steps())
 def test_the_order_of_series_in_a_step_does_not_matter(
     history: list[tuple[int, dict[str, tuple[int, int]]]],
@@ -72,7 +72,7 @@ def test_the_order_of_series_in_a_step_does_not_matter(
     assert run(RateBank(CONFIG), history) == run(RateBank(CONFIG), history, backwards=True)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(steps())
 def test_verdicts_are_whole_whatever_comes(
     history: list[tuple[int, dict[str, tuple[int, int]]]],

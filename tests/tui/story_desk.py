@@ -95,7 +95,7 @@ class StoryDesk:
         self.role: str = "responder"
         self.verified = False
         self.with_run = with_run
-        self.run_auto_ends = True
+        self.runbook_file = ""
         self._lock = threading.RLock()
         self._entries: dict[str, list[views.TimelineEntry]] = {}
         self._runs: dict[str, views.RunView] = {}
@@ -427,7 +427,8 @@ class StoryDesk:
 
     def runbook_text(self, runbook: str) -> str:
         self._find("latest")
-        return self.dress(f"id: {runbook}\nversion: 7\nsteps:\n  - id: deploys\n")
+        text = f"id: {runbook}\nversion: 7\nsteps:\n  - id: deploys\n"
+        return self.dress(self.runbook_file or text)
 
     # commands ------------------------------------------------------------------------------------
 
@@ -569,7 +570,10 @@ class StoryDesk:
         captured: dict[str, str] | None = None,
     ) -> views.Done:
         with self._lock:
-            self._did("step", ref=ref, number=number, action=action, note=note, confirm=confirm)
+            given = {"captured": captured} if captured else {}
+            self._did(
+                "step", ref=ref, number=number, action=action, note=note, confirm=confirm, **given
+            )
             row = self._find(ref)
             step = next(s for s in self._runs[row.id].steps if s.number == number)
             if action not in step.actions:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -217,7 +218,7 @@ async def test_enter_starts_the_suggested_runbook() -> None:
     async with stage(StoryDesk(with_run=False)) as on:
         await on.sees("suggested")
         await on.press("enter")
-        await on.sees("1/2 feature")
+        await on.sees("refusal-spike 1/2 feature")
         await on.press("enter")
         await on.until(lambda: "2/2 window" in on.prompt.text)
         await on.press("backspace")
@@ -369,3 +370,24 @@ async def test_verify_says_what_lacks() -> None:
     async with stage(size=WIDE) as on:
         await on.press("v")
         await on.sees("not verified: no signal condition has held")
+
+
+async def test_ticking_asks_what_the_runbook_wants_to_keep() -> None:
+    """A manual step with captures asks each, by number or first letters, and sends the answers."""
+    desk = StoryDesk()
+    desk.runbook_file = (files("runbooks") / "library" / "refusal-spike.yaml").read_text()
+    desk._set_step("INC-0142", 1, state="succeeded")
+    desk._set_step("INC-0142", 2, id="compare")
+    async with stage(desk, size=WIDE) as on:
+        await on.sees("next: 2")
+        on.pane("runbook").go("compare")
+        await on.press("enter")
+        await on.sees("1 release 2 threshold")
+        await on.answer("t")
+        await on.sees("first letters")
+        await on.press("backspace")
+        await on.answer("1")
+        await on.until(lambda: "evidence" in on.prompt.text)
+        await on.answer("41 %")
+        captured = (await on.did("step"))["captured"]
+        assert captured == {"cause": "release", "evidence": "41 %"}

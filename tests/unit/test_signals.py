@@ -69,7 +69,7 @@ def tools(*calls: dict[str, Any]) -> dict[str, Any]:
 def test_the_default_set_loads_quietly() -> None:
     """The shipped set parses; every rate starts in shadow and every never-event pages."""
     signals = default_signals()
-    assert len(signals) == 16
+    assert len(signals) == 17
     assert {s.tier for s in signals if s.kind == "rate"} == {"shadow"}
     assert {s.tier for s in signals if s.kind == "never"} == {"page"}
     assert {s.name for s in signals if s.offered} == {

@@ -137,23 +137,28 @@ def no_run(runbooks: Sequence[RunbookRow], face: Face, width: int) -> list[Item]
     return items
 
 
-def detail(step: StepView | None, width: int, face: Face) -> list[Line]:
-    """All about the step under the cursor: words, request, undo, note, output."""
+def detail(step: StepView | None, width: int, height: int, face: Face) -> list[Line]:
+    """The step under the cursor in `height` lines: words, request, undo, note; newest output."""
     if step is None:
         return []
-    lines = [Line.of(f" {text}") for text in _wrapped(reflow(step.text), width - 1, face)]
+    said = [Line.of(f" {text}") for text in _wrapped(reflow(step.text), width - 1, face)]
     if step.request:
         texts = _wrapped(step.request, width - 3, face)
-        lines.extend(
+        said.extend(
             Line.of((" $ " if i == 0 else "   ", "accent"), text) for i, text in enumerate(texts)
         )
     if step.undo:
-        lines.append(Line.of((" undo ", "dim"), face.say(step.undo)))
+        said.append(Line.of((" undo ", "dim"), face.say(step.undo)))
     if step.note:
-        lines.append(Line.of((" note ", "dim"), face.say(step.note)))
-    for text in step.output.splitlines():
-        lines.extend(Line.of(f" {part}") for part in _wrapped(text, width - 1, face))
-    return lines
+        said.append(Line.of((" note ", "dim"), face.say(step.note)))
+    output = [Line.of(f" {text}") for text in _wrapped(step.output, width - 1, face)]
+    if len(said) + len(output) <= height or height < 4:
+        return said + output
+    tail = output[-max(height // 2, height - len(said)) :] if output else []
+    head = height - len(tail)
+    if len(said) > head:
+        said = [*said[: head - 1], Line.of((" + shows all", "dim"))]
+    return said + tail
 
 
 def reflow(text: str) -> str:
@@ -234,13 +239,21 @@ def timeline(entries: Sequence[TimelineEntry], width: int, face: Face) -> list[I
         )
         first = Line.of(
             (f"{face.clock(entry.occurred_at)} ", "dim"),
-            (face.cell(entry.kind, label - 1) + " ", kinds.get(entry.kind, "")),
+            (_kind(entry.kind, label - 1, face), kinds.get(entry.kind, "")),
             words[0],
         )
         rest = tuple(Line.of(" " * indent, text) for text in words[1:])
         copy = f"{face.stamp(entry.occurred_at)} {face.say(entry.kind)} {who}{face.say(entry.text)}"
         items.append(Item(str(entry.seq), (first, *rest), copy=copy))
     return items
+
+
+_SHORT = {"MITIGATED": "MITIG", "RESOLVED": "RESLV", "SEVERITY": "SEV", "ESCALATE": "ESCAL"}
+
+
+def _kind(kind: str, width: int, face: Face) -> str:
+    """The kind in `width` columns and a blank; a long one by its short word."""
+    return face.cell(_SHORT.get(kind, kind) if len(kind) > width else kind, width) + " "
 
 
 def _hung(text: str, first: int, rest: int) -> list[str]:

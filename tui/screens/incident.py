@@ -155,7 +155,7 @@ class Incident(StepCommands):
             detail.show(lambda w, _h: lines.facets(news.view, w, face))
         else:
             title.say(f"step {step.number} {step.state}", face)
-            detail.show(lambda w, h: _fit_detail(lines.detail(step, w, face), h))
+            detail.show(lambda w, h: lines.detail(step, w, h, face))
 
     def _draw_titles(self) -> None:
         face, pane, news = self.face, self._pane, self._news
@@ -243,14 +243,6 @@ class Incident(StepCommands):
 
     def action_quit(self) -> None:
         self.app.pop_screen()
-
-
-def _fit_detail(shown: Sequence[Line], height: int) -> Sequence[Line]:
-    """The head and, where there is more than fits, the newest of the output."""
-    if len(shown) <= height or height < 3:
-        return shown
-    head = height // 2
-    return [*shown[:head], *shown[len(shown) - (height - head) :]]
 
 
 def _matching(entries: Sequence[TimelineEntry], words: str) -> Sequence[TimelineEntry]:

@@ -7,7 +7,7 @@ destructive one wants the incident's id typed out.
 from __future__ import annotations
 
 import asyncio
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 
 from textual import work
@@ -15,44 +15,13 @@ from textual import work
 from monitor.views import IncidentView, Param, RunbookRow, StepAction, StepView
 from tui.drafts import write_private
 from tui.messages import IncidentNews
+from tui.screens.asking import captures, convert, question
 from tui.screens.commands import IncidentCommands, needed
 from tui.screens.reading import Reading, text_lines
 from tui.widgets.line_list import LineList
 from tui.widgets.prompt_bar import Question
 
 _YES = {"y": "y"}
-
-
-def convert(param: Param, typed: str) -> str | int | bool:
-    """The value of `typed` for `param`.
-
-    Raises:
-        ValueError: it is not of the parameter's type or not one of its values; says what is wanted.
-    """
-    if param.values and typed not in param.values:
-        raise ValueError(f"one of {', '.join(param.values)}")
-    if param.type in {"integer", "int"}:
-        try:
-            return int(typed)
-        except ValueError:
-            raise ValueError("a whole number") from None
-    if param.type in {"boolean", "bool"}:
-        words = {"true": True, "yes": True, "y": True, "false": False, "no": False, "n": False}
-        if typed.lower() not in words:
-            raise ValueError("yes or no")
-        return words[typed.lower()]
-    return typed
-
-
-def _checked(param: Param, typed: str) -> str:
-    """What is wrong with `typed` for `param`; empty when nothing is."""
-    if not typed:
-        return "a value is needed; Esc cancels" if param.required else ""
-    try:
-        convert(param, typed)
-    except ValueError as error:
-        return str(error)
-    return ""
 
 
 class StepCommands(IncidentCommands):
@@ -123,12 +92,24 @@ class StepCommands(IncidentCommands):
         if "run" in step.actions:
             await self._run(step)
         elif "done" in step.actions:
-            await self._send(step, "done")
+            await self._tick(step)
         elif step.state == "running":
             self.say(f"step {step.number} is running")
         else:
             can = ", ".join(step.actions)
             self.say(f"step {step.number} is {step.state}: {can} can be done with it")
+
+    async def _tick(self, step: StepView) -> None:
+        """A manual step is done, with the values that its runbook wants to keep."""
+        run = self.news.view.run if self.news is not None else None
+        if run is None:
+            return
+        text = await self.fetch(lambda: self.tocsin.desk.runbook_text(run.runbook))
+        wanted = await asyncio.to_thread(captures, text or "", step.id)
+        given = await self._values(wanted, f"step {step.number}")
+        if given is not None:
+            captured = {name: str(value) for name, value in given.items()}
+            await self._send(step, "done", captured=captured or None)
 
     async def _run(self, step: StepView) -> None:
         confirm = await self._confirm(step, step.request or step.text)
@@ -156,12 +137,18 @@ class StepCommands(IncidentCommands):
         return await self.ask(Question(label, check=check, guarded=True))
 
     async def _send(
-        self, step: StepView, action: StepAction, *, note: str = "", confirm: str = ""
+        self,
+        step: StepView,
+        action: StepAction,
+        *,
+        note: str = "",
+        confirm: str = "",
+        captured: dict[str, str] | None = None,
     ) -> None:
         ref, number = self.ref, step.number
         await self.do(
             lambda: self.tocsin.desk.step(
-                ref, number=number, action=action, note=note, confirm=confirm
+                ref, number=number, action=action, note=note, confirm=confirm, captured=captured
             )
         )
 
@@ -190,14 +177,17 @@ class StepCommands(IncidentCommands):
             await self._send(first, "run")
 
     async def _params(self, row: RunbookRow) -> dict[str, str | int | bool] | None:
+        return await self._values(row.params, row.id)
+
+    async def _values(
+        self, params: Sequence[Param], head: str
+    ) -> dict[str, str | int | bool] | None:
+        """One answer a parameter; None when the person left."""
         given: dict[str, str | int | bool] = {}
-        for number, param in enumerate(row.params, start=1):
-            hint = f" ({param.description})" if param.description else ""
-            values = f" [{'|'.join(param.values)}]" if param.values else ""
-            label = f"{row.id} {number}/{len(row.params)} {param.name}{values}{hint}:"
-            default = "" if param.default is None else str(param.default)
-            check = partial(_checked, param)
-            typed = await self.ask(Question(label, initial=default, check=check))
+        for number, param in enumerate(params, start=1):
+            typed = await self.ask(
+                question(param, f"{head} {number}/{len(params)}" if len(params) > 1 else head)
+            )
             if typed is None:
                 return None
             if typed:
