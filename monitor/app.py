@@ -49,6 +49,7 @@ from monitor.stream.sources.scenario import load_scenario
 from monitor.stream.sources.simulate import SimulatedSource as SimulatedLog
 from monitor.stream.sources.simulate import Simulation
 from monitor.stream.sources.source import Source
+from monitor.stream.sources.until_end import UntilEnd
 from monitor.views import Principal
 from runbooks.problems import Problems
 
@@ -235,7 +236,8 @@ class Daemon:
         """Deliver all that is due before a recording's clock moves on."""
         deadline = time.monotonic() + limit_s
         while time.monotonic() < deadline:
-            claimed = self.deliver.step(WallClock().now())
+            # A recording may be dated after today; what it queued is due all the same.
+            claimed = self.deliver.step(max(WallClock().now(), self.clock.now()))
             self.deliver.settle()
             if not claimed:
                 return
@@ -322,31 +324,11 @@ def _loop(daemon: Daemon, name: str, step: Callable[[datetime], bool]) -> thread
     return thread
 
 
-def _ingest_step(daemon: Daemon, until_end: bool) -> Callable[[datetime], bool]:
-    ends: dict[tuple[str, int], int] = {}
-
-    def step(now: datetime) -> bool:
-        taken = daemon.ingest.step(now)
-        if until_end and not taken:
-            lags = daemon.source.lags()
-            for lag in lags:
-                ends.setdefault((lag.partition.topic_id, lag.partition.number), lag.end)
-            read = all(
-                lag.position >= ends[lag.partition.topic_id, lag.partition.number] for lag in lags
-            )
-            if lags and read:
-                daemon.ingest.finish(now)
-                while not daemon.decide.step(now).caught_up:
-                    pass
-                daemon.drain()
-                daemon.stopping.set()
-        return taken > 0
-
-    return step
-
-
-def run_live(daemon: Daemon, *, until_end: bool = False) -> None:
+def run_live(daemon: Daemon) -> None:
     """Run the loops until told to stop."""
+
+    def ingest(now: datetime) -> bool:
+        return daemon.ingest.step(now) > 0
 
     def decide(now: datetime) -> bool:
         return daemon.decide.step(now).buckets > 0
@@ -359,7 +341,7 @@ def run_live(daemon: Daemon, *, until_end: bool = False) -> None:
         return False
 
     threads = [
-        _loop(daemon, "ingest", _ingest_step(daemon, until_end)),
+        _loop(daemon, "ingest", ingest),
         _loop(daemon, "decide", decide),
         _loop(daemon, "deliver", deliver),
         _loop(daemon, "runs", runs),
@@ -403,6 +385,8 @@ def main(options: RunOptions) -> int:
     try:
         configured = resolve(settings_for(options, dict(os.environ)))
         source = open_source(configured.settings)
+        if options.until_end and not source.finite:
+            source = UntilEnd(source)
     except Problems as problems:
         print(problems, file=sys.stderr)  # noqa: T201 - the command's own answer
         return 3
@@ -428,9 +412,8 @@ def _run(configured: Configured, source: Source, options: RunOptions) -> int:
         print("the configuration, the store and the source can be used")  # noqa: T201 - the answer
         return 0
     with owner_lock(store.engine), ExitStack() as stack:
-        daemon = build(
-            configured, source=source, store=store, page=options.page or not source.finite
-        )
+        live = isinstance(settings.source, KafkaSource)
+        daemon = build(configured, source=source, store=store, page=options.page or live)
         stack.callback(daemon.close)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: daemon.stopping.set())
@@ -441,7 +424,7 @@ def _run(configured: Configured, source: Source, options: RunOptions) -> int:
             run_replay(daemon)
             print(summary(daemon), file=sys.stderr)  # noqa: T201 - the command's own answer
         else:
-            run_live(daemon, until_end=options.until_end)
+            run_live(daemon)
     return 0
 
 

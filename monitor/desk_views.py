@@ -18,7 +18,7 @@ from monitor.store.decision_rows import Point
 from monitor.store.incident_rows import ChangeRow
 from monitor.store.outbox import Queued
 from monitor.store.store import Tx
-from monitor.stream.series import Dims, dimension_names, dims_of
+from monitor.stream.series import Dims, dims_of, named
 from runbooks.allow import AllowList
 from runbooks.model import Effect, ManualUndo, Runbook, WaitSignal
 from runbooks.outlook import next_step, preview
@@ -258,7 +258,6 @@ def signals_now(tx: Tx, configured: Configured) -> list[views.SignalNow]:
     set_by_people = tx.decisions.tiers()
     rows = []
     for signal in plan.rates():
-        names = dimension_names(signal)
         tier = (
             set_by_people[signal.name].tier
             if signal.name in set_by_people
@@ -269,7 +268,7 @@ def signals_now(tx: Tx, configured: Configured) -> list[views.SignalNow]:
             rows += [
                 views.SignalNow(
                     signal=signal.name,
-                    dimensions=dict(zip(names, point.dims, strict=True)),
+                    dimensions=named(signal, point.dims),
                     state=_STATES[point.state],  # type: ignore[arg-type] # the three states
                     rate=point.k / point.n if point.n else None,
                     baseline=point.baseline,

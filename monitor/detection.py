@@ -17,7 +17,7 @@ from monitor.alerting.alerts import Reading
 from monitor.profiles import Profile
 from monitor.store.decision_rows import Point, Seen
 from monitor.store.store import Tx
-from monitor.stream.series import Dims, Pair, dimension_names
+from monitor.stream.series import Dims, Pair, named
 from monitor.stream.signals import Plan, Signal
 
 logger = logging.getLogger(__name__)
@@ -156,7 +156,7 @@ class Detection:
         onset = verdict.onset if verdict.onset is not None else end
         return Reading(
             signal=signal.name,
-            dimensions=dict(zip(dimension_names(signal), dims, strict=True)),
+            dimensions=named(signal, dims),
             tier=tiers[signal.name],
             severity=signal.severity,
             firing=verdict.state is State.FIRING,

@@ -25,6 +25,8 @@ class Profile:
     promotes: Literal["nothing", "offered", "all"]
     floors: bool
     """Whether the floors of each signal hold, or only the profile's own."""
+    patience: float = 0.0
+    """Nats of evidence that a rule which is not offered wants on top (and half as much excess)."""
 
     def tier(self, signal: Signal) -> Tier:
         """The tier of a rule that no person has set."""
@@ -37,6 +39,12 @@ class Profile:
     def alarm(self, signal: Signal, bucket_s: int) -> Alarm:
         """When a series of `signal` fires: the profile's threshold and the stricter floors."""
         base = replace(self.rates.alarm, watch=signal.direction)
+        if not signal.offered:
+            base = replace(
+                base,
+                threshold=base.threshold + self.patience,
+                min_excess=base.min_excess * (1.5 if self.patience else 1.0),
+            )
         if not self.floors:
             return base
         seconds = signal.min_time.total_seconds() if signal.min_time is not None else 0
@@ -72,5 +80,6 @@ PROFILES: dict[str, Profile] = {
         capped=False,
         promotes="all",
         floors=False,
+        patience=1.5,
     ),
 }

@@ -6,8 +6,12 @@ stream as a whole is judged on the wall clock, because without events event time
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+
+import msgspec
 
 from detectors.absence import AbsenceDetector
 from detectors.model import State, Verdict
@@ -18,14 +22,19 @@ from monitor.store.stream_rows import PartitionRow
 from monitor.stream.series import Base, Dims, volumes
 from monitor.stream.signals import Plan
 
+logger = logging.getLogger(__name__)
+
 NO_DATA = "no_data"
 LAG = "lag"
 VOLUME = "volume"
 TITLES = {NO_DATA: "No data", LAG: "Ingest lags behind"}
 STREAM_SILENT_AFTER = timedelta(minutes=10)
 LAGGING_AFTER = timedelta(minutes=10)
+SNAPSHOT = "silences"
+SNAPSHOT_EVERY_S = 3600
 REMEMBERED = timedelta(days=14)
 """A feature not seen for this long was retired; it is forgotten."""
+_FEATURES = msgspec.msgpack.Decoder(list[tuple[Dims, int, bytes]])
 
 
 def _reading(
@@ -56,6 +65,14 @@ def _reading(
     )
 
 
+@dataclass(slots=True)
+class _Feature:
+    """One feature's detector, and the bucket it was last seen in."""
+
+    detector: AbsenceDetector
+    seen: int
+
+
 class Silences:
     """The silence of each feature, on event time."""
 
@@ -63,19 +80,40 @@ class Silences:
         self._plan = plan
         self._signal = plan.volume()
         self._by = self._signal.by if self._signal is not None else ()
-        self._detectors: dict[Dims, AbsenceDetector] = {}
+        self._features: dict[Dims, _Feature] = {}
 
     def rebuild(self, tx: Tx, position: int | None) -> None:
-        """Learn again what usually comes from the stored volumes."""
-        self._detectors = {}
+        """Know again what usually comes, from the hourly snapshot and the volumes stored since."""
+        self._features = {}
         if position is None or self._signal is None:
             return
-        since = position - int(REMEMBERED.total_seconds())
-        for bucket, points in tx.decisions.points(VOLUME, since, position).items():
+        start = position - int(REMEMBERED.total_seconds())
+        stored = tx.decisions.snapshot(SNAPSHOT)
+        if stored is not None and start <= stored[0] <= position:
+            try:
+                self._features = self._restored(stored[1])
+            except ValueError as problem:
+                logger.warning("the snapshot is not used, the volumes are replayed: %s", problem)
+            else:
+                start = stored[0]
+        for bucket, points in tx.decisions.points(VOLUME, start, position).items():
             self._learn(bucket, {point.dims: point.n for point in points})
+
+    def _restored(self, data: bytes) -> dict[Dims, _Feature]:
+        features = {}
+        for dims, seen, snapshot in _FEATURES.decode(data):
+            features[dims] = _Feature(self._new(), seen)
+            features[dims].detector.restore(snapshot)
+        return features
+
+    def _snapshot(self) -> bytes:
+        return msgspec.msgpack.encode(
+            [(dims, one.seen, one.detector.snapshot()) for dims, one in self._features.items()]
+        )
 
     def step(
         self,
+        tx: Tx,
         bucket: int,
         base: Base,
         firing: Mapping[str, Alert],
@@ -85,6 +123,7 @@ class Silences:
         """Take in one bucket; readings of the features that are silent, or no longer are.
 
         Args:
+            tx: the open transaction.
             bucket: its start, unix seconds.
             base: its counts.
             firing: alerts not cleared.
@@ -98,17 +137,18 @@ class Silences:
             points = [Point(dims, n, n, None, 0.0, "q") for dims, n in sorted(seen.items())]
             kept.append(Seen(VOLUME, bucket, points))
         self._learn(bucket, seen)
+        end = bucket + self._plan.bucket_s
+        if end % SNAPSHOT_EVERY_S == 0:
+            tx.decisions.save_snapshot(SNAPSHOT, end, self._snapshot())
         told = {
             tuple(alert.dimensions.get(name, "") for name in self._by)
             for alert in firing.values()
             if alert.signal == NO_DATA and set(alert.dimensions) == set(self._by)
         }
-        at = datetime.fromtimestamp(bucket + self._plan.bucket_s, UTC)
+        at = datetime.fromtimestamp(end, UTC)
         readings = []
-        for dims, detector in self._detectors.items():
-            verdict = detector.verdict
-            if verdict is None:
-                continue
+        for dims in [*self._features, *sorted(told - self._features.keys())]:
+            verdict = self._verdict(dims, at)
             if verdict.state is State.FIRING or dims in told:
                 named = dict(zip(self._by, dims, strict=True))
                 severity = self._signal.severity
@@ -116,12 +156,25 @@ class Silences:
                 readings.append(_reading(NO_DATA, named, verdict, at, severity, tier))
         return readings
 
+    def _verdict(self, dims: Dims, at: datetime) -> Verdict:
+        feature = self._features.get(dims)
+        if feature is None or feature.detector.verdict is None:
+            text = f"not seen for {REMEMBERED.days} days: taken for retired"
+            return _verdict(State.QUIET, 0.0, at, text)
+        return feature.detector.verdict
+
+    def _new(self) -> AbsenceDetector:
+        # The silence of what is hardly known is nobody's page: a feature may be tried out once.
+        forgotten = int(REMEMBERED.total_seconds())
+        return AbsenceDetector(bucket_s=self._plan.bucket_s, unknown_after_s=forgotten)
+
     def _learn(self, bucket: int, seen: Mapping[Dims, int]) -> None:
-        for dims in seen:
-            if dims not in self._detectors:
-                self._detectors[dims] = AbsenceDetector(bucket_s=self._plan.bucket_s)
-        for dims, detector in self._detectors.items():
-            detector.learn_one({"t": bucket, "n": seen.get(dims, 0)})
+        for dims in sorted(seen):
+            self._features.setdefault(dims, _Feature(self._new(), bucket)).seen = bucket
+        oldest = bucket - int(REMEMBERED.total_seconds())
+        self._features = {d: one for d, one in self._features.items() if one.seen > oldest}
+        for dims, one in self._features.items():
+            one.detector.learn_one({"t": bucket, "n": seen.get(dims, 0)})
 
 
 def stream_readings(

@@ -10,9 +10,11 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from textual.app import App
+from textual.css.query import NoMatches
 
 from monitor.desk_port import DeskPort
 from monitor.views import DeskError, IncidentRow, Overview
@@ -92,33 +94,38 @@ class TocsinApp(App[None]):
 
     # news ----------------------------------------------------------------------------------------
 
-    def _on_top(self) -> DeskScreen | None:
+    def _tell(self, show: Callable[[DeskScreen], None]) -> None:
         screen = self.screen
-        return screen if isinstance(screen, DeskScreen) else None
+        if not isinstance(screen, DeskScreen) or not screen.ready:
+            return
+        with suppress(NoMatches):  # it is being taken down: its panes are gone before it is
+            show(screen)
 
     def on_pulse(self, message: messages.Pulse) -> None:
         self.overview = message.overview
         found = self.lost is not None
         self.lost = None
-        if (screen := self._on_top()) is not None:
+
+        def show(screen: DeskScreen) -> None:
             if found:
                 screen.say("the desk answers again", "ok")
             screen.show_pulse()
 
+        self._tell(show)
+
     def on_lost(self, message: messages.Lost) -> None:
         self.lost = message.error
-        if (screen := self._on_top()) is not None:
-            screen.show_pulse()
+        self._tell(lambda screen: screen.show_pulse())
 
     def on_home_news(self, message: messages.HomeNews) -> None:
         self.rows = list(message.rows)
-        if isinstance(self.screen, Home):
-            self.screen.show_news(message)
+        self._tell(lambda screen: screen.show_news(message) if isinstance(screen, Home) else None)
 
     def on_incident_news(self, message: messages.IncidentNews) -> None:
         self.rows = list(message.rows)
-        if isinstance(self.screen, Incident):
-            self.screen.show_news(message)
+        self._tell(
+            lambda screen: screen.show_news(message) if isinstance(screen, Incident) else None
+        )
 
     # shared by the screens -----------------------------------------------------------------------
 

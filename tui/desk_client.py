@@ -278,17 +278,8 @@ def connect(place: Place, *, warn: Callable[[str], None]) -> DeskPort:
             f"no daemon listens at {path}, and there is no store at {file}",
             "start one with `tocsin run`, or name a store with --store sqlite:///FILE",
         )
-    desk_direct = _direct(store)
+    from monitor.desk import open_direct  # the store is loaded only without a daemon
+
+    desk_direct: DeskPort = open_direct(store)
     warn("no daemon is running: reading the store directly; commands wait for `tocsin run`")
     return desk_direct
-
-
-def _direct(store: str) -> DeskPort:
-    """Break-glass. The store is loaded here only: a client of a daemon never needs it."""
-    from monitor.desk import open_direct
-    from monitor.store.engine import StoreError
-
-    try:
-        return open_direct(store)
-    except StoreError as error:
-        raise DeskError("unavailable", str(error), "is it a store of this version?") from error

@@ -11,6 +11,8 @@ from monitor.incidents.model import Incident
 
 ONSET_WINDOW = timedelta(minutes=30)
 """Relatives whose onsets lie this close together are one incident."""
+TOPIC = "topic"
+"""The dimension of an alert that is about a stream as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +42,16 @@ def _contains(outer: Mapping[str, str], inner: Mapping[str, str]) -> bool:
 
 
 def relation(alert: Alert, other: Alert) -> str | None:
-    """How two alerts are kin: ancestor, descendant, sibling, one cause; None for strangers."""
+    """How two alerts are kin: ancestor, descendant, sibling, one cause; None for strangers.
+
+    An alert of a whole topic is the ancestor of all of its signal: a silent stream silences each
+    feature.
+    """
     if alert.signal == other.signal:
+        if TOPIC in other.dimensions and TOPIC not in alert.dimensions:
+            return "descendant"
+        if TOPIC in alert.dimensions and TOPIC not in other.dimensions:
+            return "ancestor"
         if alert.dimensions.keys() == other.dimensions.keys():
             return "sibling"
         if _contains(alert.dimensions, other.dimensions):
@@ -62,11 +72,11 @@ def place(alert: Alert, candidates: Iterable[Candidate], group_by: Sequence[str]
         if group in candidate.incident.groups:
             return Place(candidate.incident, f"same route group {group}")
         for other in candidate.alerts:
-            if abs(alert.onset_at - other.onset_at) > ONSET_WINDOW:
-                continue
-            if kin := relation(alert, other):
-                return Place(
-                    candidate.incident,
-                    f"{kin} of an alert there, onsets within 30 minutes",
-                )
+            kin = relation(alert, other)
+            if kin in {"ancestor", "descendant"} and other.firing:
+                reason = f"{kin} of an alert that fires there: it counts the same interactions"
+                return Place(candidate.incident, reason)
+            if kin and abs(alert.onset_at - other.onset_at) <= ONSET_WINDOW:
+                reason = f"{kin} of an alert there, onsets within 30 minutes"
+                return Place(candidate.incident, reason)
     return Place(None, f"no open incident of route group {group}")

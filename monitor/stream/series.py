@@ -20,7 +20,12 @@ def dimension_names(signal: Signal) -> tuple[str, ...]:
 
 def dims_of(signal: Signal, dimensions: Mapping[str, str]) -> Dims:
     """The values of named dimensions in the signal's order (JSON keeps none)."""
-    return tuple(dimensions.get(name, "") for name in dimension_names(signal))
+    return tuple(dimensions[name] for name in dimension_names(signal) if name in dimensions)
+
+
+def named(signal: Signal, dims: Dims) -> dict[str, str]:
+    """The other way: a series of the whole has the first dimension only."""
+    return dict(zip(dimension_names(signal), dims, strict=False))
 
 
 def expand(plan: Plan, base: Base, narrow: Narrow) -> dict[str, dict[Dims, Pair]]:
@@ -47,11 +52,13 @@ def volumes(plan: Plan, base: Base, by: tuple[str, ...]) -> dict[Dims, int]:
 def _summed(plan: Plan, signal: Signal, base: Base) -> dict[Dims, Pair]:
     where = [plan.dimensions.index(name) for name in signal.by]
     k_slot, n_slot = plan.numerators[signal.name], plan.denominators[signal.name]
+    whole = signal.whole and signal.by[:1] == ("environment",) and len(signal.by) > 1
     found: dict[Dims, Pair] = {}
     for key, counts in base.items():
         dims = tuple(key[i] for i in where)
-        k, n = found.get(dims, (0, 0))
-        found[dims] = (k + counts[k_slot], n + counts[n_slot])
+        for series in (dims, dims[:1]) if whole else (dims,):
+            k, n = found.get(series, (0, 0))
+            found[series] = (k + counts[k_slot], n + counts[n_slot])
     return found
 
 

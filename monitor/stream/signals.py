@@ -60,6 +60,8 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         value: Attribute of the item that names the series.
         n_each: Condition an item must meet to count in the denominator; absent: `n` alone decides.
         by: Dimensions that make the series.
+        whole: Also follow all of an environment as one series: a weak shock on every feature, or
+            features too small to tell anything alone, show there first.
         direction: Which move is bad news.
         severity: Of the incident it opens.
         tier: What firing does: recorded (shadow), digest (ticket) or wake somebody (page).
@@ -81,6 +83,7 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     value: Slug | None = None
     n_each: Expression | None = None
     by: tuple[Slug, ...] = ("environment", "feature")
+    whole: bool = True
     direction: Literal["up", "down", "both"] = "up"
     severity: Severity = "SEV3"
     tier: Tier = "shadow"

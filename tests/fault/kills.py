@@ -88,7 +88,7 @@ def receiver(module: str, log: Path, *flags: str) -> Iterator[str]:
         yield str(json.loads(process.stdout.readline())["url"])
     finally:
         process.terminate()
-        process.wait(10)
+        process.communicate(timeout=10)
 
 
 def configuration(folder: Path, kafka: KafkaServer, topic: str, urls: dict[str, str]) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import sys
 import time
 from datetime import UTC, datetime, timedelta
@@ -165,10 +166,21 @@ def watch(call: Call, ref: str, *, once: bool, every: float) -> None:
                 write(to_json("timeline_entry", entry))
             else:
                 show(report.timeline([entry], call.face), call.flags)
-        if over:
-            return
         sys.stdout.flush()
+        if over or _reader_gone():
+            return
         time.sleep(every)
+
+
+def _reader_gone() -> bool:
+    """Whether nobody reads standard output any more (`| head -1`); a quiet one never writes."""
+    try:
+        number = sys.stdout.fileno()
+    except OSError:
+        return False  # not a file: a test or a notebook captures it
+    poll = select.poll()
+    poll.register(number, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
 @command(

@@ -40,6 +40,9 @@ class DeskScreen(Screen[None]):
     NAME: ClassVar[str] = ""
     BINDINGS: ClassVar[list[BindingType]] = []
 
+    ready = False
+    """Whether its panes are there: news may come before them."""
+
     # what is shared ------------------------------------------------------------------------------
 
     @property
@@ -78,9 +81,14 @@ class DeskScreen(Screen[None]):
         for pane in self.query(LineList):
             pane.more, pane.glyph = more, glyph
         self.query_one("#too-small", LineView).show(self._too_small)
-        self.draw()
+        self.ready = True
+        self._come_up()
 
     def on_screen_resume(self) -> None:
+        if self.ready:
+            self._come_up()
+
+    def _come_up(self) -> None:
         self.draw()
         self.tocsin.feed.want(self.ref if self.NAME == "incident" else "")
 

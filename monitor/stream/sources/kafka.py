@@ -164,9 +164,8 @@ class KafkaSource:
         patience = time.monotonic() + _JOIN_PATIENCE_S
         try:
             batches = consumer.poll(timeout_ms=int(timeout_s * 1000), max_records=most)
-            # kafka-python 3.0.12 throws an answer to its join away when it comes between two polls,
-            # and asks the group for another round. So a join is waited for, not looked in on.
             while not batches and _joining(consumer) and time.monotonic() < patience:
+                _finish_join(consumer)
                 batches = consumer.poll(timeout_ms=_JOIN_SLICE_MS, max_records=most)
         except (OffsetOutOfRangeError, LogTruncationError) as error:
             return {}, error
@@ -427,6 +426,16 @@ class KafkaSource:
 
 def _joining(consumer: KafkaConsumer) -> bool:
     return bool(consumer.group_metadata().state == MemberState.REBALANCING)
+
+
+def _finish_join(consumer: KafkaConsumer) -> None:
+    """See to it that the answer to a join under way is taken, once a poll was too short for it.
+
+    kafka-python 3.0.12 forgets to look when the join came from a change of the topic (the member
+    then stays between the chairs for ever, without heartbeats), and throws the answer away when it
+    came between two polls. So it is told to look, and is waited for.
+    """
+    consumer._coordinator.request_rejoin()  # noqa: SLF001 -- there is no public way to ask for it
 
 
 def _ignore(_offsets: object, _answer: object) -> None:

@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import lz4.frame  # type: ignore[import-untyped] # ships no types
+import lz4.frame
 import zstandard
 from kafka import KafkaConsumer
 from kafka.codec import snappy_decode
