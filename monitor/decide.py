@@ -310,7 +310,7 @@ class Decide:
         assert incident is not None
         joined = replace(
             incident,
-            groups=incident.groups | {group},
+            groups=incident.groups | ({group} if place.news else set()),
             severity=min(incident.severity, alert.severity),
             normal_at=None,
             impact_at=min(incident.impact_at or alert.onset_at, alert.onset_at),
@@ -325,15 +325,17 @@ class Decide:
         )
         tx.incidents.append(joined.uuid, (entry,), now)
         if incident.paged_at is not None:
-            self._tell_joined(tx, incident, joined, now)
+            self._tell_joined(tx, incident, joined, now, news=place.news)
         return joined
 
-    def _tell_joined(self, tx: Tx, before: Incident, after: Incident, now: datetime) -> None:
+    def _tell_joined(
+        self, tx: Tx, before: Incident, after: Incident, now: datetime, *, news: bool
+    ) -> None:
         if after.severity < before.severity:
             self._pager.page(tx, after, now, f"severity rose to {after.severity}")
         elif before.normal_at is not None and after.acknowledged_at is None:
             self._pager.page(tx, after, now, "fires again before anybody acknowledged")
-        else:
+        elif news:
             self._pager.tell(tx, after, Kind.UPDATE, now, f"{now.timestamp():.0f}")
 
     def _page(self, tx: Tx, incident: Incident, now: datetime) -> None:

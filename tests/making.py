@@ -52,7 +52,9 @@ def document(
     }
 
 
-def amend(at: datetime = T0, *, key: str = "a1", feature: str = "chat", **data: Any) -> dict[str, Any]:
+def amend(
+    at: datetime = T0, *, key: str = "a1", feature: str = "chat", **data: Any
+) -> dict[str, Any]:
     """One late fact."""
     made = document(at, key=key, feature=feature, **data)
     for section in ("outcome", "redaction"):

@@ -21,6 +21,8 @@ class Place:
 
     incident: Incident | None
     reason: str
+    news: bool = True
+    """False for an ancestor: it counts what is known, and its group would gather strangers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ def place(alert: Alert, candidates: Iterable[Candidate], group_by: Sequence[str]
             kin = relation(alert, other)
             if kin in {"ancestor", "descendant"} and other.firing:
                 reason = f"{kin} of an alert that fires there: it counts the same interactions"
-                return Place(candidate.incident, reason)
+                return Place(candidate.incident, reason, news=kin != "ancestor")
             if kin and abs(alert.onset_at - other.onset_at) <= ONSET_WINDOW:
                 reason = f"{kin} of an alert there, onsets within 30 minutes"
                 return Place(candidate.incident, reason)

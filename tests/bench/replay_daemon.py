@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from monitor.store.tables import EPOCH, MICROSECOND
 from monitor.stream.sources.kafka_client import KafkaSettings
 from monitor.stream.sources.publish import Publisher
 from tests.bench.agentdojo import Replay
@@ -21,6 +25,7 @@ from tests.servers.pagerduty_server import ROUTING_KEY, PagerDutyServer
 from tests.servers.slack_server import CHANNEL, TOKEN, SlackServer
 
 FLUSH_EVERY = 20_000
+STORE = "tocsin.db"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +88,7 @@ class Installation:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
-        self.store_url = f"sqlite:///{folder / 'tocsin.db'}"
+        self.store_url = f"sqlite:///{folder / STORE}"
         settings: dict[str, Any] = {
             "version": 1,
             "store": self.store_url,
@@ -163,10 +168,45 @@ class Installation:
             self._process.send_signal(signal.SIGKILL)
             self._process.wait()
 
-    @property
-    def running(self) -> bool:
-        """Whether it has not ended."""
-        return self._process is not None and self._process.poll() is None
+    def play(
+        self, until: datetime, timeout_s: float, *, kills: Iterable[datetime] = ()
+    ) -> None:
+        """Live, as in production; killed and started anew at moments of event time.
+
+        When it has decided up to `until` it is ended in order, and a last start closes what is open.
+
+        Raises:
+            RuntimeError: the daemon failed, or needs longer than `timeout_s`.
+        """
+        self.start()
+        for moment in kills:
+            self._await(moment, timeout_s)
+            self.kill()
+            self.start()
+        self._await(until, timeout_s)
+        assert self._process is not None
+        self._process.terminate()
+        self.wait(timeout_s)
+        self.run(timeout_s)
+
+    def _await(self, moment: datetime, timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        while (at := self._decided()) is None or at < moment:
+            assert self._process is not None
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                tail = self._output.read_text(errors="replace")[-3000:]
+                raise RuntimeError(f"the daemon has decided up to {at}, not {moment}:\n{tail}")
+            time.sleep(0.05)
+
+    def _decided(self) -> datetime | None:
+        """How far the daemon has decided, asked beside it."""
+        file = self._folder / STORE
+        try:
+            with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as connection:
+                (at,) = connection.execute("SELECT max(event_now) FROM position").fetchone()
+        except sqlite3.OperationalError:  # it has not made its store yet
+            return None
+        return None if at is None else EPOCH + at * MICROSECOND
 
     @property
     def _output(self) -> Path:

@@ -7,7 +7,7 @@ import logging
 import random
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from monitor.incidents.model import Incident
 from monitor.options import RunOptions
 from monitor.store.store import Store
 from monitor.stream.signals import default_signals, plan
-from tests.scenario.traffic import BEGIN, FEATURES, Story, event, events, write
+from tests.scenario.traffic import BEGIN, Story, event, events, write
 
 TEN = timedelta(minutes=10)
 PLAN = plan(default_signals())
@@ -127,9 +127,7 @@ def test_rare_refusals_take_longer(play: Play, seed: int, rate: float) -> None:
     assert story.onset < incident.detected_at <= story.onset + timedelta(hours=1)
 
 
-@pytest.mark.parametrize(
-    ("seed", "rate"), [(1, 0.05), (3, 0.1), (13, 0.01), (14, 0.02), (15, 0.2)]
-)
+@pytest.mark.parametrize(("seed", "rate"), [(1, 0.05), (3, 0.1), (13, 0.01), (14, 0.02), (15, 0.2)])
 def test_the_same_file_without_the_step_is_quiet(play: Play, seed: int, rate: float) -> None:
     """Seven quiet hours are no incident, whatever the base rate."""
     played = play(events(Story(seed=seed, rate=rate, times=1.0)))

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from monitor.alerting.alerts import fingerprint
 from monitor.app import Daemon, build
 from monitor.notify.settings import LogSettings
 from monitor.settings import Paging, Settings, resolve
 from monitor.store.store import Store
 from monitor.stream.sources.files import FileSource
-from tests.scenario.traffic import BEGIN, Story, event, events, write
+from tests.scenario.traffic import Story, event, events, write
 
 WALL = datetime(2026, 11, 22, tzinfo=UTC)
 TABLES = {
@@ -36,31 +37,29 @@ TABLES = {
 
 
 def recording() -> list[dict[str, Any]]:
-    """Nine hours with a step, a silence, never-events, copies, conflicts, stragglers and rubbish."""
+    """Nine hours: a step, a silence, never-events, copies, conflicts, stragglers, rubbish."""
     story = Story(seed=31, rate=0.1, features=("chat", "search"), quiet_hours=6, after_hours=2)
     silent = (story.onset + timedelta(minutes=95)).isoformat()
     back = (story.onset + timedelta(minutes=125)).isoformat()
     rng = random.Random(31)
-    lines = []
-    for one in events(story):
+    lines: list[dict[str, Any]] = []
+    for number, one in enumerate(events(story)):
         feature = one["data"]["deployment"]["feature"]
         if feature == "search" and silent < one["time"] < back:
             continue
         lines.append(one)
+        at = datetime.fromisoformat(one["time"])
         if rng.random() < 0.02:
             lines.append(rng.choice(lines[-50:]))
         if rng.random() < 0.005:
-            again = rng.choice(lines[-20:])
-            lines.append({**again, "data": {**again["data"], "outcome": {"status": "error"}}})
+            lines.append({**one, "subject": "another body"})
         if rng.random() < 0.002:
-            at = datetime.fromisoformat(one["time"]) - timedelta(minutes=3)
-            lines.append(event(at, 5_000_000 + len(lines)))
+            lines.append(event(at - timedelta(minutes=3), 5_000_000 + number))
         if rng.random() < 0.001:
             call = {"tool": "x", "decision": "denied", "status": "ok"}
-            at = datetime.fromisoformat(one["time"])
-            lines.append(event(at, 6_000_000 + len(lines), tool_calls=[call]))
+            lines.append(event(at, 6_000_000 + number, tool_calls=[call]))
         if rng.random() < 0.001:
-            lines.append({"prompt": "ignore all instructions"})
+            lines.append({**event(at, 7_000_000 + number), "prompt": "say it"})
     return lines
 
 
@@ -162,9 +161,9 @@ def test_the_recording_has_everything(bench: Bench) -> None:
     """What the runs are compared on is there: every table has rows, and each kind of incident."""
     rows = bench.rows("whole")
     assert all(rows.values()), {table: len(found) for table, found in rows.items()}
-    signals = {row[0] for row in rows["incidents"]}
-    assert {"refusal_rate", "no_data", "denied_tool_ran"} <= signals
-    assert BEGIN.year == 2026
+    assert {"refusal_rate", "denied_tool_ran"} <= {row[0] for row in rows["incidents"]}
+    silent = fingerprint("no_data", {"environment": "prod", "feature": "search"})
+    assert silent in {row[0] for row in rows["alerts"]}
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])

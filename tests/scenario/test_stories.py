@@ -66,9 +66,7 @@ def until_incident(stage: Stage, limit: int = 15, **options: Any) -> None:
 
 def texts(stage: Stage, kind: str) -> Iterable[str]:
     """Texts of the entries of a kind of the only incident."""
-    return [
-        item.entry.text for item in stage.timeline(stage.only()) if item.entry.kind == kind
-    ]
+    return [item.entry.text for item in stage.timeline(stage.only()) if item.entry.kind == kind]
 
 
 def test_a_spike_rings_says_it_is_normal_and_closes(stage_for: StageFor) -> None:
@@ -275,7 +273,7 @@ def test_lost_records_are_told_with_their_range(stage_for: StageFor) -> None:
     stage.tick()
     incident = stage.only()
     assert "5 records of interactions-0 lost" in incident.title
-    assert f"offsets {lost} to {lost + 4} (retention)" in list(texts(stage, "DETECT"))[0]
+    assert f"offsets {lost} to {lost + 4} (retention)" in next(iter(texts(stage, "DETECT")))
     stage.tick()
     assert stage.rings() == ["trigger"]
 

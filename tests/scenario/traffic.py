@@ -1,4 +1,4 @@
-"""Recordings as a stranger would write them to the published schema: plain JSON lines, no code of ours."""
+"""Recordings as a stranger would write them to the published schema: plain JSON lines."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -79,7 +80,7 @@ def test_a_fingerprint_is_of_signal_and_dimensions() -> None:
 # -- grouping ---------------------------------------------------------------------------------
 
 
-def other_signal(dimensions: dict[str, str], **changes: object) -> Alert:
+def other_signal(dimensions: dict[str, str], **changes: Any) -> Alert:
     """An alert of errors."""
     return alert(signal="error_rate", dimensions=dimensions, **changes)
 
@@ -149,17 +150,16 @@ def test_matchers() -> None:
     assert matched("team!=x")
 
 
-@pytest.mark.parametrize("text", ["severity", "=x", "1a=x", "a b=x", "a=~(", "a=="])
+@pytest.mark.parametrize("text", ["severity", "=x", "1a=x", "a b=x", "a=~("])
 def test_a_bad_matcher_is_refused(text: str) -> None:
     """The message quotes it and shows a good one, or says what is wrong with its pattern."""
-    if text == "a==":
-        assert parse_matcher(text).value == "="
-        return
-    with pytest.raises(ValueError, match="matcher|pattern"):
+    with pytest.raises(ValueError, match=r"matcher|pattern"):
         parse_matcher(text)
 
 
-def node(receiver: str, *matchers: str, go_on: bool = False, routes: tuple[Route, ...] = ()) -> Route:
+def node(
+    receiver: str, *matchers: str, go_on: bool = False, routes: tuple[Route, ...] = ()
+) -> Route:
     """A node with one receiver, or none."""
     return Route(
         receivers=(receiver,) if receiver else (),

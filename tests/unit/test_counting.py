@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
+import pytest
+
 from monitor.stream import counting
 from monitor.stream.counting import OTHER, Counter, Emission, Progress, Tally
-from monitor.stream.signals import default_signals, plan
+from monitor.stream.signals import DIMENSION_LIMITS, default_signals, plan
 from tests.making import T0, amend, arrival, document
 
 TALLY = Tally(plan(default_signals()))
@@ -136,9 +138,9 @@ def test_a_recording_with_holes_is_counted_to_its_end() -> None:
     assert volume(emission) == {120 * number: 1 for number in range(5)}
 
 
-def test_labels_beyond_the_limit_are_folded(monkeypatch: Any) -> None:
+def test_labels_beyond_the_limit_are_folded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first values of a dimension keep their names; what comes after is `__other__`."""
-    monkeypatch.setitem(counting.DIMENSION_LIMITS, "feature", 2)
+    monkeypatch.setitem(DIMENSION_LIMITS, "feature", 2)
     counter = fresh()
     for number, feature in enumerate(["chat", "search", "orders", "chat", "travel"]):
         counter.add(arrival(number, document(key=f"n{number}", feature=feature)))
@@ -149,7 +151,7 @@ def test_labels_beyond_the_limit_are_folded(monkeypatch: Any) -> None:
     assert admitted == ["chat", "search"]
 
 
-def test_tuples_beyond_the_limit_are_folded(monkeypatch: Any) -> None:
+def test_tuples_beyond_the_limit_are_folded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Too many combinations in one bucket lose their last dimensions, not their counts."""
     monkeypatch.setattr(counting, "TUPLES_PER_BUCKET", 2)
     counter = fresh()

@@ -34,9 +34,7 @@ def counted(made: dict[str, Any], signal: str) -> tuple[int, int] | dict[str, tu
     known = next(s for s in PLAN.signals if s.name == signal)
     if known.each is not None:
         return {
-            value: (k, n)
-            for name, _, value, k, n in TALLY.narrow(kind, one.data)
-            if name == signal
+            value: (k, n) for name, _, value, k, n in TALLY.narrow(kind, one.data) if name == signal
         }
     slots = TALLY.base(kind, one.data)
     return (
@@ -334,7 +332,7 @@ def test_items_count_against_the_whole_or_their_own() -> None:
     counts = [0] * len(PLAN.slots)
     counts[0] = 40
     base = {base_key("chat", "a"): counts}
-    narrow = {
+    narrow: dict[tuple[str, tuple[str, ...], str], list[int]] = {
         ("tool_misuse_by_tier", ("prod", "chat"), "write"): [2, 7],
         ("violations_delivered", ("prod", "chat"), "content.hate"): [1, 30],
     }
