@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -12,11 +13,10 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from monitor.store.tables import EPOCH, MICROSECOND
 from monitor.stream.sources.kafka_client import KafkaSettings
 from monitor.stream.sources.publish import Publisher
 from tests.bench.agentdojo import Replay
@@ -168,9 +168,12 @@ class Installation:
             self._process.send_signal(signal.SIGKILL)
             self._process.wait()
 
-    def play(
-        self, until: datetime, timeout_s: float, *, kills: Iterable[datetime] = ()
-    ) -> None:
+    def remove(self) -> None:
+        """The folder with everything in it."""
+        self.kill()
+        shutil.rmtree(self._folder)
+
+    def play(self, until: datetime, timeout_s: float, *, kills: Iterable[datetime] = ()) -> None:
         """Live, as in production; killed and started anew at moments of event time.
 
         When it has decided up to `until` it is ended in order, and a last start closes what is open.
@@ -206,7 +209,7 @@ class Installation:
                 (at,) = connection.execute("SELECT max(event_now) FROM position").fetchone()
         except sqlite3.OperationalError:  # it has not made its store yet
             return None
-        return None if at is None else EPOCH + at * MICROSECOND
+        return None if at is None else datetime.fromtimestamp(at / 1e6, UTC)
 
     @property
     def _output(self) -> Path:
