@@ -316,7 +316,9 @@ class RateBank:
         for fire, value in (("fire_k", now.k), ("fire_n", now.n), ("fire_e", now.e)):
             c[fire][:] += np.where(more, value, 0.0)
         c["until"][more] = now.start_s
-        streak = np.where(back, c["clear_streak"] + now.live, 0.0)
+        # A wobble only holds the count; a whole loss of the evidence begins it anew.
+        held = np.where(c["back"] > 0, c["clear_streak"], 0.0)
+        streak = np.where(back, c["clear_streak"] + now.live, held)
         c["clear_streak"][:] = np.where(firing, streak, 0.0)
         self._quiet(firing & (c["clear_streak"] >= c["clear"]))
 

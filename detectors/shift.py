@@ -16,7 +16,7 @@ from detectors.sequential import nb_llr, sr_step, temper
 
 _BUCKET_SHARE = 0.5  # one bucket gives at most half the threshold: no blip pages alone
 _ROOM = 1.5  # statistics stop at this many thresholds, to come down soon after an incident
-_BACK_RATIO = 2.0  # "still moved" means by this much, or by the alarm's own ratio if smaller
+_BACK_RATIO = 3.0  # "still moved" means by at most this much, whatever the rate has done
 _BACK_EVIDENCE = 3.0  # nats for "at the baseline" before a bucket of a firing series is quiet
 _BACK_ROOM = 6.0
 _FALL_FLOOR = 2.0  # every rare signal is at zero now and then: a fall is held to twice the floor
@@ -124,7 +124,10 @@ class ShiftTest:
         if not live.any():
             back[:] = np.where(firing, back, 0.0)
             return
-        ratio = np.clip(min_ratio, 1.3, _BACK_RATIO)
+        # Half-way (in logarithms) to how far it had moved: a strong move is over sooner for sure.
+        k, e = np.maximum(self._c["fire_k"], 0.5), np.maximum(self._c["fire_e"], 0.5)
+        moved_by = np.sqrt(np.where(rise, k / e, e / k))
+        ratio = np.clip(np.maximum(min_ratio, moved_by), 1.3, _BACK_RATIO)
         e = np.where(live, np.maximum(bucket.e, 1e-300), 1.0)
         moved = np.where(rise, e * ratio, e / ratio)
         weight = temper(e, bucket.v_short, bucket.v_long, self._delay)

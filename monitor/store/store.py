@@ -11,17 +11,21 @@ Network calls never happen inside.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import sqlalchemy as sa
 
 from monitor.store import tables as t
 from monitor.store.decision_rows import DecisionRows
-from monitor.store.engine import StoreError, migrate, open_engine, owner_lock
+from monitor.store.engine import StoreError, migrate, open_engine, owner_lock, sqlite_path
 from monitor.store.incident_rows import IncidentRows
 from monitor.store.outbox import OutboxRows
 from monitor.store.run_rows import RunRows
 from monitor.store.stream_rows import StreamRows
+from monitor.store.turns import Turns
+
+PATIENCE_S = 30.0
+"""A writer of this process waits so long for its turn; no transaction takes a second."""
 
 __all__ = ["Store", "StoreError", "StoreUnavailable", "Tx", "owner_lock"]
 
@@ -63,6 +67,7 @@ class Store:
         """
         self.engine = open_engine(url)
         self._reading = self.engine.execution_options(reading=True)
+        self._turns = Turns() if sqlite_path(self.engine) is not None else None
         migrate(self.engine)
 
     @contextmanager
@@ -73,10 +78,15 @@ class Store:
             StoreUnavailable: the store is locked, full or gone; nothing was written.
         """
         try:
-            with self.engine.begin() as connection:
+            with self._turn(), self.engine.begin() as connection:
                 yield Tx(connection)
+        except TimeoutError as problem:
+            raise StoreUnavailable(f"the store is busy: {problem}") from problem
         except sa.exc.OperationalError as problem:
             raise StoreUnavailable(f"the store does not answer: {problem.orig}") from problem
+
+    def _turn(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._turns is None else self._turns.turn(PATIENCE_S)
 
     @contextmanager
     def read(self) -> Iterator[Tx]:

@@ -291,11 +291,12 @@ class Counter:
             self._close_until(self._start(self._watermark) + self._bucket_s)
 
     def take(self) -> Emission:
-        """What changed since the last call."""
-        buckets = self._done + [bucket for bucket in self._open.values() if bucket.changed]
-        self._done = []
-        for bucket in self._open.values():
-            bucket.changed = False
+        """What changed since the last call; an open bucket only once its replay is over."""
+        buckets, self._done = self._done, []
+        if self._next >= self._hi:
+            buckets += [bucket for bucket in self._open.values() if bucket.changed]
+            for bucket in self._open.values():
+                bucket.changed = False
         emission = Emission(
             self.progress(), buckets, self._late, self._occurrences, self._admissions
         )

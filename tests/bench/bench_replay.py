@@ -23,7 +23,7 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -373,8 +373,8 @@ def main() -> int:
     with server, tempfile.TemporaryDirectory() as name:
         bench = Bench(Corpus.load(data), server, Path(name), size)
         result = run(bench)
-    for problem in bench.problems:
-        print(f"NOT AS IT SHOULD BE: {problem}")
+    for wrong in bench.problems:
+        print(f"NOT AS IT SHOULD BE: {wrong}")
     print(json.dumps(result))
     return 1 if bench.problems else 0
 

@@ -176,7 +176,7 @@ class Installation:
     def play(self, until: datetime, timeout_s: float, *, kills: Iterable[datetime] = ()) -> None:
         """Live, as in production; killed and started anew at moments of event time.
 
-        When it has decided up to `until` it is ended in order, and a last start closes what is open.
+        When it has decided up to `until` it is ended in order; a last start closes what is open.
 
         Raises:
             RuntimeError: the daemon failed, or needs longer than `timeout_s`.
