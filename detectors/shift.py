@@ -129,9 +129,12 @@ class ShiftTest:
         moved_by = np.sqrt(np.where(rise, k / e, e / k))
         ratio = np.clip(np.maximum(min_ratio, moved_by), 1.3, _BACK_RATIO)
         e = np.where(live, np.maximum(bucket.e, 1e-300), 1.0)
-        moved = np.where(rise, e * ratio, e / ratio)
+        # The same null as when it began to fire: a baseline known from little may be too low.
+        null = self._slack * (1.0 + bucket.doubt)
+        home = np.where(rise, e * null, e / null)
+        moved = np.where(rise, home * ratio, home / ratio)
         weight = temper(e, bucket.v_short, bucket.v_long, self._delay)
-        llr = nb_llr(bucket.k, moved, e, bucket.v_short) * weight
+        llr = nb_llr(bucket.k, moved, home, bucket.v_short) * weight
         back[:] = np.where(live, np.clip(back + llr, 0.0, _BACK_ROOM), np.where(firing, back, 0.0))
 
     def is_back(self) -> Bools:

@@ -32,11 +32,11 @@ GRACE_S = 2.0
 class _Output:
     kept: bytearray = field(default_factory=bytearray)
     count: int = 0
-    digest: object = field(default_factory=hashlib.sha256)
+    digest: hashlib._Hash = field(default_factory=hashlib.sha256)
 
     def take(self, data: bytes) -> None:
         self.count += len(data)
-        self.digest.update(data)  # type: ignore[attr-defined] # hashlib's object has no public type
+        self.digest.update(data)
         self.kept += data[: max(0, KEPT - len(self.kept))]
 
 

@@ -22,12 +22,12 @@ from monitor.store.incident_rows import IncidentRows
 from monitor.store.outbox import OutboxRows
 from monitor.store.run_rows import RunRows
 from monitor.store.stream_rows import StreamRows
-from monitor.store.turns import Turns
+from monitor.store.turns import NotOurTurn, Turns
+
+__all__ = ["Store", "StoreError", "StoreUnavailable", "Tx", "owner_lock"]
 
 PATIENCE_S = 30.0
 """A writer of this process waits so long for its turn; no transaction takes a second."""
-
-__all__ = ["Store", "StoreError", "StoreUnavailable", "Tx", "owner_lock"]
 
 
 class StoreUnavailable(StoreError):
@@ -80,7 +80,7 @@ class Store:
         try:
             with self._turn(), self.engine.begin() as connection:
                 yield Tx(connection)
-        except TimeoutError as problem:
+        except NotOurTurn as problem:
             raise StoreUnavailable(f"the store is busy: {problem}") from problem
         except sa.exc.OperationalError as problem:
             raise StoreUnavailable(f"the store does not answer: {problem.orig}") from problem

@@ -235,7 +235,7 @@ class StreamRows:
         """Add what no earlier owner of the partition has added: only offsets from its `hi` on."""
         keyed = [t.progress.c[k] == v for k, v in where.items()]
         hi = self._c.execute(sa.select(t.progress.c.hi).where(*keyed).with_for_update()).scalar()
-        new = Counter(bucket for offset, bucket in late if offset >= 0)
+        new = Counter(bucket for offset, bucket in late if offset >= (hi or 0))
         for bucket, count in new.items():
             keyed = [t.late.c[k] == v for k, v in {**where, "bucket": bucket}.items()]
             known = self._c.execute(sa.select(t.late.c.count).where(*keyed)).scalar()

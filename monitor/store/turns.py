@@ -1,7 +1,7 @@
 """Writers of one process, one after another, in the order in which they came.
 
-SQLite has one writer and lets those who wait poll for it: a loop that writes without a pause (decide
-after an outage) would starve the others until they give up, the delivery of pages among them.
+SQLite has one writer and lets those who wait poll for it: a loop that writes without a pause
+(decide after an outage) would starve the others until they give up, the delivery of pages too.
 """
 
 from __future__ import annotations
@@ -10,6 +10,10 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+
+class NotOurTurn(Exception):
+    """Others have held it for all of our patience."""
 
 
 class Turns:
@@ -24,7 +28,7 @@ class Turns:
         """Hold it; the next in line has it when the block ends.
 
         Raises:
-            TimeoutError: it was not our turn within `patience_s`.
+            NotOurTurn: it was not our turn within `patience_s`.
         """
         ours = threading.Event()
         with self._lock:
@@ -32,7 +36,7 @@ class Turns:
             self._line[0].set()
         try:
             if not ours.wait(patience_s):
-                raise TimeoutError(f"not our turn to write in {patience_s:g} s")
+                raise NotOurTurn(f"not our turn to write in {patience_s:g} s")
             yield
         finally:
             with self._lock:

@@ -208,17 +208,13 @@ def test_the_end_of_a_recording_is_the_same_after_a_crash(
     seconds=st.lists(st.integers(0, 300), min_size=1, max_size=50),
     delays=st.lists(st.floats(0, 14.9), min_size=50, max_size=50),
 )
-def test_order_within_the_lateness_does_not_matter(
-    seconds: list[int], delays: list[float]
-) -> None:
+def test_order_within_the_lateness_does_not_matter(seconds: list[int], delays: list[float]) -> None:
     """Events that come less than the lateness after their turn count as if in order."""
     timed = sorted(
         (at, json.dumps(document(T0 + timedelta(seconds=at), key=f"n{number}")))
         for number, at in enumerate(seconds)
     )
-    mixed = sorted(
-        (at + delay, at, body) for (at, body), delay in zip(timed, delays, strict=False)
-    )
+    mixed = sorted((at + delay, at, body) for (at, body), delay in zip(timed, delays, strict=False))
     first = T0 - timedelta(minutes=5)
     totals, cells = [], []
     for bodies in ([body for _, body in timed], [body for _, _, body in mixed]):

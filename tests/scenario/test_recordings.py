@@ -165,7 +165,7 @@ def test_lines_out_of_order(play: Play) -> None:
 
 
 def test_optional_fields_change_nothing(play: Play) -> None:
-    """Tools, checks, tenants, versions, evidence and time zones besides: one incident of refusals."""
+    """Tools, checks, tenants, versions and time zones besides: one incident of refusals."""
     story = Story(seed=19, rate=0.1, features=("chat", "search"))
     rng = random.Random(19)
 

@@ -168,7 +168,7 @@ def test_the_recording_has_everything(bench: Bench) -> None:
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_kills_change_nothing(bench: Bench, seed: int) -> None:
-    """Cells, late counts, never-events, points, alerts, incidents and pages are those of one run."""
+    """Cells, late counts, never-events, points, alerts, incidents and pages are the same."""
     deaths = run(bench, f"killed{seed}", random.Random(seed))
     assert deaths >= 5
     whole, killed = bench.rows("whole"), bench.rows(f"killed{seed}")
