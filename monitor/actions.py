@@ -14,7 +14,8 @@ import selectors
 import signal
 import subprocess
 import time
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from monitor.http_client import HttpClient, NoAnswerError, NotSentError
 from monitor.secret import Secret, SecretUnavailableError, mask
@@ -28,22 +29,29 @@ GRACE_S = 2.0
 """Between asking a process group to end and ending it."""
 
 
-@dataclass(slots=True)
 class _Output:
-    kept: bytearray = field(default_factory=bytearray)
-    count: int = 0
-    digest: hashlib._Hash = field(default_factory=hashlib.sha256)
+    """What a command said: its beginning, its length, and a digest of all of it."""
+
+    def __init__(self, said: bytes = b"") -> None:
+        self.kept = bytearray()
+        self.count = 0
+        self._digest = hashlib.sha256()
+        self.take(said)
 
     def take(self, data: bytes) -> None:
         self.count += len(data)
-        self.digest.update(data)
+        self._digest.update(data)
         self.kept += data[: max(0, KEPT - len(self.kept))]
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
 
 
 def carry_out(effect: StartAttempt, http: HttpClient) -> AttemptFinished:
     """Carry out one attempt; returns when it is over or its time has run out."""
     try:
-        secrets = {at.place: _reveal(at) for at in effect.request.secrets}
+        secrets = [_revealed(at) for at in effect.request.secrets]
     except SecretUnavailableError as problem:
         return AttemptFinished(
             step=effect.step, attempt=effect.attempt, ok=False, detail=str(problem)
@@ -53,28 +61,43 @@ def carry_out(effect: StartAttempt, http: HttpClient) -> AttemptFinished:
     return _command(effect, effect.request, secrets)
 
 
-def _reveal(at: SecretAt) -> str:
+@dataclass(frozen=True, slots=True)
+class _Revealed:
+    """A secret for as long as one attempt takes; its bare value is what an answer may echo."""
+
+    at: SecretAt
+    value: str
+
+
+def _revealed(at: SecretAt) -> _Revealed:
     where = Secret(env=at.name) if at.source == "env" else Secret(file=at.name)
-    return at.prefix + where.reveal()
+    return _Revealed(at, where.reveal())
 
 
-def _finished(effect: StartAttempt, status: int, output: bytes, *secrets: str) -> AttemptFinished:
-    text = mask(output.decode("utf-8", "replace"), *secrets)
+def _placed(secrets: Sequence[_Revealed]) -> dict[str, str]:
+    return {one.at.place: one.at.prefix + one.value for one in secrets}
+
+
+def _finished(
+    effect: StartAttempt, status: int, output: _Output, secrets: Sequence[_Revealed]
+) -> AttemptFinished:
+    said = output.kept.decode("utf-8", "replace")
+    text = mask(said, *(one.value for one in secrets))
     return AttemptFinished(
         step=effect.step,
         attempt=effect.attempt,
         ok=True,
         status=status,
         output=text,
-        output_sha256=hashlib.sha256(output).hexdigest(),
+        output_sha256=output.sha256,
         detail=vis(text, limit=200),
     )
 
 
 def _http(
-    effect: StartAttempt, request: HttpRequest, secrets: dict[str, str], http: HttpClient
+    effect: StartAttempt, request: HttpRequest, secrets: Sequence[_Revealed], http: HttpClient
 ) -> AttemptFinished:
-    headers = {**request.headers, **secrets, "Idempotency-Key": effect.key}
+    headers = {**request.headers, **_placed(secrets), "Idempotency-Key": effect.key}
     if request.body is not None:
         headers["Content-Type"] = "application/json"
     try:
@@ -93,7 +116,7 @@ def _http(
         return AttemptFinished(
             step=effect.step, attempt=effect.attempt, ok=False, unknown=True, detail=str(problem)
         )
-    return _finished(effect, response.status, response.body, *secrets.values())
+    return _finished(effect, response.status, _Output(response.body), secrets)
 
 
 def _limits() -> None:
@@ -101,13 +124,13 @@ def _limits() -> None:
 
 
 def _command(
-    effect: StartAttempt, request: CommandRequest, secrets: dict[str, str]
+    effect: StartAttempt, request: CommandRequest, secrets: Sequence[_Revealed]
 ) -> AttemptFinished:
     environment = {
         "PATH": "/usr/bin:/bin",
         "LANG": "C.UTF-8",
         **request.env,
-        **secrets,
+        **_placed(secrets),
         "TOCSIN_IDEMPOTENCY_KEY": effect.key,
     }
     try:
@@ -139,30 +162,38 @@ def _command(
             unknown=True,
             detail=f"ended after {effect.timeout.total_seconds():.0f} s; {output.count} bytes said",
         )
-    return _finished(effect, process.returncode, bytes(output.kept), *secrets.values())
+    return _finished(effect, process.returncode, output, secrets)
 
 
 def _read_until(process: subprocess.Popen[bytes], output: _Output, deadline: float) -> bool:
     """Read until the process has ended; False when its time ran out.
 
-    A grandchild may hold the pipe open for ever: the process's own end is what counts.
+    A grandchild may hold the pipe open, and talk, for ever: the process's own end is what counts,
+    and what is in the pipe by then.
     """
     assert process.stdout is not None
     descriptor = process.stdout.fileno()
     os.set_blocking(descriptor, False)
+    talk_until: float | None = None
     with selectors.DefaultSelector() as selector, process.stdout:
         selector.register(descriptor, selectors.EVENT_READ)
         while time.monotonic() < deadline:
             over = process.poll() is not None
-            if selector.select(0 if over else 0.1):
+            if over and talk_until is None:
+                talk_until = time.monotonic() + GRACE_S
+            if talk_until is not None and time.monotonic() > talk_until:
+                return True
+            if not selector.get_map():
+                if over:
+                    return True
+                time.sleep(0.02)
+            elif selector.select(0 if over else 0.1):
                 data = os.read(descriptor, 65536)
                 output.take(data)
-                if data:
-                    continue
-            if over:
+                if not data:
+                    selector.unregister(descriptor)
+            elif over:
                 return True
-            if process.poll() is None and not selector.get_map():
-                time.sleep(0.05)
     return process.poll() is not None
 
 

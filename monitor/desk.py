@@ -32,7 +32,7 @@ from monitor.review.render import render
 from monitor.runs import opened
 from monitor.settings import Settings, resolve
 from monitor.shelf import Shelf
-from monitor.store.store import Store, Tx
+from monitor.store.store import Store, StoreError, Tx
 from monitor.views import DeskError, Done, Principal
 
 MAX_TEXT = 32 * 1024
@@ -305,11 +305,14 @@ def open_direct(store_url: str) -> Desk:
     """Break-glass: a desk on the store itself, as the local user, without a daemon.
 
     Raises:
-        StoreError: the store cannot be opened.
+        DeskError: the store cannot be opened.
     """
-    store = Store(store_url)
-    with store.read() as tx:
-        profile = tx.decisions.profile()
+    try:
+        store = Store(store_url)
+        with store.read() as tx:
+            profile = tx.decisions.profile()
+    except StoreError as problem:
+        raise DeskError("unavailable", str(problem), "name another one with --store") from None
     settings = Settings(store=store_url)
     if profile in PROFILES:
         settings = msgspec.structs.replace(settings, profile=profile)

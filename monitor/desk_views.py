@@ -20,7 +20,7 @@ from monitor.store.outbox import Queued
 from monitor.store.store import Tx
 from monitor.stream.series import Dims, dims_of, named
 from runbooks.allow import AllowList
-from runbooks.model import Effect, ManualUndo, Runbook, WaitSignal
+from runbooks.model import Effect, Manual, ManualUndo, Runbook, WaitSignal
 from runbooks.outlook import next_step, preview
 from runbooks.params import AnyParam
 from runbooks.runs import DONE_STEPS, Run, RunState, StepRun, StepState
@@ -331,6 +331,10 @@ def _step_view(
         request=shown.shown,
         confirm=shown.confirm or None,
         undo=shown.undo,
+        undo_confirm=confirmation(book, step.id, run.incident.id) or None,
+        asks=[param_view(name, param, None) for name, param in spec.capture.items()]
+        if isinstance(spec, Manual)
+        else [],
         started_at=step.started_at,
         ended_at=step.ended_at,
         deadline_at=deadline if step.state is StepState.RUNNING else None,

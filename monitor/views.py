@@ -168,6 +168,10 @@ class StepView(View, frozen=True, kw_only=True):
     confirm: str | None = None
     """What must be typed to run it: None, `y`, or the incident's id."""
     undo: str = ""
+    undo_confirm: str | None = None
+    """What must be typed to take it back: None, `y`, or the incident's id."""
+    asks: list[Param] = []
+    """What a manual step wants to keep when it is done."""
     started_at: datetime | None = None
     ended_at: datetime | None = None
     deadline_at: datetime | None = None
@@ -271,6 +275,8 @@ class Chart(View, frozen=True, kw_only=True):
     dimensions: dict[str, str]
     unit: Literal["rate"] = "rate"
     bucket_s: int
+    limit: float | None = None
+    """The rate from which the signal's floors hold; None where it has no baseline."""
     points: list[ChartPoint]
     marks: list[ChartMark]
 

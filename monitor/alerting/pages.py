@@ -136,10 +136,16 @@ def lines(alerts: Sequence[Alert], changes: Sequence[ChangeFact]) -> tuple[str, 
 
 
 def strongest(alerts: Sequence[Alert]) -> Alert:
-    """The alert that speaks for the incident: paging first, then the highest severity and score."""
+    """The alert that speaks for the incident: paging, firing, severe, then the first detected."""
     return min(
         alerts,
-        key=lambda a: (a.tier != "page", not a.firing, a.severity, -a.reading.excess),
+        key=lambda a: (
+            a.tier != "page",
+            not a.firing,
+            a.severity,
+            a.detected_at,
+            -a.reading.excess,
+        ),
     )
 
 

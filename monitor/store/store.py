@@ -34,6 +34,10 @@ class StoreUnavailable(StoreError):
     """The store does not answer now; nothing was written, try again."""
 
 
+_OURS = (sa.exc.IntegrityError, sa.exc.ProgrammingError, sa.exc.DataError, sa.exc.NotSupportedError)
+"""Mistakes of this program, not of the store: they are not hidden behind "try again"."""
+
+
 class Tx:
     """One transaction, by rooms."""
 
@@ -82,7 +86,9 @@ class Store:
                 yield Tx(connection)
         except NotOurTurn as problem:
             raise StoreUnavailable(f"the store is busy: {problem}") from problem
-        except sa.exc.OperationalError as problem:
+        except sa.exc.DatabaseError as problem:
+            if isinstance(problem, _OURS):
+                raise
             raise StoreUnavailable(f"the store does not answer: {problem.orig}") from problem
 
     def _turn(self) -> AbstractContextManager[None]:
@@ -99,7 +105,9 @@ class Store:
             with self._reading.connect() as connection:
                 yield Tx(connection)
                 connection.rollback()
-        except sa.exc.OperationalError as problem:
+        except sa.exc.DatabaseError as problem:
+            if isinstance(problem, _OURS):
+                raise
             raise StoreUnavailable(f"the store does not answer: {problem.orig}") from problem
 
     def close(self) -> None:

@@ -197,6 +197,7 @@ class Installation:
         while (at := self._decided()) is None or at < moment:
             assert self._process is not None
             if self._process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
                 tail = self._output.read_text(errors="replace")[-3000:]
                 raise RuntimeError(f"the daemon has decided up to {at}, not {moment}:\n{tail}")
             time.sleep(0.05)

@@ -65,6 +65,7 @@ def test_a_loop_that_writes_without_a_pause_starves_nobody(tmp_path: Path) -> No
     try:
         waited = []
         for _ in range(10):
+            time.sleep(0.07)  # so that the other holds it when we come
             started = time.monotonic()
             with store.write() as tx:
                 tx.touch()
@@ -73,4 +74,4 @@ def test_a_loop_that_writes_without_a_pause_starves_nobody(tmp_path: Path) -> No
         ended.set()
         thread.join()
         store.close()
-    assert sorted(waited)[5] < 0.5
+    assert max(waited) < 1.0, waited

@@ -5,10 +5,6 @@ from __future__ import annotations
 from functools import partial
 
 from monitor.views import Param
-from runbooks.load import load_runbook
-from runbooks.model import Manual
-from runbooks.params import AnyParam
-from runbooks.problems import Problems
 from tui.widgets.prompt_bar import Question
 
 _FLAGS = {"true": True, "yes": True, "y": True, "false": False, "no": False, "n": False}
@@ -63,27 +59,4 @@ def question(param: Param, head: str) -> Question:
         f"{head} {param.name}{values}{hint}:",
         initial="" if param.default is None else str(param.default),
         check=partial(_objection, param),
-    )
-
-
-def captures(text: str, step: str) -> list[Param]:
-    """What ticking manual step `step` of a runbook's `text` asks; empty when it asks nothing."""
-    try:
-        book = load_runbook(text, "runbook")
-    except Problems:
-        return []  # the desk runs it and will say what it wants
-    spec = next((spec for spec in book.steps if spec.id == step), None)
-    wanted = spec.capture if isinstance(spec, Manual) else {}
-    return [_param(name, param) for name, param in wanted.items()]
-
-
-def _param(name: str, param: AnyParam) -> Param:
-    default = getattr(param, "default", None)
-    return Param(
-        name=name,
-        type=str(type(param).__struct_config__.tag),
-        description=param.title,
-        required=param.required,
-        default=default if isinstance(default, str | int | bool) else None,
-        values=list(getattr(param, "values", ())),
     )

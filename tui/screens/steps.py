@@ -15,7 +15,7 @@ from textual import work
 from monitor.views import IncidentView, Param, RunbookRow, StepAction, StepView
 from tui.drafts import write_private
 from tui.messages import IncidentNews
-from tui.screens.asking import captures, convert, question
+from tui.screens.asking import convert, question
 from tui.screens.commands import IncidentCommands, needed
 from tui.screens.reading import Reading, text_lines
 from tui.widgets.line_list import LineList
@@ -101,12 +101,7 @@ class StepCommands(IncidentCommands):
 
     async def _tick(self, step: StepView) -> None:
         """A manual step is done, with the values that its runbook wants to keep."""
-        run = self.news.view.run if self.news is not None else None
-        if run is None:
-            return
-        text = await self.fetch(lambda: self.tocsin.desk.runbook_text(run.runbook))
-        wanted = await asyncio.to_thread(captures, text or "", step.id)
-        given = await self._values(wanted, f"step {step.number}")
+        given = await self._values(step.asks, f"step {step.number}")
         if given is not None:
             captured = {name: str(value) for name, value in given.items()}
             await self._send(step, "done", captured=captured or None)
@@ -177,7 +172,9 @@ class StepCommands(IncidentCommands):
             await self._send(first, "run")
 
     async def _params(self, row: RunbookRow) -> dict[str, str | int | bool] | None:
-        return await self._values(row.params, row.id)
+        """Only what nobody has set: the request is shown before anything is changed."""
+        wanted = [param for param in row.params if param.required and param.default is None]
+        return await self._values(wanted, row.id)
 
     async def _values(
         self, params: Sequence[Param], head: str
@@ -234,11 +231,11 @@ class StepCommands(IncidentCommands):
         if step is None:
             return
         what = step.undo or step.title
-        if step.confirm is None or step.confirm == "y":
+        if step.undo_confirm is None or step.undo_confirm == "y":
             label = f"y undoes step {step.number}, Esc cancels: {what}"
             confirm = await self.ask(Question(label, keys=_YES, guarded=True))
         else:
-            confirm = await self._type_out(step.confirm, f"undo step {step.number}: {what}")
+            confirm = await self._type_out(step.undo_confirm, f"undo step {step.number}: {what}")
         if confirm is not None:
             await self._send(step, "undo", confirm=confirm)
 
