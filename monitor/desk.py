@@ -266,7 +266,11 @@ class Desk(RunDesk):
                     )
                     tx.incidents.append(incident.uuid, (entry,), now)
             tx.touch()
-            return Done(text=f"CHG-{number} recorded", revision=tx.revision())
+            return Done(
+                text=f"CHG-{number} recorded",
+                revision=tx.revision(),
+                daemon=self._who.via != "direct",
+            )
 
     # -- inside ---------------------------------------------------------------------------------
 

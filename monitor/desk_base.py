@@ -80,7 +80,12 @@ class DeskBase:
 
     def _done(self, tx: Tx, text: str, incident: Incident) -> Done:
         tx.touch()
-        return Done(text=text, incident=incident.name, revision=tx.revision())
+        return Done(
+            text=text,
+            incident=incident.name,
+            revision=tx.revision(),
+            daemon=self._who.via != "direct",
+        )
 
     def _must(self, role: str) -> None:
         order = ("reader", "responder", "admin")

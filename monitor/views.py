@@ -287,6 +287,8 @@ class Done(View, frozen=True, kw_only=True):
     text: str
     incident: str | None = None
     revision: int = 0
+    daemon: bool = True
+    """False: recorded on the store itself; receivers hear of it when a daemon runs again."""
 
 
 class DeskError(Exception):

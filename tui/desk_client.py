@@ -281,5 +281,5 @@ def connect(place: Place, *, warn: Callable[[str], None]) -> DeskPort:
     from monitor.desk import open_direct  # the store is loaded only without a daemon
 
     desk_direct: DeskPort = open_direct(store)
-    warn("no daemon is running: reading the store directly; commands wait for `tocsin run`")
+    warn("no daemon is running: using the store directly; commands are recorded and end with 6")
     return desk_direct

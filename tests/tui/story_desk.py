@@ -410,7 +410,7 @@ class StoryDesk:
         self._find("latest")
         params = [
             views.Param(name="feature", type="string", default="chat-prod"),
-            views.Param(name="window", type="int", default=5, description="minutes"),
+            views.Param(name="window", type="int", description="minutes"),
         ]
         return [
             views.RunbookRow(

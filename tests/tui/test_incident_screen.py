@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -214,21 +213,18 @@ async def test_undo_asks_and_runs_the_rollback() -> None:
 
 
 async def test_enter_starts_the_suggested_runbook() -> None:
-    """Without a run, Enter asks the parameters one by one, starts it and runs its first check."""
+    """Without a run, Enter asks what nobody has set, starts it and runs its first check."""
     async with stage(StoryDesk(with_run=False)) as on:
         await on.sees("suggested")
         await on.press("enter")
-        await on.sees("refusal-spike 1/2 feature")
-        await on.press("enter")
-        await on.until(lambda: "2/2 window" in on.prompt.text)
-        await on.press("backspace")
+        await on.sees("refusal-spike window (minutes)")
         await on.answer("x")
         await on.sees("a whole number")
         await on.press("backspace")
         await on.answer("10")
         await on.did("step")
         assert [name for name, _ in on.desk.log] == ["start_run", "step"]
-        assert on.desk.log[0][1]["params"] == {"feature": "chat-prod", "window": 10}
+        assert on.desk.log[0][1]["params"] == {"window": 10}
         on.desk.finish("INC-0142", 1)
         await on.sees("next: 2")
         await on.press("enter")
@@ -375,9 +371,13 @@ async def test_verify_says_what_lacks() -> None:
 async def test_ticking_asks_what_the_runbook_wants_to_keep() -> None:
     """A manual step with captures asks each, by number or first letters, and sends the answers."""
     desk = StoryDesk()
-    desk.runbook_file = (files("runbooks") / "library" / "refusal-spike.yaml").read_text()
+    causes = ["release", "threshold", "traffic", "attack", "unclear"]
+    asks = [
+        views.Param(name="cause", type="enum", values=causes),
+        views.Param(name="evidence", type="string", required=False),
+    ]
     desk._set_step("INC-0142", 1, state="succeeded")
-    desk._set_step("INC-0142", 2, id="compare")
+    desk._set_step("INC-0142", 2, id="compare", asks=asks)
     async with stage(desk, size=WIDE) as on:
         await on.sees("next: 2")
         on.pane("runbook").go("compare")

@@ -136,8 +136,8 @@ class Call:
         return self.desk()
 
     def done(self, method: str, done: Done) -> None:
-        """Say what happened."""
-        from tui.cli.output import to_json, write
+        """Say what happened; the command ends with 6 where no daemon could carry it on."""
+        from tui.cli.output import tell, to_json, write
 
         if self.flags.output == "json":
             write(to_json(method, done))
@@ -145,6 +145,9 @@ class Call:
             write(self.face.say(done.incident or ""))
         else:
             write(self.face.say(done.text, limit=2000))
+        if not done.daemon:
+            tell("recorded, no daemon running: receivers hear of it when one does", self.flags)
+            sys.exit(6)
 
     def answer(self, method: str, data: Any, lines: Callable[[], list[Line]]) -> None:
         """Data as JSON, or the lines for a person."""

@@ -1,0 +1,555 @@
+"""What every store must do, one suite for all of them.
+
+SQLite always. PostgreSQL when TOCSIN_TEST_POSTGRES names an empty database that may be overwritten,
+for example `postgresql+psycopg://user@127.0.0.1:5432/tocsin_test`.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+from monitor.incidents.model import State
+from monitor.incidents.timeline import Entry, broken_at
+from monitor.notify.channel import Kind, Message
+from monitor.store import tables as t
+from monitor.store.decision_rows import Point, Seen, TierRow
+from monitor.store.engine import owner_lock, sqlite_path
+from monitor.store.outbox import LEASE
+from monitor.store.run_rows import RunRow
+from monitor.store.store import Store, StoreError, StoreUnavailable, Tx
+from monitor.store.stream_rows import GapRow, Quarantined
+from monitor.stream.counting import Bucket, Emission, Occurrence, Progress
+from monitor.stream.signals import default_signals, plan
+from tests.making import T0, alert, incident, minutes
+
+POSTGRES = os.environ.get("TOCSIN_TEST_POSTGRES", "")
+URLS = [
+    "sqlite",
+    pytest.param(
+        "postgresql",
+        marks=pytest.mark.skipif(
+            not POSTGRES,
+            reason="PostgreSQL: start one and set TOCSIN_TEST_POSTGRES=postgresql+psycopg://...",
+        ),
+    ),
+]
+PLAN = plan(default_signals())
+
+
+@pytest.fixture(params=URLS)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'x.db'}"
+    engine = sa.create_engine(POSTGRES)
+    with engine.begin() as connection:
+        connection.execute(sa.text("DROP SCHEMA public CASCADE"))
+        connection.execute(sa.text("CREATE SCHEMA public"))
+    engine.dispose()
+    return POSTGRES
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[Store]:
+    """An open store on an empty database."""
+    opened = Store(url)
+    yield opened
+    opened.close()
+
+
+# -- schema -----------------------------------------------------------------------------------
+
+
+def test_the_migrated_schema_is_the_one_in_the_code(store: Store) -> None:
+    """What the migrations make is what the tables say: nothing to add, drop or change."""
+    with store.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, t.metadata) == []
+
+
+def test_opening_again_changes_nothing(store: Store, url: str) -> None:
+    """A second process opens what is there."""
+    with store.write() as tx:
+        tx.touch()
+    again = Store(url)
+    with again.read() as tx:
+        assert tx.revision() == 1
+    again.close()
+
+
+def test_a_newer_schema_is_refused_and_left_alone(store: Store, url: str) -> None:
+    """A store that a newer Tocsin wrote is not opened, and says what to do."""
+    with store.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(StoreError, match="newer version"):
+        Store(url)
+    with store.engine.connect() as connection:
+        found = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+    assert found == "9999"
+
+
+@pytest.mark.parametrize("text", ["nonsense", "sqlite://", "sqlite:///:memory:"])
+def test_a_bad_url_is_refused(text: str) -> None:
+    """No URL, or a store that would forget its pages, is refused with an example."""
+    with pytest.raises(StoreError, match="sqlite:///tocsin.db"):
+        Store(text)
+
+
+def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
+    """The store cannot be opened, and nothing else breaks."""
+    with pytest.raises(StoreError, match="cannot open the store"):
+        Store(f"sqlite:///{tmp_path / 'gone' / 'x.db'}")
+
+
+# -- one owner --------------------------------------------------------------------------------
+
+
+def test_one_daemon_owns_a_sqlite_store(tmp_path: Path) -> None:
+    """A second daemon is refused with the pid of the first; after its end the store is free."""
+    opened = Store(f"sqlite:///{tmp_path / 'x.db'}")
+    with owner_lock(opened.engine):
+        lock = tmp_path / "x.db.lock"
+        assert stat.S_IMODE(lock.stat().st_mode) == 0o600
+        with (
+            pytest.raises(StoreError, match=rf"another daemon \(pid {os.getpid()}\) owns"),
+            owner_lock(opened.engine),
+        ):
+            pytest.fail("two owners")
+    with owner_lock(opened.engine):
+        assert sqlite_path(opened.engine) == tmp_path / "x.db"
+    opened.close()
+
+
+# -- transactions -----------------------------------------------------------------------------
+
+
+class BrokenError(Exception):
+    """Something that goes wrong within a transaction."""
+
+
+def test_a_transaction_is_whole_or_nothing(store: Store) -> None:
+    """What an exception leaves is not there; what ends well is."""
+    with pytest.raises(BrokenError), store.write() as tx:
+        tx.incidents.save(incident())
+        raise BrokenError
+    with store.read() as tx:
+        assert tx.incidents.search() == []
+    with store.write() as tx:
+        tx.incidents.save(incident())
+    with store.read() as tx:
+        assert tx.incidents.search() == [incident()]
+
+
+def test_reading_writes_nothing(store: Store) -> None:
+    """A view of the store is rolled back."""
+    with store.read() as tx:
+        tx.incidents.latest()
+    with store.read() as tx:
+        assert tx.revision() == 0
+
+
+def test_readers_see_one_moment(store: Store) -> None:
+    """A view does not change while somebody writes."""
+    with store.read() as tx:
+        assert tx.incidents.latest() is None
+        with store.write() as other:
+            other.incidents.save(incident())
+        assert tx.incidents.latest() is None
+    with store.read() as tx:
+        assert tx.incidents.latest() == incident()
+
+
+def test_a_writer_that_must_wait_waits(store: Store) -> None:
+    """Two writers at once: both are done in turn, none is lost."""
+
+    def add() -> None:
+        for _ in range(10):
+            with store.write() as tx:
+                tx.touch()
+
+    threads = [threading.Thread(target=add) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with store.read() as tx:
+        assert tx.revision() == 30
+
+
+def test_a_store_that_does_not_answer_is_unavailable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lock that is held too long is an error to try again after, not a crash."""
+    monkeypatch.setattr("monitor.store.engine.BUSY_MS", 50)
+    opened = Store(f"sqlite:///{tmp_path / 'x.db'}")
+    with opened.write() as tx:
+        tx.touch()
+        with pytest.raises(StoreUnavailable, match="does not answer"), opened.write():
+            pytest.fail("two writers")
+    opened.close()
+
+
+def test_the_revision_grows(store: Store) -> None:
+    """Each touch is one more."""
+    for expected in (1, 2, 3):
+        with store.write() as tx:
+            tx.touch()
+            assert tx.revision() == expected
+
+
+# -- the stream -------------------------------------------------------------------------------
+
+
+def emission(hi: int, counts: list[int], *, late: list[tuple[int, int]] | None = None) -> Emission:
+    """An emission of one open bucket with one cell, written at `hi`."""
+    bucket = Bucket(600, 0)
+    bucket.base[("prod", "chat", "m", "", "")] = counts
+    bucket.narrow["tool_misuse_by_tier", ("prod", "chat"), "write"] = [1, 2]
+    return Emission(Progress(hi=hi, closed=540, watermark=601.5), [bucket], late or [], [], [])
+
+
+def test_a_cell_of_a_lower_offset_never_overwrites(store: Store) -> None:
+    """The highest offset wins, in whatever order the writers come."""
+    key = ("prod", "chat", "m", "", "")
+    for hi, counts, expected in ((10, [5], [5]), (8, [4], [5]), (12, [6], [6]), (12, [7], [7])):
+        with store.write() as tx:
+            tx.stream.save(1, "t", 0, emission(hi, counts))
+            found = tx.stream.counts(1, 600, 660)[600]
+            assert found.base == {key: expected}
+            assert found.narrow == {("tool_misuse_by_tier", ("prod", "chat"), "write"): [1, 2]}
+            progress = tx.stream.progress(1, "t", 0)
+            assert progress is not None
+            assert progress.hi == max(hi, 10)
+
+
+def test_cells_of_partitions_are_summed(store: Store) -> None:
+    """Each partition has its own cells; a reader sees their sum, of one pipeline only."""
+    with store.write() as tx:
+        tx.stream.save(1, "t", 0, emission(10, [5]))
+        tx.stream.save(1, "t", 1, emission(3, [2]))
+        tx.stream.save(2, "t", 0, emission(10, [90]))
+        assert tx.stream.counts(1, 600, 660)[600].base == {("prod", "chat", "m", "", ""): [7]}
+        assert tx.stream.counts(1, 660, 720) == {}
+        assert tx.stream.first_bucket(1) == 600
+        assert tx.stream.first_bucket(1, since=601) is None
+
+
+def test_late_interactions_are_added_once(store: Store) -> None:
+    """An offset that an earlier owner has counted as late is not counted again."""
+    with store.write() as tx:
+        tx.stream.save(1, "t", 0, emission(10, [5], late=[(8, 0), (9, 60)]))
+        tx.stream.save(1, "t", 0, emission(11, [5], late=[(9, 60), (10, 60)]))
+        assert tx.stream.late_by_bucket(1, 0, 600) == {0: 1, 60: 2}
+
+
+def test_progress_comes_back_as_it_was(store: Store) -> None:
+    """Everything a counter needs to go on survives the store."""
+    progress = Progress(3, 9, 540, 601.25, (700.5, 800.0), True, {"counted": 6}, {"leak": 540})
+    with store.write() as tx:
+        tx.stream.save(1, "t", 0, Emission(progress, [], [], [], []))
+        assert tx.stream.progress(1, "t", 0) == progress
+        assert tx.stream.progress(1, "t", 1) is None
+
+
+def test_a_pipeline_is_named_by_what_it_counts(store: Store) -> None:
+    """The same plan has one id; another bucket length is another pipeline."""
+    with store.write() as tx:
+        assert tx.stream.known_pipeline(PLAN) is None
+        first = tx.stream.pipeline(PLAN, T0)
+        assert tx.stream.pipeline(PLAN, T0) == tx.stream.known_pipeline(PLAN) == first
+        assert tx.stream.pipeline(plan(default_signals(), bucket_s=10), T0) != first
+
+
+def test_liveness_remembers_since_when(store: Store) -> None:
+    """Caught up and behind keep their first moment until the partition moves or catches up."""
+    with store.write() as tx:
+        for minute, at, end in ((0, 5, 5), (1, 5, 5), (2, 7, 7), (3, 7, 9), (4, 8, 9), (5, 9, 9)):
+            tx.stream.liveness("topic", "t", [(0, at, end)], T0 + minutes(minute))
+            (part,) = tx.stream.partitions(1)
+            expected = {0: (0, None), 1: (0, None), 2: (2, None), 3: (None, 3), 4: (None, 3)}
+            caught, behind = expected.get(minute, (5, None))
+            assert part.caught_up_at == (None if caught is None else T0 + minutes(caught))
+            assert part.behind_since == (None if behind is None else T0 + minutes(behind))
+
+
+def test_only_the_newest_topic_counts(store: Store) -> None:
+    """A topic made anew has partitions of its own."""
+    with store.write() as tx:
+        tx.stream.liveness("topic", "old", [(0, 5, 5), (1, 5, 5)], T0)
+        tx.stream.liveness("topic", "new", [(0, 0, 0)], T0 + minutes(1))
+        assert [(p.topic_id, p.number) for p in tx.stream.partitions(1)] == [("new", 0)]
+
+
+def occurrence(offset: int, at: datetime) -> Occurrence:
+    """A never-event."""
+    return Occurrence("rule", "//s", int(at.timestamp()), offset, at, {"feature": "chat"}, "e")
+
+
+def test_occurrences_quarantine_and_gaps_are_kept_once(store: Store) -> None:
+    """A replay finds the same ones; what was handled stays handled."""
+    for _ in range(2):
+        with store.write() as tx:
+            found = [occurrence(2, T0 + minutes(1)), occurrence(1, T0)]
+            tx.stream.save(1, "t", 0, Emission(Progress(), [], [], found, []))
+            row = Quarantined("topic", "t", 0, 4, "schema", "$.x", 120, "d", T0)
+            tx.stream.quarantine([row])
+            gap = GapRow("topic", "t", 0, 5, 9, "retention", T0)
+            tx.stream.gap(gap)
+            opened = tx.stream.open_occurrences()
+            assert tx.stream.quarantined() == [row]
+            assert tx.stream.quarantine_counts() == {"schema": 1}
+    assert [o.offset for _, _, o in opened] == [1, 2]
+    until = int(T0.timestamp())
+    with store.write() as tx:
+        assert [o.offset for _, _, o in tx.stream.open_occurrences(until=until)] == [1]
+        assert tx.stream.open_gaps() == [gap]
+        tx.stream.occurrence_handled("t", 0, opened[0][2], T0)
+        tx.stream.gap_handled(gap, T0)
+        tx.stream.save(1, "t", 0, Emission(Progress(), [], [], found, []))
+        assert [o.offset for _, _, o in tx.stream.open_occurrences()] == [2]
+        assert tx.stream.open_gaps() == []
+
+
+# -- decisions --------------------------------------------------------------------------------
+
+
+def test_decisions_come_back(store: Store) -> None:
+    """Position, points, snapshots and tiers are stored and replaced."""
+    point = Point(("prod", "chat"), 3, 20, 0.05, 1.25, "q")
+    with store.write() as tx:
+        assert tx.decisions.position(1) is None
+        tx.decisions.move(1, 600, T0)
+        tx.decisions.move(1, 660, T0 + minutes(1))
+        assert tx.decisions.position(1) == 660
+        assert tx.decisions.event_now(1) == T0 + minutes(1)
+        tx.decisions.save_points([Seen("a", 600, [point]), Seen("b", 540, [])])
+        assert tx.decisions.points("a", 0, 700) == {600: [point]}
+        assert tx.decisions.all_points(0, 700) == [(540, "b", []), (600, "a", [point])]
+        tx.decisions.save_snapshot("s", 600, b"\x00one")
+        tx.decisions.save_snapshot("s", 660, b"\xfftwo")
+        assert tx.decisions.snapshot("s") == (660, b"\xfftwo")
+        tier = TierRow("a", "page", "ada", "backtest", T0)
+        tx.decisions.set_tier(tier)
+        assert tx.decisions.tiers() == {"a": tier}
+
+
+# -- incidents --------------------------------------------------------------------------------
+
+
+def test_an_incident_comes_back_whole(store: Store) -> None:
+    """Every field survives; saving again replaces."""
+    full = incident(
+        state=State.ACTIVE,
+        acknowledged_at=T0,
+        acknowledged_by="ada",
+        commander="ada",
+        verified_at=T0 + timedelta(microseconds=1),
+        verdict="attack",
+        paged_at=T0,
+        groups=frozenset({"a", "b"}),
+        drill=True,
+    )
+    with store.write() as tx:
+        tx.incidents.save(incident())
+        tx.incidents.save(full)
+        assert tx.incidents.get(full.uuid) == full
+        assert tx.incidents.by_number(7) == full
+        assert tx.incidents.get("none") is None
+
+
+def test_incidents_are_found(store: Store) -> None:
+    """By state, severity, time and person; the newest open one is the latest."""
+    made = [
+        incident(uuid=f"{n:032x}", number=n, severity=f"SEV{n}", detected_at=T0 + minutes(n))
+        for n in (1, 2, 3)
+    ]
+    made[2] = incident(uuid=f"{3:032x}", number=3, state=State.CLOSED, commander="ada")
+    with store.write() as tx:
+        for one in made:
+            tx.incidents.save(one)
+        assert [i.number for i in tx.incidents.search()] == [3, 2, 1]
+        assert [i.number for i in tx.incidents.search(states=["closed"])] == [3]
+        assert [i.number for i in tx.incidents.search(severity="SEV1")] == [1]
+        assert [i.number for i in tx.incidents.search(since=T0 + minutes(2))] == [2]
+        assert [i.number for i in tx.incidents.search(person="ada")] == [3]
+        assert [i.number for i in tx.incidents.search(limit=1)] == [3]
+        assert [i.number for i in tx.incidents.open()] == [1, 2]
+        latest = tx.incidents.latest()
+        assert latest is not None
+        assert latest.number == 2
+        assert tx.incidents.next_number() == 4
+
+
+def test_alerts_of_a_series_follow_each_other(store: Store) -> None:
+    """An alert is replaced by its own later state; a new detection is another alert."""
+    first = alert(incident=incident().uuid)
+    second = alert(incident=incident().uuid, at=T0 + minutes(60))
+    with store.write() as tx:
+        tx.incidents.save_alert(first)
+        assert tx.incidents.firing() == {first.fingerprint: first}
+        from dataclasses import replace
+
+        cleared = replace(first, cleared_at=T0 + minutes(10))
+        tx.incidents.save_alert(cleared)
+        assert tx.incidents.firing() == {}
+        tx.incidents.save_alert(second)
+        assert tx.incidents.alerts_of(incident().uuid) == [cleared, second]
+        assert tx.incidents.recent_alerts(1) == [second]
+
+
+def test_a_timeline_is_a_chain(store: Store) -> None:
+    """Entries are appended in order, one key once, across transactions."""
+    for number in range(3):
+        with store.write() as tx:
+            entries = [
+                Entry(kind="NOTE", text=f"n{number}", actor="ada", occurred_at=T0, data={"n": 1.5}),
+                Entry(kind="ACK", text="again", actor="ada", occurred_at=T0, key="ack"),
+            ]
+            tx.incidents.append("i", entries, T0 + minutes(number))
+    with store.read() as tx:
+        chain = tx.incidents.timeline("i")
+        assert [item.entry.text for item in chain] == ["n0", "again", "n1", "n2"]
+        assert broken_at(chain) is None
+        assert [item.seq for item in tx.incidents.timeline("i", after=2)] == [3, 4]
+        assert len(tx.incidents.timeline("i", limit=2)) == 2
+
+
+def test_changes_by_their_own_time(store: Store) -> None:
+    """Newest first, within a span."""
+    with store.write() as tx:
+        for minute in (5, 1, 3):
+            at = T0 + minutes(minute)
+            tx.incidents.add_change("flag", f"at {minute}", at, {"feature": "chat"}, "ada", T0)
+        assert [c.title for c in tx.incidents.changes()] == ["at 5", "at 3", "at 1"]
+        assert [c.title for c in tx.incidents.changes(since=T0 + minutes(3))] == ["at 5", "at 3"]
+        assert [c.title for c in tx.incidents.changes(until=T0 + minutes(1))] == ["at 1"]
+
+
+def test_runs_come_back(store: Store) -> None:
+    """A run is replaced by its later state; live ones are found."""
+    row = RunRow(
+        id="r1", incident="i", runbook="b", state="running", body=b'{"a":1}', source="text",
+        deadline_at=T0, started_at=T0, live=True,
+    )  # fmt: skip
+    with store.write() as tx:
+        tx.runs.save(row)
+        assert tx.runs.get("r1") == row
+        assert tx.runs.live() == [row]
+        assert tx.runs.of_incident("i") == [row]
+        assert tx.runs.get("r2") is None
+
+
+# -- the outbox -------------------------------------------------------------------------------
+
+
+def message(key: str, *, kind: Kind = Kind.TRIGGER) -> Message:
+    """A page."""
+    return Message(key, kind, "d", "INC-0007", "SEV2", "triage", "title", ("a", "b"))
+
+
+def put(tx: Tx, key: str, *, incident_id: str = "i", receiver: str = "r") -> bool:
+    """Queue a page."""
+    return tx.outbox.put(incident_id, receiver, message(key), T0)
+
+
+def claimed(store: Store, owner: str = "me", at: datetime = T0, **options: object) -> list[str]:
+    """Keys of what an owner claims."""
+    with store.write() as tx:
+        return [page.message.id for page in tx.outbox.claim(owner, at, **options)]  # type: ignore[arg-type] # passed through
+
+
+def test_a_page_is_queued_once(store: Store) -> None:
+    """The same key is the same page."""
+    with store.write() as tx:
+        assert put(tx, "a")
+        assert not put(tx, "a")
+        assert tx.outbox.counts() == {"new": 1}
+
+
+def test_pages_of_an_incident_wait_for_each_other(store: Store) -> None:
+    """Order is kept for a receiver and an incident; others go ahead."""
+    with store.write() as tx:
+        put(tx, "a1")
+        put(tx, "a2")
+        put(tx, "b1", incident_id="j")
+        put(tx, "c1", receiver="s")
+    assert claimed(store) == ["a1", "b1", "c1"]
+    assert claimed(store) == []
+    with store.write() as tx:
+        first = tx.outbox.of_incident("i")[0]
+        assert tx.outbox.sent(first, "me", {"ts": "1"}, "ok", T0)
+        (second,) = tx.outbox.claim("me", T0)
+        assert second.message.id == "a2"
+        assert second.message.receipt == {"ts": "1"}
+
+
+def test_a_busy_receiver_is_left_alone(store: Store) -> None:
+    """Nothing is claimed for whom a send is under way, and never more than the limit."""
+    with store.write() as tx:
+        put(tx, "a")
+        put(tx, "b", receiver="s", incident_id="j")
+        put(tx, "c", receiver="s", incident_id="k")
+    assert claimed(store, busy=["r"], limit=1) == ["b"]
+
+
+def test_an_expired_lease_is_claimed_again_under_the_same_key(store: Store) -> None:
+    """The outcome of a dead owner is unknown: it is sent again, and says that it may repeat."""
+    with store.write() as tx:
+        put(tx, "a")
+    assert claimed(store, "dead") == ["a"]
+    assert claimed(store, "me", T0 + LEASE - timedelta(seconds=1)) == []
+    with store.write() as tx:
+        assert tx.outbox.next_due() == T0 + LEASE
+        (page,) = tx.outbox.claim("me", T0 + LEASE)
+        assert page.message.id == "a"
+        assert page.message.attempt == 2
+        assert not tx.outbox.sent(page, "dead", {}, "", T0)
+        assert tx.outbox.sent(page, "me", {}, "", T0)
+        assert tx.outbox.delivered() == 1
+        assert tx.outbox.next_due() is None
+
+
+def test_a_retry_waits_and_a_dead_page_blocks_nobody(store: Store) -> None:
+    """A page to try again is due at its time; one that is dead lets the next one go."""
+    with store.write() as tx:
+        put(tx, "a1")
+        put(tx, "a2")
+        (page,) = tx.outbox.claim("me", T0)
+        assert tx.outbox.again(page, "me", T0 + minutes(1), "503")
+        assert tx.outbox.next_due() == T0
+        assert tx.outbox.claim("me", T0) == []
+        (page,) = tx.outbox.claim("me", T0 + minutes(1))
+        assert page.message.id == "a1"
+        assert tx.outbox.dead(page, "me", "gone")
+        (page,) = tx.outbox.claim("me", T0 + minutes(1))
+        assert page.message.id == "a2"
+        assert tx.outbox.counts() == {"dead": 1, "claimed": 1}
+
+
+def test_what_a_dead_daemon_held_is_released(store: Store) -> None:
+    """At a start, pages claimed by others are due at once; one's own are not."""
+    with store.write() as tx:
+        put(tx, "a")
+        put(tx, "b", incident_id="j")
+        tx.outbox.claim("dead", T0, limit=1)
+        tx.outbox.claim("me", T0)
+        assert tx.outbox.release("me", T0) == 1
+    assert claimed(store) == ["a"]
+
+
+def test_times_are_exact(store: Store) -> None:
+    """Microseconds and far years survive."""
+    for at in (datetime(1970, 1, 1, tzinfo=UTC), datetime(2100, 12, 31, 23, 59, 59, 999_999, UTC)):
+        with store.write() as tx:
+            tx.decisions.move(1, 0, at)
+            assert tx.decisions.event_now(1) == at
