@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from textual.events import Paste
 
+from monitor import views
 from tests.tui.stage import NARROW, SMALL, WIDE, stage
 from tests.tui.story_desk import StoryDesk
 from tui.drafts import Drafts
