@@ -10,6 +10,7 @@ import os
 import stat
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -33,20 +34,11 @@ from monitor.stream.signals import default_signals, plan
 from tests.making import T0, alert, incident, minutes
 
 POSTGRES = os.environ.get("TOCSIN_TEST_POSTGRES", "")
-URLS = [
-    "sqlite",
-    pytest.param(
-        "postgresql",
-        marks=pytest.mark.skipif(
-            not POSTGRES,
-            reason="PostgreSQL: start one and set TOCSIN_TEST_POSTGRES=postgresql+psycopg://...",
-        ),
-    ),
-]
+KINDS = ["sqlite", "postgresql"] if POSTGRES else ["sqlite"]
 PLAN = plan(default_signals())
 
 
-@pytest.fixture(params=URLS)
+@pytest.fixture(params=KINDS)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty database of each kind."""
     if request.param == "sqlite":
@@ -65,6 +57,14 @@ def store(url: str) -> Iterator[Store]:
     opened = Store(url)
     yield opened
     opened.close()
+
+
+@pytest.mark.skipif(
+    not POSTGRES, reason="no PostgreSQL: set TOCSIN_TEST_POSTGRES=postgresql+psycopg://..."
+)
+def test_postgresql_is_among_the_stores() -> None:
+    """With the address of a server the whole suite runs on it too."""
+    assert "postgresql" in KINDS
 
 
 # -- schema -----------------------------------------------------------------------------------
@@ -191,12 +191,13 @@ def test_a_store_that_does_not_answer_is_unavailable(
 ) -> None:
     """A lock that is held too long is an error to try again after, not a crash."""
     monkeypatch.setattr("monitor.store.engine.BUSY_MS", 50)
-    opened = Store(f"sqlite:///{tmp_path / 'x.db'}")
-    with opened.write() as tx:
+    ours, theirs = (Store(f"sqlite:///{tmp_path / 'x.db'}") for _ in range(2))
+    with theirs.write() as tx:
         tx.touch()
-        with pytest.raises(StoreUnavailable, match="does not answer"), opened.write():
+        with pytest.raises(StoreUnavailable, match="does not answer"), ours.write():
             pytest.fail("two writers")
-    opened.close()
+    ours.close()
+    theirs.close()
 
 
 def test_the_revision_grows(store: Store) -> None:
@@ -397,8 +398,6 @@ def test_alerts_of_a_series_follow_each_other(store: Store) -> None:
     with store.write() as tx:
         tx.incidents.save_alert(first)
         assert tx.incidents.firing() == {first.fingerprint: first}
-        from dataclasses import replace
-
         cleared = replace(first, cleared_at=T0 + minutes(10))
         tx.incidents.save_alert(cleared)
         assert tx.incidents.firing() == {}
