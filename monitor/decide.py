@@ -28,14 +28,13 @@ from monitor.silence import TITLES, Silences, stream_readings
 from monitor.store.decision_rows import Seen
 from monitor.store.store import Store, StoreUnavailable, Tx
 from monitor.store.stream_rows import Counts, PartitionRow
+from monitor.stream.holes import beyond
 from monitor.stream.series import dims_of, expand
 from monitor.stream.signals import Plan, Signal
 
 logger = logging.getLogger(__name__)
 
 BUCKETS_PER_STEP = 60
-EMPTY_RUN = 180
-"""After this many empty buckets in a row the rest of a hole is passed over at once."""
 IDLE = timedelta(seconds=30)
 """A partition read to its end for this long does not block the others."""
 
@@ -157,7 +156,13 @@ class Decide:
         counts = tx.stream.counts(pipeline, first, stop)
         sitting = _Sitting(tx, pipeline, self._tiers(tx), tx.incidents.firing())
         sitting.eventful = bool(tx.incidents.open() or tx.stream.open_occurrences(limit=1))
+        last = tx.stream.last_bucket(pipeline, before=first)
         for bucket in range(first, stop, step):
+            if bucket in counts:
+                last = bucket
+            elif beyond(bucket, last):
+                stop = min(end, tx.stream.first_bucket(pipeline, since=bucket) or end)
+                break
             at = self._clock(bucket, now)
             self._bucket(sitting, bucket, counts.get(bucket, Counts({}, {})), at)
             if self._replay:
@@ -166,7 +171,6 @@ class Decide:
                     self._timers(tx, at)
                 self.now = at
         tx.decisions.save_points(sitting.kept)
-        stop = self._skip_hole(tx, pipeline, stop, end)
         tx.decisions.move(pipeline, stop, datetime.fromtimestamp(stop, UTC))
         tx.touch()
         self._metrics.buckets.inc((stop - first) // step)
@@ -177,15 +181,6 @@ class Decide:
         if not self._replay:
             return now
         return datetime.fromtimestamp(bucket + self._plan.bucket_s + self._plan.lateness_s, UTC)
-
-    def _skip_hole(self, tx: Tx, pipeline: int, stop: int, end: int) -> int:
-        run = EMPTY_RUN * self._plan.bucket_s
-        if end - stop <= run:
-            return stop
-        following = tx.stream.first_bucket(pipeline, since=stop - run)
-        if following is not None and following < stop:
-            return stop
-        return end if following is None else max(stop, min(end, following))
 
     def _bucket(self, sitting: _Sitting, bucket: int, counts: Counts, now: datetime) -> None:
         tx, firing, kept = sitting.tx, sitting.firing, sitting.kept

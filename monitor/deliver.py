@@ -69,7 +69,7 @@ class Deliver:
         Raises:
             StoreUnavailable: nothing was claimed.
         """
-        self._busy = {name: job for name, job in self._busy.items() if not job.done()}
+        self._reap()
         with self._store.write() as tx:
             if not self._recovered:
                 again = tx.outbox.release(self._owner, now)
@@ -85,6 +85,14 @@ class Deliver:
         for receiver, batch in by_receiver.items():
             self._busy[receiver] = self._pool.submit(self._send_all, batch)
         return len(pages)
+
+    def _reap(self) -> None:
+        """Forget the senders that are done; one that broke is a bug and must be heard."""
+        for name, job in list(self._busy.items()):
+            if job.done():
+                del self._busy[name]
+                if (problem := job.exception()) is not None:
+                    logger.error("sending to %s broke, it is tried again: %r", name, problem)
 
     def settle(self) -> None:
         """Wait for everything under way."""

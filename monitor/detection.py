@@ -17,6 +17,7 @@ from monitor.alerting.alerts import Reading
 from monitor.profiles import Profile
 from monitor.store.decision_rows import Point, Seen
 from monitor.store.store import Tx
+from monitor.stream.holes import walk
 from monitor.stream.series import Dims, Pair, named
 from monitor.stream.signals import Plan, Signal
 
@@ -74,8 +75,8 @@ class Detection:
                 by_bucket.setdefault(bucket, {})[signal] = {p.dims: (p.k, p.n) for p in points}
         if not by_bucket:
             return
-        step = self._plan.bucket_s
-        for bucket in range(max(start, min(by_bucket)), end, step):
+        first = max(start, min(by_bucket))
+        for bucket in walk(by_bucket, first, end, self._plan.bucket_s, last=first):
             self._judge(bucket, by_bucket.get(bucket, {}))
 
     def step(

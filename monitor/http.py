@@ -208,6 +208,6 @@ def listen_tcp(address: str) -> socket.socket:
         OSError: it cannot be bound.
     """
     host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
+    if not host or not port.isdigit() or int(port) > 65535:
         raise ValueError(f"{address!r} is not HOST:PORT")
     return socket.create_server((host.strip("[]"), int(port)))

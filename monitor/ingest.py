@@ -221,7 +221,9 @@ class Ingest:
         self._source.start(p, after)
 
     def _take(self, chunk: Chunk, now: datetime) -> int:
-        share = self._shares[chunk.partition]
+        share = self._shares.get(chunk.partition)
+        if share is None:
+            return 0  # revoked meanwhile: its new owner reads it
         for record in chunk.records:
             self._count(share, record, now)
         return len(chunk.records)

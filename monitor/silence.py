@@ -19,6 +19,7 @@ from monitor.alerting.alerts import Alert, Reading
 from monitor.store.decision_rows import Point, Seen
 from monitor.store.store import Tx
 from monitor.store.stream_rows import PartitionRow
+from monitor.stream.holes import walk
 from monitor.stream.series import Base, Dims, volumes
 from monitor.stream.signals import Plan
 
@@ -96,8 +97,11 @@ class Silences:
                 logger.warning("the snapshot is not used, the volumes are replayed: %s", problem)
             else:
                 start = stored[0]
-        for bucket, points in tx.decisions.points(VOLUME, start, position).items():
-            self._learn(bucket, {point.dims: point.n for point in points})
+        found = tx.decisions.points(VOLUME, start, position)
+        last = max((one.seen for one in self._features.values()), default=None)
+        first = min(found, default=position) if last is None else start
+        for bucket in walk(found, first, position, self._plan.bucket_s, last=last):
+            self._learn(bucket, {point.dims: point.n for point in found.get(bucket, ())})
 
     def _restored(self, data: bytes) -> dict[Dims, _Feature]:
         features = {}

@@ -1,6 +1,6 @@
 """Checks that every link in the documents leads somewhere: files, headings, make targets.
 
-    python -m tests.links README.md ARCHITECTURE.md
+python -m tests.links README.md ARCHITECTURE.md
 """
 
 from __future__ import annotations
@@ -38,10 +38,12 @@ def problems(path: Path) -> list[str]:
             wrong.append(f"{path}: {link}: no such file")
         elif anchor and anchor not in anchors(target.read_text("utf-8")):
             wrong.append(f"{path}: {link}: no such heading")
-    for target_name in _TARGET.findall(text):
-        if not re.search(rf"^{target_name}:", makefile, re.MULTILINE):
-            wrong.append(f"{path}: no make target {target_name!r}")
-    return wrong
+    unknown = [
+        name
+        for name in _TARGET.findall(text)
+        if not re.search(rf"^{name}:", makefile, re.MULTILINE)
+    ]
+    return wrong + [f"{path}: no make target {name!r}" for name in unknown]
 
 
 def main() -> int:

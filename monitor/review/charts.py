@@ -36,7 +36,7 @@ def text_chart(chart: Chart, *, width: int = WIDTH, height: int = HEIGHT) -> str
     rows.append(" " * 9 + _mark_line(chart, len(columns)))
     first, last = chart.points[0].at, chart.points[-1].at
     left, right = f"{first:%H:%M}", f"{last:%H:%M} UTC"
-    rows.append(" " * 9 + left + right.rjust(max(1, len(columns) - len(left))))
+    rows.append(" " * 9 + left + right.rjust(max(len(right) + 1, len(columns) - len(left))))
     return "\n".join(row.rstrip() for row in rows)
 
 

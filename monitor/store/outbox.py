@@ -50,7 +50,7 @@ class OutboxRows:
     def put(self, incident: str, receiver: str, message: Message, now: datetime) -> bool:
         """Queue a page; False if its key (`message.id`) is there already."""
         done = self._c.execute(
-            insert_new(self._c, t.outbox),
+            insert_new(self._c, t.outbox).returning(t.outbox.c.id),
             {
                 "incident": incident,
                 "receiver": receiver,
@@ -69,7 +69,7 @@ class OutboxRows:
                 "key": message.id,
             },
         )
-        return bool(done.rowcount)
+        return done.scalar() is not None
 
     def triggers(self, incident: str) -> dict[str, int]:
         """How often each receiver was (or is to be) rung for an incident."""

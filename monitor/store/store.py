@@ -60,6 +60,27 @@ class Tx:
         return int(self._c.execute(sa.select(t.revision.c.value)).scalar() or 0)
 
 
+_WRITER = 0x70C511
+"""Advisory lock of PostgreSQL that a writer holds to the end of its transaction."""
+
+
+def _one_writer(connection: sa.Connection) -> None:
+    """Let writers come one after another, over all processes, as SQLite does by itself.
+
+    Numbers of incidents, heads of timelines and "update, or else insert" rest on it.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.text(f"SET LOCAL lock_timeout = '{PATIENCE_S:.0f}s'"))
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_WRITER)))
+
+
+def _one_moment(engine: sa.Engine) -> dict[str, str]:
+    """What makes a reader see one moment; in SQLite every transaction does."""
+    if engine.dialect.name == "postgresql":
+        return {"isolation_level": "REPEATABLE READ"}
+    return {}
+
+
 class Store:
     """An open store; safe to use from several threads."""
 
@@ -70,9 +91,13 @@ class Store:
             StoreError: it cannot be opened, or was written by a newer Tocsin.
         """
         self.engine = open_engine(url)
-        self._reading = self.engine.execution_options(reading=True)
+        self._reading = self.engine.execution_options(reading=True, **_one_moment(self.engine))
         self._turns = Turns() if sqlite_path(self.engine) is not None else None
-        migrate(self.engine)
+        try:
+            migrate(self.engine)
+        except StoreError:
+            self.engine.dispose()
+            raise
 
     @contextmanager
     def write(self) -> Iterator[Tx]:
@@ -83,6 +108,7 @@ class Store:
         """
         try:
             with self._turn(), self.engine.begin() as connection:
+                _one_writer(connection)
                 yield Tx(connection)
         except NotOurTurn as problem:
             raise StoreUnavailable(f"the store is busy: {problem}") from problem

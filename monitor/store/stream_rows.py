@@ -340,6 +340,14 @@ class StreamRows:
             query = query.where(c.c.bucket >= since)
         return self._c.execute(query).scalar()
 
+    def last_bucket(self, pipeline: int, before: int) -> int | None:
+        """Start of the newest bucket with cells before `before`."""
+        c = t.cells
+        query = sa.select(sa.func.max(c.c.bucket)).where(
+            c.c.pipeline == pipeline, c.c.bucket < before
+        )
+        return self._c.execute(query).scalar()
+
     def late_by_bucket(self, pipeline: int, first: int, end: int) -> dict[int, int]:
         """Interactions that came after their bucket was closed."""
         x = t.late

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import add
 
 from monitor.stream.signals import Plan, Signal
 
@@ -11,6 +12,8 @@ Pair = tuple[int, int]
 """k and n."""
 Base = Mapping[Dims, list[int]]
 Narrow = Mapping[tuple[str, Dims, str], list[int]]
+Sums = dict[Dims, list[int]]
+"""Counters by dimension values."""
 
 
 def dimension_names(signal: Signal) -> tuple[str, ...]:
@@ -30,12 +33,17 @@ def named(signal: Signal, dims: Dims) -> dict[str, str]:
 
 def expand(plan: Plan, base: Base, narrow: Narrow) -> dict[str, dict[Dims, Pair]]:
     """K and n of every series that the bucket mentions, by signal and dimension values."""
+    # Most signals share their dimensions: all slots are summed once for each set of them.
+    sums: dict[Dims, Sums] = {}
     series: dict[str, dict[Dims, Pair]] = {}
     for signal in plan.rates():
+        for by in (signal.by, signal.by[:1]):
+            if by not in sums:
+                sums[by] = _sums(plan, base, by)
         if signal.each is None:
-            series[signal.name] = _summed(plan, signal, base)
+            series[signal.name] = _summed(plan, signal, sums)
         else:
-            series[signal.name] = _items(plan, signal, base, narrow)
+            series[signal.name] = _items(plan, signal, sums[signal.by], narrow)
     return series
 
 
@@ -49,29 +57,32 @@ def volumes(plan: Plan, base: Base, by: tuple[str, ...]) -> dict[Dims, int]:
     return found
 
 
-def _summed(plan: Plan, signal: Signal, base: Base) -> dict[Dims, Pair]:
-    where = [plan.dimensions.index(name) for name in signal.by]
-    k_slot, n_slot = plan.numerators[signal.name], plan.denominators[signal.name]
-    whole = signal.whole and signal.by[:1] == ("environment",) and len(signal.by) > 1
-    found: dict[Dims, Pair] = {}
+def _sums(plan: Plan, base: Base, by: Dims) -> Sums:
+    """Every slot, summed over all dimensions but `by`."""
+    where = [plan.dimensions.index(name) for name in by]
+    found: Sums = {}
     for key, counts in base.items():
         dims = tuple(key[i] for i in where)
-        for series in (dims, dims[:1]) if whole else (dims,):
-            k, n = found.get(series, (0, 0))
-            found[series] = (k + counts[k_slot], n + counts[n_slot])
+        known = found.get(dims)
+        found[dims] = counts if known is None else list(map(add, known, counts))
     return found
 
 
-def _items(plan: Plan, signal: Signal, base: Base, narrow: Narrow) -> dict[Dims, Pair]:
+def _summed(plan: Plan, signal: Signal, sums: Mapping[Dims, Sums]) -> dict[Dims, Pair]:
+    k_slot, n_slot = plan.numerators[signal.name], plan.denominators[signal.name]
+    whole = signal.whole and signal.by[:1] == ("environment",) and len(signal.by) > 1
+    return {
+        dims: (counts[k_slot], counts[n_slot])
+        for by in ((signal.by, signal.by[:1]) if whole else (signal.by,))
+        for dims, counts in sums[by].items()
+    }
+
+
+def _items(plan: Plan, signal: Signal, sums: Sums, narrow: Narrow) -> dict[Dims, Pair]:
     found: dict[Dims, Pair] = {}
-    whole: dict[Dims, int] = {}
-    if signal.n_each is None:
-        where = [plan.dimensions.index(name) for name in signal.by]
-        n_slot = plan.denominators[signal.name]
-        for key, counts in base.items():
-            dims = tuple(key[i] for i in where)
-            whole[dims] = whole.get(dims, 0) + counts[n_slot]
+    n_slot = plan.denominators[signal.name]
     for (name, by, value), (k, n) in narrow.items():
         if name == signal.name:
-            found[(*by, value)] = (k, n if signal.n_each is not None else whole.get(by, n))
+            own = signal.n_each is not None or by not in sums
+            found[(*by, value)] = (k, n if own else sums[by][n_slot])
     return found

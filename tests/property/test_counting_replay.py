@@ -175,7 +175,7 @@ def test_any_crash_and_any_zombie_leave_the_same_rows(
                 zombie, owner = owner, other.counter()
             case "zombie reads":
                 log.feed(zombie, count)
-            case "zombie saves":
+            case _:
                 other.save(zombie)
     log.feed(owner, len(log))
     other.save(owner)

@@ -37,7 +37,7 @@ TABLES = {
 
 
 def recording() -> list[dict[str, Any]]:
-    """Nine hours: a step, a silence, never-events, copies, conflicts, stragglers, rubbish."""
+    """Nine hours, a hole and an hour: a step, a silence, never-events, copies, rubbish ..."""
     story = Story(seed=31, rate=0.1, features=("chat", "search"), quiet_hours=6, after_hours=2)
     silent = (story.onset + timedelta(minutes=95)).isoformat()
     back = (story.onset + timedelta(minutes=125)).isoformat()
@@ -60,6 +60,9 @@ def recording() -> list[dict[str, Any]]:
             lines.append(event(at, 6_000_000 + number, tool_calls=[call]))
         if rng.random() < 0.001:
             lines.append({**event(at, 7_000_000 + number), "prompt": "say it"})
+    for number, one in enumerate(lines[:1500]):
+        at = datetime.fromisoformat(one["time"]) + timedelta(hours=16)
+        lines.append({**one, "id": f"next{number}", "time": at.isoformat()})
     return lines
 
 

@@ -57,7 +57,7 @@ def test_a_command_says_its_exit_code_and_output() -> None:
 
 
 def test_a_command_has_no_environment_but_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The daemon's variables do not reach it; its own, its secrets and the key of the attempt do."""
+    """The daemon's variables do not reach it; its own, its secrets and the attempt's key do."""
     monkeypatch.setenv("TOCSIN_TEST_LEAK", "leaked")
     monkeypatch.setenv("TOCSIN_TEST_SECRET", SECRET)
     at = SecretAt(place="TOKEN", source="env", name="TOCSIN_TEST_SECRET")

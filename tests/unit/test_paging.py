@@ -6,11 +6,11 @@ from datetime import timedelta
 
 import pytest
 
+from monitor.alerting.routes import Route
 from monitor.decide import IDLE, complete_until
 from monitor.deliver import LONGEST_RETRY_S, retry_in
 from monitor.notify.channel import Kind, Retry, Unknown
 from monitor.paging import Policy, concerns, message, render_links
-from monitor.alerting.routes import Route
 from monitor.store.stream_rows import PartitionRow
 from tests.making import T0, alert, incident
 
@@ -26,9 +26,7 @@ def test_links_come_from_templates_and_are_encoded() -> None:
     odd = incident(dimensions={"environment": "prod", "feature": "a/b?c=d&e #<x>"})
     runbook, panel = render_links(templates, odd)
     assert runbook.text == "runbook"
-    assert runbook.href == (
-        "https://wiki/refusal_rate?f=a%2Fb%3Fc%3Dd%26e%20%23%3Cx%3E&i=INC-0007"
-    )
+    assert runbook.href == ("https://wiki/refusal_rate?f=a%2Fb%3Fc%3Dd%26e%20%23%3Cx%3E&i=INC-0007")
     assert panel.href == "https://graphs/prod/$other"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-import jsonschema
+import jsonschema  # type: ignore[import-untyped] # it ships no type information
 import pytest
 
 from monitor.notify.settings import LogSettings

@@ -8,7 +8,7 @@ import pytest
 
 from monitor.stream.counting import Tally
 from monitor.stream.event import Amend
-from monitor.stream.series import dimension_names, dims_of, expand, volumes
+from monitor.stream.series import dimension_names, dims_of, expand, named, volumes
 from monitor.stream.signals import (
     Signal,
     default_signals,
@@ -312,7 +312,7 @@ def base_key(feature: str, model: str) -> tuple[str, ...]:
 
 
 def test_series_are_sums_over_the_other_dimensions() -> None:
-    """Counts of two models of a feature are one series of a signal by environment and feature."""
+    """Counts of two models of a feature are one series; the whole environment is another."""
     k, n = PLAN.numerators["refusal_rate"], PLAN.denominators["refusal_rate"]
     one, two = [0] * len(PLAN.slots), [0] * len(PLAN.slots)
     one[0], one[k], one[n] = 10, 1, 9
@@ -321,6 +321,7 @@ def test_series_are_sums_over_the_other_dimensions() -> None:
     series = expand(PLAN, base, {})["refusal_rate"]
     assert series["prod", "chat"] == (3, 14)
     assert series["prod", "search"] == (2, 5)
+    assert series["prod",] == (5, 19)
     assert volumes(PLAN, base, ("environment", "feature")) == {
         ("prod", "chat"): 15,
         ("prod", "search"): 5,
@@ -347,3 +348,6 @@ def test_dimension_values_keep_the_signal_s_order() -> None:
     assert dimension_names(signal) == ("environment", "feature", "risk_tier")
     mixed = {"risk_tier": "write", "feature": "chat", "environment": "prod"}
     assert dims_of(signal, mixed) == ("prod", "chat", "write")
+    assert named(signal, ("prod", "chat", "write")) == mixed
+    assert named(signal, ("prod",)) == {"environment": "prod"}
+    assert dims_of(signal, {"environment": "prod"}) == ("prod",)

@@ -25,6 +25,7 @@ class UntilEnd:
         self._ours: set[Partition] = set()
         self._ends: dict[Partition, int] = {}
         self._at: dict[Partition, int] = {}
+        self._held: list[SourceEvent] = []
         self.exhausted = False
 
     def poll(self, timeout_s: float) -> list[SourceEvent]:
@@ -33,8 +34,8 @@ class UntilEnd:
         Raises:
             SourceUnavailable: the log cannot be reached now; poll on.
         """
-        events = self._source.poll(timeout_s)
-        for event in events:
+        new = self._source.poll(timeout_s)
+        for event in new:
             match event:
                 case Assigned(partitions):
                     self._ours.update(partitions)
@@ -44,7 +45,9 @@ class UntilEnd:
                     self._at[partition] = next_offset
                 case Gap():
                     pass
-        self._look(idle=not events)
+        self._held += new
+        self._look(idle=not self._held)  # when this raises, the next poll hands out what is held
+        events, self._held = self._held, []
         return [self._cut(event) for event in events]
 
     def start(self, partition: Partition, offset: int | None) -> None:
