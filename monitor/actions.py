@@ -194,7 +194,8 @@ def _read_until(process: subprocess.Popen[bytes], output: _Output, deadline: flo
                     selector.unregister(descriptor)
             elif over:
                 return True
-    return process.poll() is not None
+        # Asked before the pipe is closed: what talks into a closed one dies of that.
+        return process.poll() is not None
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

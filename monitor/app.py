@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
-import secrets
 import signal
-import socket
 import sys
 import threading
 import time
@@ -18,40 +15,38 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-import msgspec
-
 from monitor import http
 from monitor.clock import Clock, ReplayClock, WallClock
 from monitor.decide import Decide
 from monitor.deliver import Deliver
 from monitor.desk import Desk, Rights
 from monitor.ingest import Ingest
+from monitor.launch import (
+    digest_key,
+    listen,
+    listen_desk,
+    open_channels,
+    open_source,
+    open_store,
+    refusals,
+    settings_for,
+)
 from monitor.logs import configure_logs
 from monitor.metrics import Metrics
-from monitor.notify.build import build_channel
-from monitor.notify.settings import LogSettings
-from monitor.options import DEFAULT_STORE, RunOptions, find_config, socket_path, store_file
+from monitor.options import RunOptions, socket_path
 from monitor.paging import Pager
 from monitor.runs import Runs
 from monitor.settings import (
     Configured,
-    FileSource,
     KafkaSource,
-    Settings,
-    SimulatedSource,
-    begin,
-    load,
     resolve,
 )
 from monitor.shelf import Shelf
-from monitor.store.store import Store, StoreError, StoreUnavailable, owner_lock
-from monitor.stream.sources.scenario import load_scenario
+from monitor.store.store import Store, StoreUnavailable, owner_lock
 from monitor.stream.sources.simulate import SimulatedSource as SimulatedLog
-from monitor.stream.sources.simulate import Simulation
 from monitor.stream.sources.source import Source
 from monitor.stream.sources.until_end import UntilEnd
 from monitor.views import Principal
-from runbooks.problems import Problems
 
 logger = logging.getLogger(__name__)
 
@@ -59,113 +54,6 @@ PAUSE_S = 0.2
 """Between two looks of a loop that found nothing."""
 BACKOFF_S = 2.0
 """After the store did not answer."""
-
-
-class UsageError(Exception):
-    """What was asked for cannot be done; the message says what to do."""
-
-
-def parse_source(text: str, start: str | None) -> KafkaSource | FileSource | SimulatedSource:
-    """A source from the command line.
-
-    Raises:
-        UsageError: it is none we know.
-    """
-    kind, _, rest = text.partition(":")
-    if text == "-":
-        return FileSource(path="-")
-    if kind == "file" and rest:
-        return FileSource(path=rest)
-    if kind == "simulate" and rest:
-        return SimulatedSource(scenario=rest)
-    if kind == "kafka" and rest:
-        where, _, topic = rest.rpartition("/")
-        if where and topic:
-            return KafkaSource(
-                bootstrap=tuple(where.removeprefix("//").split(",")),
-                topic=topic,
-                start=start or "latest",
-            )
-    raise UsageError(
-        f"not a source: {text!r}; write file:EVENTS.ndjson.gz, -, simulate:demo "
-        "or kafka://HOST:PORT/TOPIC"
-    )
-
-
-def settings_for(options: RunOptions, env: dict[str, str]) -> Settings:
-    """The configuration with the command line over it.
-
-    Raises:
-        Problems: the configuration has mistakes.
-        UsageError: a flag has.
-        OSError: a file cannot be read.
-    """
-    path = find_config(options.config, env)
-    settings = Settings(store=DEFAULT_STORE) if path is None else load(path)[0]
-    changes: dict[str, object] = {}
-    if options.store is not None:
-        changes["store"] = options.store
-    if options.profile is not None:
-        changes["profile"] = options.profile
-    if options.http is not None:
-        changes["http"] = options.http
-    if options.source is not None:
-        changes["source"] = parse_source(options.source, options.start)
-    elif options.start is not None and isinstance(settings.source, KafkaSource):
-        begin(options.start)
-        changes["source"] = msgspec.structs.replace(settings.source, start=options.start)
-    return msgspec.structs.replace(settings, **changes)
-
-
-def member_of(store: str) -> str:
-    """The same for every start of a daemon on this machine and store."""
-    where = hashlib.sha256(store.encode()).hexdigest()[:12]
-    return f"tocsin-{socket.gethostname()}-{where}"
-
-
-def open_source(settings: Settings) -> Source:
-    """The source that the settings name.
-
-    Raises:
-        UsageError: none is named, or it cannot be opened.
-    """
-    # Each engine is imported where it is chosen: a file needs no Kafka client.
-    match settings.source:
-        case KafkaSource() as chosen:
-            from monitor.stream.sources.kafka import KafkaSource as Kafka
-
-            return Kafka(chosen.kafka(member_of(settings.store)))
-        case FileSource(path=path):
-            from monitor.stream.sources.files import FileSource as Files
-
-            try:
-                return Files([path])
-            except OSError as problem:
-                raise UsageError(f"cannot open {path}: {problem.strerror}") from None
-        case SimulatedSource(scenario=scenario, seed=seed):
-            return SimulatedLog(Simulation(load_scenario(scenario), seed=seed))
-        case None:
-            raise UsageError(
-                "no source: give --source file:EVENTS.ndjson.gz, or `source:` in the configuration"
-            )
-
-
-def digest_key(settings: Settings) -> bytes:
-    """The key of the quarantine's digests; made once beside a SQLite store."""
-    if settings.digest_key is not None:
-        return settings.digest_key.reveal().encode()[:64]
-    file = store_file(settings.store)
-    if file is None:
-        raise UsageError("a server store needs `digest_key: {file: ...}` in the configuration")
-    path = file.with_name(file.name + ".key")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_bytes()[:64]
-    with os.fdopen(descriptor, "wb") as stream:
-        stream.write(secrets.token_bytes(32))
-    return path.read_bytes()
 
 
 @dataclass(slots=True)
@@ -262,14 +150,7 @@ def build(configured: Configured, *, source: Source, store: Store, page: bool = 
     pager = Pager(configured.policy)
     settings = configured.settings
     wall = WallClock()
-    channels = {
-        receiver.name: build_channel(
-            receiver
-            if page or isinstance(receiver, LogSettings)
-            else LogSettings(name=receiver.name)
-        )
-        for receiver in configured.receivers
-    }
+    channels = open_channels(configured.receivers, page=page)
     ingest = Ingest(store, source, configured.plan, metrics, digest_key=digest_key(settings))
     decide = Decide(
         store, configured.plan, configured.profile, pager, metrics, replay=source.finite
@@ -380,37 +261,24 @@ def summary(daemon: Daemon) -> str:
 
 
 def main(options: RunOptions) -> int:
-    """`tocsin run`: the exit status."""
+    """`tocsin run`: the exit status.
+
+    Raises:
+        Problems: the configuration has mistakes, or names a secret that cannot be read.
+        DeskError: `invalid` for a wrong flag, `unavailable` for what does not answer.
+    """
     configure_logs()
-    try:
-        configured = resolve(settings_for(options, dict(os.environ)))
+    with refusals():
+        configured = resolve(settings_for(options, os.environ))
         source = open_source(configured.settings)
         if options.until_end and not source.finite:
             source = UntilEnd(source)
-    except Problems as problems:
-        print(problems, file=sys.stderr)  # noqa: T201 - the command's own answer
-        return 3
-    except (UsageError, OSError, ValueError) as problem:
-        print(f"tocsin run: {problem}", file=sys.stderr)  # noqa: T201 - the command's own answer
-        return 2
-    try:
         return _run(configured, source, options)
-    except StoreError as problem:
-        print(f"tocsin run: {problem}", file=sys.stderr)  # noqa: T201 - the command's own answer
-        return 6
 
 
 def _run(configured: Configured, source: Source, options: RunOptions) -> int:
     settings = configured.settings
-    file = store_file(settings.store)
-    if file is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    store = Store(settings.store)
-    if options.check:
-        store.close()
-        source.close()
-        print("the configuration, the store and the source can be used")  # noqa: T201 - the answer
-        return 0
+    store = open_store(settings)
     with owner_lock(store.engine), ExitStack() as stack:
         live = isinstance(settings.source, KafkaSource)
         daemon = build(configured, source=source, store=store, page=options.page or live)
@@ -433,14 +301,13 @@ def _serve(daemon: Daemon, options: RunOptions, stack: ExitStack) -> None:
     path: Path = (
         options.socket or settings.desk.socket or socket_path(settings.store, None, os.environ)
     )
-    desk = http.Server(http.desk_app(daemon.desk_for), http.listen_unix(path), peers=True)
+    desk = http.Server(http.desk_app(daemon.desk_for), listen_desk(path), peers=True)
     desk.start()
     stack.callback(lambda: path.unlink(missing_ok=True))
     stack.callback(desk.close)
     if settings.http:
         health = http.Server(
-            http.health_app(daemon.metrics, lambda: _healthy(daemon)),
-            http.listen_tcp(settings.http),
+            http.health_app(daemon.metrics, lambda: _healthy(daemon)), listen(settings.http)
         )
         health.start()
         stack.callback(health.close)

@@ -23,15 +23,15 @@ class WallClock:
 
 
 class ReplayClock:
-    """A recording's: it stands where the last decision put it."""
+    """A recording's: where the last decision put it; before the first it is the wall's."""
 
     def __init__(self, at: datetime | None = None) -> None:
-        self._at = at or datetime(1970, 1, 1, tzinfo=UTC)
+        self._at = at
 
     def now(self) -> datetime:
         """Aware UTC."""
-        return self._at
+        return self._at or datetime.now(UTC)
 
     def move(self, at: datetime) -> None:
         """Forward only."""
-        self._at = max(self._at, at)
+        self._at = at if self._at is None else max(self._at, at)

@@ -259,16 +259,18 @@ class Decide:
             for incident in tx.incidents.open()
         ]
         place = grouping.place(alert, candidates, self._pager.policy.group_by)
-        group = grouping.group_key(alert.dimensions, self._pager.policy.group_by)
+        groups = grouping.groups_of(alert, self._pager.policy.group_by)
         if place.incident is None:
             origin = Origin.NO_DATA if alert.signal in TITLES else Origin.ALERT
-            incident = self._open(tx, alert, origin, group, now)
+            incident = self._open(tx, alert, origin, groups, now)
         else:
-            incident = self._join(tx, alert, place, group, now)
+            incident = self._join(tx, alert, place, groups, now)
         tx.incidents.save_alert(replace(alert, incident=incident.uuid))
         return incident.uuid
 
-    def _open(self, tx: Tx, alert: Alert, origin: Origin, group: str, now: datetime) -> Incident:
+    def _open(
+        self, tx: Tx, alert: Alert, origin: Origin, groups: frozenset[str], now: datetime
+    ) -> Incident:
         incident = Incident(
             uuid=incident_uuid(alert.fingerprint, alert.detected_at),
             number=tx.incidents.next_number(),
@@ -279,7 +281,7 @@ class Decide:
             impact_at=alert.onset_at,
             signal=alert.signal,
             dimensions=dict(alert.dimensions),
-            groups=frozenset({group}),
+            groups=groups,
         )
         entry = Entry(
             kind="DETECT",
@@ -299,13 +301,18 @@ class Decide:
         return known.title if known is not None else TITLES[signal]
 
     def _join(
-        self, tx: Tx, alert: Alert, place: grouping.Place, group: str, now: datetime
+        self,
+        tx: Tx,
+        alert: Alert,
+        place: grouping.Place,
+        groups: frozenset[str],
+        now: datetime,
     ) -> Incident:
         incident = place.incident
         assert incident is not None
         joined = replace(
             incident,
-            groups=incident.groups | ({group} if place.news else set()),
+            groups=incident.groups | (groups if place.news else frozenset()),
             severity=min(incident.severity, alert.severity),
             normal_at=None,
             impact_at=min(incident.impact_at or alert.onset_at, alert.onset_at),

@@ -23,7 +23,7 @@ from monitor.desk_runs import RunDesk
 from monitor.health import overview
 from monitor.incidents import actions
 from monitor.incidents.actions import Refusal, Step
-from monitor.incidents.model import OPEN, SEVERITIES, Incident, Origin
+from monitor.incidents.model import OPEN, SEVERITIES, Incident, Origin, State
 from monitor.incidents.timeline import Entry
 from monitor.notify.channel import Kind
 from monitor.profiles import PROFILES
@@ -32,7 +32,8 @@ from monitor.review.render import render
 from monitor.runs import opened
 from monitor.settings import Settings, resolve
 from monitor.shelf import Shelf
-from monitor.store.store import Store, StoreError, Tx
+from monitor.store.store import Store, StoreError, Tx, owner
+from monitor.store.stream_rows import QUARANTINE_KEPT
 from monitor.views import DeskError, Done, Principal
 
 MAX_TEXT = 32 * 1024
@@ -83,6 +84,8 @@ class Desk(RunDesk):
         limit: int = 200,
     ) -> list[views.IncidentRow]:
         """Newest first."""
+        _known("state", state, ("open", *State))
+        _known("severity", severity, SEVERITIES)
         states = [str(s) for s in OPEN] if state == "open" else [state] if state else []
         with self._reading() as tx:
             found = tx.incidents.search(
@@ -130,6 +133,12 @@ class Desk(RunDesk):
         """Recorded changes, newest first."""
         with self._reading() as tx:
             return [desk_views.change_view(row) for row in tx.incidents.changes(since=since)]
+
+    def quarantine(self, *, limit: int = 100) -> list[views.QuarantineRow]:
+        """The newest findings in records that are not what they should be."""
+        with self._reading() as tx:
+            found = tx.stream.quarantined(min(max(limit, 0), QUARANTINE_KEPT))
+            return [desk_views.quarantine_row(row) for row in found]
 
     def review(self, ref: str, *, form: str = "md") -> str:
         """The review as text."""
@@ -305,13 +314,26 @@ def replace_entries(step: Step, entries: tuple[Entry, ...]) -> Step:
     return replace(step, entries=entries)
 
 
+def _known(what: str, word: str, words: Sequence[str]) -> None:
+    """Refuse a filter that could match nothing; an empty one asks for all."""
+    if word and word not in words:
+        raise DeskError("invalid", f"unknown {what} {word!r}", ", ".join(words))
+
+
 def open_direct(store_url: str) -> Desk:
     """Break-glass: a desk on the store itself, as the local user, without a daemon.
 
     Raises:
-        DeskError: the store cannot be opened.
+        DeskError: the store cannot be opened, or a living daemon owns it.
     """
     try:
+        if (pid := owner(store_url)) is not None:
+            raise DeskError(
+                "unavailable",
+                f"a daemon (pid {pid}) owns this store, but its socket does not answer"
+                " or may not be used",
+                "name its socket with --socket, or stop the daemon first",
+            )
         store = Store(store_url)
         with store.read() as tx:
             profile = tx.decisions.profile()

@@ -87,7 +87,10 @@ class RunDesk(DeskBase):
             )
             change = advance(book, run, event, now, self._allow)
             if change.refusal is not None:
-                self._refuse(Refusal(change.refusal.text, change.refusal.hint))
+                hint = change.refusal.hint
+                if change.refusal.code == "value":
+                    hint = hint or f"tocsin inc run {incident.name} {book.id} -p NAME=VALUE"
+                self._refuse(Refusal(change.refusal.text, hint))
             store_advance(tx, row, book, change, now)
             tx.incidents.append(incident.uuid, self._glass(now), now)
             done = self._done(tx, f"{book.id} v{book.spec.version} started", incident)
@@ -162,7 +165,7 @@ class RunDesk(DeskBase):
             self._refuse(
                 Refusal(
                     f"{incident.name} has no open run",
-                    f"start one: tocsin inc step {incident.name} --start RUNBOOK",
+                    f"start one: tocsin inc run {incident.name} RUNBOOK",
                 )
             )
         return incident, rows[0]

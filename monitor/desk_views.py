@@ -18,6 +18,7 @@ from monitor.store.decision_rows import Point
 from monitor.store.incident_rows import ChangeRow
 from monitor.store.outbox import Queued
 from monitor.store.store import Tx
+from monitor.store.stream_rows import Quarantined
 from monitor.stream.series import Dims, dims_of, named
 from runbooks.allow import AllowList
 from runbooks.model import Effect, Manual, ManualUndo, Runbook, WaitSignal
@@ -132,6 +133,20 @@ def change_view(row: ChangeRow) -> views.ChangeView:
         at=row.at,
         dimensions=row.dimensions,
         actor=row.actor,
+    )
+
+
+def quarantine_row(row: Quarantined) -> views.QuarantineRow:
+    """A finding as stored."""
+    return views.QuarantineRow(
+        topic=row.topic,
+        partition=row.number,
+        offset=row.offset,
+        rule=row.rule,
+        path=row.path,
+        length=row.length,
+        digest=row.digest,
+        at=row.at,
     )
 
 

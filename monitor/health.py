@@ -8,9 +8,12 @@ from monitor import views
 from monitor.settings import Configured
 from monitor.store.store import Tx
 from monitor.store.stream_rows import PartitionRow
+from monitor.stream.signals import Plan
 
 BEHIND_WARN_S = 60.0
 BEHIND_BAD_S = 600.0
+COUNTED_S = 3600
+"""A signal that nothing was counted for in this long is called switched off."""
 
 
 def overview(
@@ -22,6 +25,7 @@ def overview(
     open_incidents = tx.incidents.open()
     lag = _lag(parts, now, live=live)
     event_now = tx.decisions.event_now(pipeline) if pipeline is not None else None
+    signals = _signals(tx, configured.plan, pipeline) if pipeline is not None else []
     return views.Overview(
         now=now,
         event_now=event_now,
@@ -30,7 +34,7 @@ def overview(
         yours=sum(person in {i.commander, i.acknowledged_by} for i in open_incidents),
         lag_s=lag,
         pager=_pager(tx),
-        parts=[_stream(parts, lag), _quarantine(tx)],
+        parts=[_stream(parts, lag), _quarantine(tx), *signals],
         profile=configured.profile.name,
         live=live,
         revision=tx.revision(),
@@ -82,3 +86,19 @@ def _quarantine(tx: Tx) -> views.Health:
     return views.Health(
         name="quarantine", state="warn", text=f"{total} findings, most of them {worst}"
     )
+
+
+def _signals(tx: Tx, plan: Plan, pipeline: int) -> list[views.Health]:
+    """Which signals are off because no event brings what they need; nothing before a verdict."""
+    end = tx.decisions.position(pipeline)
+    if end is None:
+        return []
+    names = [signal.name for signal in plan.rates()]
+    off = [name for name in names if not tx.decisions.counted(name, end - COUNTED_S, end)]
+    if not off:
+        text = f"each of {len(names)} was counted in the last hour"
+        return [views.Health(name="signals", state="ok", text=text)]
+    text = f"nothing to count for: {', '.join(off)}"
+    if len(off) == len(names):
+        text = "nothing was counted in the last hour"
+    return [views.Health(name="signals", state="warn", text=text)]

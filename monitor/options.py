@@ -6,6 +6,7 @@ imports nothing heavy, so that `tocsin --help` stays quick.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +22,10 @@ class RunOptions:
     store: str | None = None
     """A database URL, `sqlite:///x.db` or `postgresql://...`."""
     source: str | None = None
-    """`kafka:TOPIC`, `file:PATH` (`.gz` too), `-` for standard input, `simulate:SCENARIO`."""
+    """`kafka://HOST:PORT/TOPIC`, `file:PATH` (`.gz` too), `-` for standard input,
+    `simulate:SCENARIO`."""
     profile: str | None = None
+    """`quiet`, `page` or `loud`."""
     until_end: bool = False
     """Stop when the source ends: all buckets closed, due timers run."""
     page: bool = False
@@ -30,8 +33,6 @@ class RunOptions:
     socket: Path | None = None
     http: str | None = None
     """`HOST:PORT` for health and metrics."""
-    check: bool = False
-    """Check configuration, store and source, then end."""
     start: str | None = None
     """Where a first start begins: `earliest`, `latest` or an RFC 3339 time."""
 
@@ -57,6 +58,8 @@ class DemoResult:
     summary: dict[str, Any] | None = None
     """What happened, as JSON values; None when a person left before the end."""
 
+
+_HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):([0-9]{1,5})")
 
 DEFAULT_STORE = "sqlite:///tocsin.db"
 """The store when nothing names one: a SQLite file where the command is given."""
@@ -105,3 +108,15 @@ def socket_path(store: str | None, explicit: Path | None, env: Mapping[str, str]
         return file.with_name(f"{file.name}.sock")
     runtime = env.get("XDG_RUNTIME_DIR", "")
     return Path(runtime) / "tocsin.sock" if runtime else state_dir(env) / "tocsin.sock"
+
+
+def host_port(text: str) -> tuple[str, int]:
+    """Host and port of an address to listen on; an IPv6 host is in brackets.
+
+    Raises:
+        ValueError: not `HOST:PORT` with a port from 0 to 65535.
+    """
+    found = _HOST_PORT.fullmatch(text)
+    if found is None or int(found[2]) > 65535:
+        raise ValueError(f"{text!r} is not HOST:PORT with a port from 0 to 65535")
+    return found[1].strip("[]"), int(found[2])

@@ -80,6 +80,6 @@ PROFILES: dict[str, Profile] = {
         capped=False,
         promotes="all",
         floors=False,
-        patience=1.5,
+        patience=3.0,
     ),
 }

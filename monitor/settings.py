@@ -14,17 +14,17 @@ from monitor.incidents.model import Rung
 from monitor.notify.settings import ChannelSettings, LogSettings
 from monitor.paging import Policy
 from monitor.profiles import PROFILES, Profile, ProfileName
+from monitor.references import LOG_RECEIVER, dangling, signals_of
 from monitor.secret import Secret
-from monitor.stream.signals import Plan, Signal, Tier, default_signals, parse_signals, plan
+from monitor.stream.signals import Plan, Signal, Tier, plan
 from monitor.stream.sources.kafka_client import KafkaSettings
 from runbooks.allow import NOTHING, AllowList
-from runbooks.convert import convert, json_schema
-from runbooks.document import Document, did_you_mean
+from runbooks.convert import check, convert, json_schema
+from runbooks.document import Document
 from runbooks.durations import Duration
-from runbooks.problems import Problem, Problems
+from runbooks.problems import Problems
 from runbooks.yaml import load_yaml
 
-LOG_RECEIVER = "log"
 MAX_CONFIG = 256 * 1024
 
 
@@ -151,12 +151,12 @@ class RouteNode(_Part, frozen=True, kw_only=True, rename={"go_on": "continue"}):
     routes: tuple[RouteNode, ...] = ()
     go_on: bool = False
 
-    def __post_init__(self) -> None:
-        for matcher in self.matchers:
-            parse_matcher(matcher)
-
     def route(self) -> Route:
-        """For the decisions."""
+        """For the decisions.
+
+        Raises:
+            ValueError: a matcher is none; `load` has told so with its place.
+        """
         return Route(
             receivers=self.receivers,
             matchers=tuple(parse_matcher(text) for text in self.matchers),
@@ -278,16 +278,15 @@ def load(path: Path) -> tuple[Settings, Document]:
     """Read a configuration file.
 
     Raises:
-        Problems: everything that is wrong with it.
+        Problems: everything that is wrong with it and with the files it names.
         OSError: it cannot be read.
     """
     with path.open("rb") as file:
         document = load_yaml(file.read(MAX_CONFIG + 1), str(path))
-    settings = convert(document, Settings)
-    problems = _cross_checks(settings, document)
+    problems = [*check(document, Settings), *dangling(document)]
     if problems:
         raise Problems(problems)
-    return settings, document
+    return convert(document, Settings), document
 
 
 def resolve(settings: Settings) -> Configured:
@@ -299,7 +298,9 @@ def resolve(settings: Settings) -> Configured:
     """
     profile = PROFILES[settings.profile]
     chosen = [
-        _tiered(s, settings.tiers) for s in _signals(settings) if s.name not in settings.disable
+        _tiered(s, settings.tiers)
+        for s in signals_of(settings.signals_file)
+        if s.name not in settings.disable
     ]
     receivers = settings.paging.receivers or (LogSettings(name=LOG_RECEIVER),)
     root = settings.paging.route
@@ -328,52 +329,7 @@ def schema() -> dict[str, Any]:
     return json_schema(Settings)
 
 
-def _signals(settings: Settings) -> tuple[Signal, ...]:
-    if settings.signals_file is None:
-        return default_signals()
-    return parse_signals(load_yaml(settings.signals_file.read_bytes(), str(settings.signals_file)))
-
-
 def _tiered(signal: Signal, tiers: dict[str, Tier]) -> Signal:
     if signal.name not in tiers:
         return signal
     return msgspec.structs.replace(signal, tier=tiers[signal.name])
-
-
-def _cross_checks(settings: Settings, document: Document) -> list[Problem]:
-    known = [receiver.name for receiver in settings.paging.receivers] or [LOG_RECEIVER]
-    problems = [
-        document.problem(
-            ("paging", "receivers", index, "name"), "duplicate", f"two receivers are named {name!r}"
-        )
-        for index, name in enumerate(known)
-        if known.index(name) != index
-    ]
-    problems += [
-        document.problem(
-            ("paging", "route"), "unknown", f"no receiver {name!r}", did_you_mean(name, known)
-        )
-        for name in sorted(settings.paging.route.names() - set(known))
-    ]
-    for index, step in enumerate(settings.paging.escalation):
-        problems += [
-            document.problem(
-                ("paging", "escalation", index, "receivers"),
-                "unknown",
-                f"no receiver {name!r}",
-                did_you_mean(name, known),
-            )
-            for name in step.receivers
-            if name not in known
-        ]
-    if settings.paging.fallback and settings.paging.fallback not in known:
-        name = settings.paging.fallback
-        problems.append(
-            document.problem(
-                ("paging", "fallback"),
-                "unknown",
-                f"no receiver {name!r}",
-                did_you_mean(name, known),
-            )
-        )
-    return problems

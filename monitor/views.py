@@ -76,6 +76,22 @@ class SignalNow(View, frozen=True, kw_only=True):
     tier: Literal["shadow", "ticket", "page"]
 
 
+class QuarantineRow(View, frozen=True, kw_only=True):
+    """One finding in a record that is not (or not wholly) what it should be; never its content."""
+
+    topic: str
+    partition: int
+    offset: int
+    rule: str
+    path: str
+    """Where in the event, as the producer wrote it."""
+    length: int
+    """Of the record, in bytes."""
+    digest: str
+    """Keyed digest of the event's id, or of the record where no id could be read."""
+    at: datetime
+
+
 class IncidentRow(View, frozen=True, kw_only=True):
     """One line of the list."""
 

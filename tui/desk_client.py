@@ -26,6 +26,9 @@ from monitor.views import DeskError, StepAction
 
 T = TypeVar("T")
 
+TIMEOUT_S = 30.0
+"""Seconds to wait for one answer."""
+
 _MAX_ANSWER = 64 * 1024 * 1024
 """Bytes; a page of timeline is far smaller, more is not a desk."""
 
@@ -65,7 +68,7 @@ class SocketDesk:
         timeout_s: seconds to wait for one answer.
     """
 
-    def __init__(self, path: Path, *, timeout_s: float = 30.0) -> None:
+    def __init__(self, path: Path, *, timeout_s: float = TIMEOUT_S) -> None:
         self.path = path
         self._timeout_s = timeout_s
 
@@ -78,6 +81,12 @@ class SocketDesk:
             )
             response = connection.getresponse()
             answer = response.read(_MAX_ANSWER)
+        except PermissionError as error:
+            raise DeskError(
+                "unavailable",
+                f"the daemon's socket {self.path} may not be used: {error.strerror}",
+                "it is for the daemon's user and group",
+            ) from error
         except (OSError, http.client.HTTPException) as error:
             raise DeskError(
                 "unavailable",
@@ -136,6 +145,9 @@ class SocketDesk:
 
     def changes(self, *, since: datetime | None = None) -> list[views.ChangeView]:
         return self._call("changes", list[views.ChangeView], since=since)
+
+    def quarantine(self, *, limit: int = 100) -> list[views.QuarantineRow]:
+        return self._call("quarantine", list[views.QuarantineRow], limit=limit)
 
     def runbooks(self, ref: str = "") -> list[views.RunbookRow]:
         return self._call("runbooks", list[views.RunbookRow], ref=ref)
@@ -246,24 +258,38 @@ class Place:
     socket: Path | None = None
 
 
-def connect(place: Place, *, warn: Callable[[str], None]) -> DeskPort:
+def _absent(path: Path) -> bool:
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False  # it may be there: to ask it says what is wrong
+    return False
+
+
+def connect(place: Place, *, warn: Callable[[str], None], timeout_s: float = TIMEOUT_S) -> DeskPort:
     """The daemon's desk; without a daemon, the store of `place` opened directly (break-glass).
+
+    A daemon whose socket refuses us or does not answer in time is not gone round.
 
     Args:
         place: store and socket, either may be absent.
         warn: told, in one line, that no daemon runs.
+        timeout_s: seconds to wait for one answer of the daemon.
 
     Raises:
-        DeskError: `unavailable` when there is neither.
+        DeskError: `unavailable` when there is neither, or a daemon that we cannot speak to.
     """
     store = place.store or (None if place.socket else DEFAULT_STORE)
     path = socket_path(store, place.socket, os.environ)
-    if path.exists():
-        desk = SocketDesk(path)
+    if not _absent(path):
+        desk = SocketDesk(path, timeout_s=timeout_s)
         try:
             desk.ping()
         except DeskError as error:
-            if error.code != "unavailable" or place.socket is not None:
+            nobody = isinstance(error.__cause__, FileNotFoundError | ConnectionRefusedError)
+            if not nobody or place.socket is not None:
                 raise
         else:
             return desk

@@ -9,6 +9,8 @@ from datetime import timedelta
 from monitor.alerting.alerts import Alert
 from monitor.incidents.model import Incident
 
+DOMINANT = 0.5
+"""A cause that explains this share of the excess stands for the alert."""
 ONSET_WINDOW = timedelta(minutes=30)
 """Relatives whose onsets lie this close together are one incident."""
 TOPIC = "topic"
@@ -60,19 +62,28 @@ def relation(alert: Alert, other: Alert) -> str | None:
             return "ancestor"
         if _contains(other.dimensions, alert.dimensions):
             return "descendant"
-    mine = {tuple(sorted(c.dimensions.items())) for c in alert.causes if c.share >= 0.5}
-    theirs = {tuple(sorted(c.dimensions.items())) for c in other.causes if c.share >= 0.5}
+    mine = {tuple(sorted(c.dimensions.items())) for c in alert.causes if c.share >= DOMINANT}
+    theirs = {tuple(sorted(c.dimensions.items())) for c in other.causes if c.share >= DOMINANT}
     return "one cause with" if mine & theirs else None
+
+
+def groups_of(alert: Alert, group_by: Sequence[str]) -> frozenset[str]:
+    """The route groups an alert speaks of: its own, and that of the value which explains it."""
+    groups = {group_key(alert.dimensions, group_by)}
+    if alert.causes and alert.causes[0].share >= DOMINANT:
+        groups.add(group_key({**alert.causes[0].dimensions, **alert.dimensions}, group_by))
+    return frozenset(groups)
 
 
 def place(alert: Alert, candidates: Iterable[Candidate], group_by: Sequence[str]) -> Place:
     """Where `alert` belongs: the incident of its route group, one with a kin, or a new one."""
-    group = group_key(alert.dimensions, group_by)
+    groups = groups_of(alert, group_by)
     for candidate in candidates:
         if not candidate.incident.is_open:
             continue
-        if group in candidate.incident.groups:
-            return Place(candidate.incident, f"same route group {group}")
+        if shared := groups & candidate.incident.groups:
+            known = any(relation(alert, one) == "ancestor" for one in candidate.alerts)
+            return Place(candidate.incident, f"same route group {min(shared)}", news=not known)
         for other in candidate.alerts:
             kin = relation(alert, other)
             if kin in {"ancestor", "descendant"} and other.firing:
@@ -81,4 +92,4 @@ def place(alert: Alert, candidates: Iterable[Candidate], group_by: Sequence[str]
             if kin and abs(alert.onset_at - other.onset_at) <= ONSET_WINDOW:
                 reason = f"{kin} of an alert there, onsets within 30 minutes"
                 return Place(candidate.incident, reason)
-    return Place(None, f"no open incident of route group {group}")
+    return Place(None, f"no open incident of route group {' or '.join(sorted(groups))}")

@@ -18,6 +18,8 @@ PAGED_PER_SHIFT = 2
 """Never more incidents than this page one team in a shift; the rest are folded into the digest."""
 CHANGE_WINDOW = timedelta(minutes=60)
 """A change this long before the onset is worth naming in the page."""
+HALF = 0.5
+"""A new dimension value that explains this share of an excess is named as its cause."""
 PAGING_SEVERITIES = frozenset({"SEV1", "SEV2", "SEV3"})
 """SEV4 never pages."""
 
@@ -103,6 +105,12 @@ def _what(alert: Alert, also: int) -> str:
     return f"{alert.reading.reason}{more}"
 
 
+def _telling(causes: Sequence[Cause]) -> Cause:
+    """What is new and explains half of it speaks before what is likelier and has always been."""
+    news = [cause for cause in causes if cause.first_seen is not None and cause.share >= HALF]
+    return (news or causes)[0]
+
+
 def _who(cause: Cause) -> str:
     value = " ".join(f"{name} {value}" for name, value in sorted(cause.dimensions.items()))
     seen = f", first seen {cause.first_seen:%H:%M} UTC" if cause.first_seen else ""
@@ -131,7 +139,7 @@ def lines(alerts: Sequence[Alert], changes: Sequence[ChangeFact]) -> tuple[str, 
     lead = strongest(alerts)
     origin = f"since {lead.onset_at:%H:%M} UTC in {where(lead.dimensions)}"
     if lead.causes:
-        origin += f"; {_who(lead.causes[0])}"
+        origin += f"; {_who(_telling(lead.causes))}"
     return (_what(lead, len(alerts) - 1), origin, _changed(changes, lead.onset_at))
 
 

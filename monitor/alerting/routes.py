@@ -12,7 +12,8 @@ from typing import Literal
 import msgspec
 
 _MATCHER = re.compile(r"^\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*(=~|!~|!=|=)\s*(.*?)\s*$")
-_QUOTED = re.compile(r'^"(.*)"$')
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
+_LONE_QUOTE = re.compile(r'(?<!\\)"')
 
 
 class Matcher(msgspec.Struct, frozen=True):
@@ -34,14 +35,16 @@ def parse_matcher(text: str) -> Matcher:
     """Parse `name=value`, `name!="value"`, `name=~"pattern"`, `name!~"pattern"`.
 
     Raises:
-        ValueError: not a matcher, or a pattern that does not compile.
+        ValueError: not a matcher, a quote that is not closed, or a pattern that does not compile.
     """
     found = _MATCHER.match(text)
     if found is None:
         raise ValueError(f'not a matcher: {text!r}; write for example severity=~"SEV1|SEV2"')
     name, op, value = found.groups()
-    if quoted := _QUOTED.match(value):
+    if quoted := _QUOTED.fullmatch(value):
         value = quoted.group(1)
+    elif _LONE_QUOTE.search(value):
+        raise ValueError(f"not a matcher: {text!r} has a quote that is not closed")
     if op in {"=~", "!~"}:
         try:
             re.compile(value)

@@ -91,6 +91,15 @@ class DecisionRows:
         )
         return {bucket: _POINTS.decode(data) for bucket, data in rows}
 
+    def counted(self, signal: str, first: int, end: int) -> bool:
+        """Whether a series of `signal` had an n in buckets of [first, end)."""
+        p = t.points
+        query = sa.select(p.c.data).where(
+            p.c.signal == signal, p.c.bucket >= first, p.c.bucket < end
+        )
+        with self._c.execute(query.order_by(p.c.bucket.desc())) as rows:
+            return any(point.n for (data,) in rows for point in _POINTS.decode(data))
+
     def all_points(self, first: int, end: int) -> list[tuple[int, str, list[Point]]]:
         """(bucket, signal, points) for every signal, by bucket: to rebuild detectors from."""
         p = t.points

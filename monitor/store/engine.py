@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,20 +33,47 @@ def open_engine(url: str) -> sa.Engine:
     Raises:
         StoreError: the URL is not one we can open.
     """
+    parsed = _parsed(url)
+    if parsed.get_backend_name() != "sqlite":
+        return _create(parsed, pool_pre_ping=True)
+    if parsed.database in {None, "", ":memory:"}:
+        raise StoreError("an in-memory store would lose pages; name a file: sqlite:///tocsin.db")
+    _create_private(Path(str(parsed.database)))
+    engine = _create(parsed, connect_args={"timeout": BUSY_MS / 1000})
+    sa.event.listen(engine, "connect", _prepare_sqlite)
+    sa.event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _parsed(url: str) -> sa.URL:
     try:
-        parsed = sa.make_url(url)
+        return sa.make_url(url)
     except sa.exc.ArgumentError:
         raise StoreError(
             f"not a store URL: {url!r}; write for example sqlite:///tocsin.db"
         ) from None
-    if parsed.get_backend_name() != "sqlite":
-        return sa.create_engine(parsed, pool_pre_ping=True)
-    if parsed.database in {None, "", ":memory:"}:
-        raise StoreError("an in-memory store would lose pages; name a file: sqlite:///tocsin.db")
-    engine = sa.create_engine(parsed, connect_args={"timeout": BUSY_MS / 1000})
-    sa.event.listen(engine, "connect", _prepare_sqlite)
-    sa.event.listen(engine, "begin", _begin_sqlite)
-    return engine
+
+
+def _create_private(path: Path) -> None:
+    """Make the file before SQLite does, for its owner alone; `-wal` and `-shm` take its rights.
+
+    A file that is there is not even opened: closing it would drop the locks that SQLite holds on
+    it in this process. What else goes wrong SQLite meets too, and says better.
+    """
+    with suppress(OSError):
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        os.close(os.open(path.resolve(), flags, 0o600))
+
+
+def _create(url: sa.URL, **arguments: Any) -> sa.Engine:
+    try:
+        return sa.create_engine(url, **arguments)
+    except (sa.exc.ArgumentError, ImportError):
+        # The whole URL may hold a password; its scheme does not.
+        raise StoreError(
+            f"not a kind of store: {url.drivername!r}; write for example sqlite:///tocsin.db or "
+            "postgresql+psycopg://HOST/DATABASE"
+        ) from None
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
@@ -102,9 +129,47 @@ def migrate(engine: sa.Engine) -> None:
 
 def sqlite_path(engine: sa.Engine) -> Path | None:
     """The file of a SQLite store; None for a server."""
-    if engine.url.get_backend_name() != "sqlite":
+    return _file(engine.url)
+
+
+def _file(url: sa.URL) -> Path | None:
+    if url.get_backend_name() != "sqlite" or not url.database:
         return None
-    return Path(str(engine.url.database))
+    return Path(url.database)
+
+
+def _lock_of(path: Path) -> Path:
+    return path.with_name(path.name + ".lock")
+
+
+def _pid_in(descriptor: int) -> str:
+    return os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
+
+
+def owner(url: str) -> str | None:
+    """The pid (or `unknown`) of the living daemon that owns the store at `url`; None without one.
+
+    Neither the store nor the lock is made or changed. A server's store has no owner.
+
+    Raises:
+        StoreError: not a store URL, or the lock may not be looked at.
+    """
+    path = _file(_parsed(url))
+    if path is None:
+        return None
+    try:
+        descriptor = os.open(_lock_of(path), os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as problem:
+        raise StoreError(f"cannot tell whether a daemon owns {path}: {problem}") from problem
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _pid_in(descriptor)
+    finally:
+        os.close(descriptor)
+    return None
 
 
 @contextmanager
@@ -118,15 +183,14 @@ def owner_lock(engine: sa.Engine) -> Iterator[None]:
     if path is None:
         yield
         return
-    lock = path.with_name(path.name + ".lock")
-    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(_lock_of(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            pid = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
             raise StoreError(
-                f"another daemon (pid {pid}) owns {path}; stop it first, or use another --store"
+                f"another daemon (pid {_pid_in(descriptor)}) owns {path};"
+                " stop it first, or use another --store"
             ) from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, str(os.getpid()).encode(), 0)

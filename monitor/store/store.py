@@ -17,14 +17,21 @@ import sqlalchemy as sa
 
 from monitor.store import tables as t
 from monitor.store.decision_rows import DecisionRows
-from monitor.store.engine import StoreError, migrate, open_engine, owner_lock, sqlite_path
+from monitor.store.engine import (
+    StoreError,
+    migrate,
+    open_engine,
+    owner,
+    owner_lock,
+    sqlite_path,
+)
 from monitor.store.incident_rows import IncidentRows
 from monitor.store.outbox import OutboxRows
 from monitor.store.run_rows import RunRows
 from monitor.store.stream_rows import StreamRows
 from monitor.store.turns import NotOurTurn, Turns
 
-__all__ = ["Store", "StoreError", "StoreUnavailable", "Tx", "owner_lock"]
+__all__ = ["Store", "StoreError", "StoreUnavailable", "Tx", "owner", "owner_lock"]
 
 PATIENCE_S = 30.0
 """A writer of this process waits so long for its turn; no transaction takes a second."""

@@ -20,6 +20,9 @@ from monitor.stream.signals import Plan
 
 BASE = "base"
 
+QUARANTINE_KEPT = 10_000
+"""Findings kept; the oldest go."""
+
 
 @dataclass(frozen=True, slots=True)
 class PartitionRow:
@@ -361,12 +364,22 @@ class StreamRows:
     # -- what is wrong --------------------------------------------------------------------------
 
     def quarantine(self, rows: Iterable[Quarantined]) -> None:
-        """Keep findings; a replay finds the same ones."""
+        """Keep findings, the newest `QUARANTINE_KEPT` of all; a replay finds the same ones."""
         values = [
             {name: getattr(row, name) for name in Quarantined.__dataclass_fields__} for row in rows
         ]
         if values:
             self._c.execute(insert_new(self._c, t.quarantine), values)
+            self._trim_quarantine()
+
+    def _trim_quarantine(self) -> None:
+        q = t.quarantine
+        count = self._c.execute(sa.select(sa.func.count()).select_from(q)).scalar() or 0
+        if count <= QUARANTINE_KEPT:
+            return
+        key = list(q.primary_key.columns)
+        oldest = sa.select(*key).order_by(q.c.at, q.c.offset).limit(count - QUARANTINE_KEPT)
+        self._c.execute(q.delete().where(sa.tuple_(*key).in_(oldest)))
 
     def quarantined(self, limit: int = 100) -> list[Quarantined]:
         """The newest findings."""

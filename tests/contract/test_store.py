@@ -24,11 +24,11 @@ from monitor.incidents.timeline import Entry, broken_at
 from monitor.notify.channel import Kind, Message
 from monitor.store import tables as t
 from monitor.store.decision_rows import Point, Seen, TierRow
-from monitor.store.engine import owner_lock, sqlite_path
+from monitor.store.engine import owner, owner_lock, sqlite_path
 from monitor.store.outbox import LEASE
 from monitor.store.run_rows import RunRow
 from monitor.store.store import Store, StoreError, StoreUnavailable, Tx
-from monitor.store.stream_rows import GapRow, Quarantined
+from monitor.store.stream_rows import QUARANTINE_KEPT, GapRow, Quarantined
 from monitor.stream.counting import Bucket, Emission, Occurrence, Progress
 from monitor.stream.signals import default_signals, plan
 from tests.making import T0, alert, incident, minutes
@@ -111,6 +111,32 @@ def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
         Store(f"sqlite:///{tmp_path / 'gone' / 'x.db'}")
 
 
+def test_a_sqlite_store_is_for_its_owner_alone(tmp_path: Path) -> None:
+    """The file and its side files are 0600 from the first, whatever the process's mask."""
+    path = tmp_path / "x.db"
+    before = os.umask(0)
+    try:
+        opened = Store(f"sqlite:///{path}")
+        with opened.write() as tx:
+            tx.touch()
+        files = sorted(tmp_path.iterdir())
+        modes = {stat.S_IMODE(file.stat().st_mode) for file in files}
+    finally:
+        os.umask(before)
+    opened.close()
+    assert [file.name for file in files] == ["x.db", "x.db-shm", "x.db-wal"]
+    assert modes == {0o600}
+
+
+def test_the_rights_of_an_old_store_stay(tmp_path: Path) -> None:
+    """A file that is there keeps what its owner gave it."""
+    path = tmp_path / "x.db"
+    path.touch(0o640)
+    path.chmod(0o640)
+    Store(f"sqlite:///{path}").close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
 # -- one owner --------------------------------------------------------------------------------
 
 
@@ -128,6 +154,22 @@ def test_one_daemon_owns_a_sqlite_store(tmp_path: Path) -> None:
     with owner_lock(opened.engine):
         assert sqlite_path(opened.engine) == tmp_path / "x.db"
     opened.close()
+
+
+def test_whether_a_daemon_owns_a_store_can_be_asked(tmp_path: Path) -> None:
+    """Its pid while it lives, None before and after; asking makes no file."""
+    url = f"sqlite:///{tmp_path / 'x.db'}"
+    assert owner(url) is None
+    assert list(tmp_path.iterdir()) == []
+    opened = Store(url)
+    with owner_lock(opened.engine):
+        assert owner(url) == str(os.getpid())
+    assert owner(url) is None
+    with owner_lock(opened.engine):
+        opened.close()
+    assert owner("postgresql+psycopg://127.0.0.1/tocsin") is None
+    with pytest.raises(StoreError, match="not a store URL"):
+        owner("nonsense")
 
 
 # -- transactions -----------------------------------------------------------------------------
@@ -327,6 +369,26 @@ def test_occurrences_quarantine_and_gaps_are_kept_once(store: Store) -> None:
         assert tx.stream.open_gaps() == []
 
 
+def test_the_quarantine_keeps_the_newest(store: Store) -> None:
+    """Over its limit the oldest findings go, also those of one moment, lowest offset first."""
+
+    def rows(first: int, count: int, at: datetime) -> list[Quarantined]:
+        return [
+            Quarantined("topic", "t", 0, first + n, "schema", "$.x", 1, "d", at)
+            for n in range(count)
+        ]
+
+    with store.write() as tx:
+        tx.stream.quarantine(rows(0, QUARANTINE_KEPT, T0))
+        assert tx.stream.quarantine_counts() == {"schema": QUARANTINE_KEPT}
+        new = rows(QUARANTINE_KEPT, 3, T0 + minutes(1))
+        tx.stream.quarantine(new)
+        assert tx.stream.quarantine_counts() == {"schema": QUARANTINE_KEPT}
+        kept = tx.stream.quarantined(QUARANTINE_KEPT)
+    assert kept[:3] == new[::-1]
+    assert kept[-1].offset == 3
+
+
 # -- decisions --------------------------------------------------------------------------------
 
 
@@ -342,6 +404,9 @@ def test_decisions_come_back(store: Store) -> None:
         tx.decisions.save_points([Seen("a", 600, [point]), Seen("b", 540, [])])
         assert tx.decisions.points("a", 0, 700) == {600: [point]}
         assert tx.decisions.all_points(0, 700) == [(540, "b", []), (600, "a", [point])]
+        assert tx.decisions.counted("a", 600, 660)
+        assert not tx.decisions.counted("a", 660, 720)
+        assert not tx.decisions.counted("b", 0, 700)
         tx.decisions.save_snapshot("s", 600, b"\x00one")
         tx.decisions.save_snapshot("s", 660, b"\xfftwo")
         assert tx.decisions.snapshot("s") == (660, b"\xfftwo")

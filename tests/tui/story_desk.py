@@ -406,6 +406,28 @@ class StoryDesk:
         self._find("latest")
         return [each for each in self._changes if since is None or each.at >= since]
 
+    def quarantine(self, *, limit: int = 100) -> list[views.QuarantineRow]:
+        self._find("latest")
+        found = [
+            ("unknown_key", 9, f"$.data.{self.dress('prompt')}"),
+            ("unknown_key", 7, "$.data.x"),
+            ("secret", 4, ""),
+        ]
+        rows = [
+            views.QuarantineRow(
+                topic=self.dress("ai-interactions"),
+                partition=0,
+                offset=offset,
+                rule=rule,
+                path=path,
+                length=812,
+                digest="9f2c",
+                at=NOW - timedelta(minutes=20 - offset),
+            )
+            for rule, offset, path in found
+        ]
+        return rows[:limit]
+
     def runbooks(self, ref: str = "") -> list[views.RunbookRow]:
         self._find("latest")
         params = [

@@ -12,6 +12,7 @@ from typing import Any
 import click
 import pytest
 
+from monitor.store.store import Store
 from tests.tui.desk_server import serve
 from tests.tui.story_desk import StoryDesk
 from tests.tui.terminal import PROGRAM, terminal
@@ -215,6 +216,43 @@ def test_review_into_a_folder(tocsin: Run, tmp_path: Path) -> None:
     assert out.strip() == str(tmp_path / "r" / "INC-0142.json")
     assert json.loads((tmp_path / "r" / "INC-0142.json").read_text()) == {"id": "INC-0142"}
     assert tocsin("review", "export", "142")[1] == "# INC-0142\n"
+
+
+def test_the_quarantine_is_listed(tocsin: Run) -> None:
+    """Counts by rule first, then the findings; the first line says when there may be more."""
+    lines = tocsin("quarantine", "list")[1].splitlines()
+    assert lines[0] == "3: unknown_key 2, secret 1"
+    assert lines[1].split() == ["AT", "RULE", "PATH", "LENGTH", "RECORD", "DIGEST"]
+    assert "unknown_key  $.data.prompt  812     ai-interactions[0]@9" in lines[2]
+    assert tocsin("quarantine", "list", "--limit", "2")[1].startswith("the newest 2: ")
+    body = json.loads(tocsin("quarantine", "list", "--limit", "1", "--json")[1])
+    assert body["schema"] == "tocsin.quarantine/1"
+    assert [row["offset"] for row in body["data"]] == [9]
+    assert tocsin("quarantine", "list", "--limit", "0")[0] == 2
+
+
+def test_without_a_daemon(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The doctor says so and shows the store's parts; a filter of no known word is refused."""
+    monkeypatch.delenv("TOCSIN_SOCKET", raising=False)
+    store = f"sqlite:///{tmp_path}/x.db"
+    Store(store).close()
+    assert main(["--store", store, "doctor", "--json"]) == 3
+    out, err = capsys.readouterr()
+    found = {part["name"]: part for part in json.loads(out)["data"]}
+    assert found["daemon"]["state"] == "bad"
+    assert (found["stream"]["text"], found["quarantine"]["text"]) == (
+        "nothing was read yet",
+        "empty",
+    )
+    assert err == ""
+    assert main(["--store", store, "inc", "list", "--state", "foo"]) == 2
+    assert "hint: open, triage, active, mitigated" in capsys.readouterr().err
+    assert main(["--store", store, "inc", "list", "--sev", "SEV9"]) == 2
+    assert "hint: SEV1, SEV2, SEV3, SEV4" in capsys.readouterr().err
+    assert main(["--store", store, "quarantine", "list"]) == 0
+    assert capsys.readouterr().out == "the quarantine is empty\n"
 
 
 def _all_commands() -> list[tuple[str, ...]]:

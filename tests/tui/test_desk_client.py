@@ -4,7 +4,7 @@ import inspect
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import pytest
 
 from monitor.desk_port import DeskPort
 from monitor.options import socket_path, store_file
+from monitor.store.store import Store, owner_lock
 from monitor.views import DeskError
 from tests.tui.desk_server import serve
 from tests.tui.story_desk import NOW, StoryDesk
@@ -27,6 +28,7 @@ QUESTIONS: tuple[Callable[[DeskPort], object], ...] = (
     lambda desk: desk.chart("142", minutes=30),
     lambda desk: desk.signals(),
     lambda desk: desk.changes(since=NOW - timedelta(hours=1)),
+    lambda desk: desk.quarantine(limit=2),
     lambda desk: desk.runbooks("142"),
     lambda desk: desk.runbook_text("refusal-spike"),
     lambda desk: desk.review("142", form="json"),
@@ -135,6 +137,67 @@ def test_connect_finds_the_socket_beside_the_store(tmp_path: Path) -> None:
         place = Place(store=f"sqlite:///{tmp_path}/x.db")
         assert connect(place, warn=warned.append).whoami().name == "mira"
     assert warned == []
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """A store without a daemon; its socket would be `x.db.sock`."""
+    store = f"sqlite:///{tmp_path}/x.db"
+    Store(store).close()
+    return Place(store=store)
+
+
+def test_connect_goes_direct_where_nobody_listens(place: Place, tmp_path: Path) -> None:
+    """Without a socket, and with one that a dead daemon left, the store is opened, and said."""
+    warned: list[str] = []
+    assert connect(place, warn=warned.append).whoami().via == "direct"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "x.db.sock"))
+    assert connect(place, warn=warned.append).whoami().via == "direct"
+    assert len(warned) == 2
+
+
+def test_connect_does_not_go_round_a_daemon(place: Place, tmp_path: Path) -> None:
+    """Where a daemon owns the store, a socket that is not there or refuses is an error."""
+    store = Store(str(place.store))
+    with owner_lock(store.engine):
+        with pytest.raises(DeskError, match=rf"pid {os.getpid()}\) owns this store"):
+            connect(place, warn=pytest.fail)
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(tmp_path / "x.db.sock"))
+        with pytest.raises(DeskError, match="owns this store") as caught:
+            connect(place, warn=pytest.fail)
+    store.close()
+    assert caught.value.code == "unavailable"
+
+
+def test_connect_does_not_go_round_a_slow_daemon(place: Place, tmp_path: Path) -> None:
+    """A socket that takes the question and does not answer in time is an error."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "x.db.sock"))
+        listener.listen(1)
+        with pytest.raises(DeskError, match="no answer") as caught:
+            connect(place, warn=pytest.fail, timeout_s=0.2)
+    assert caught.value.code == "unavailable"
+
+
+@pytest.fixture
+def shut(place: Place, tmp_path: Path) -> Iterator[Place]:
+    """The store in a folder that may not be entered; root gives its power away for that."""
+    user = os.geteuid()
+    tmp_path.chmod(0)
+    if user == 0:
+        os.seteuid(65534)
+    yield place
+    os.seteuid(user)
+    tmp_path.chmod(0o700)
+
+
+def test_connect_does_not_go_round_a_refusal(shut: Place) -> None:
+    """A socket that we may not use is an error that says so."""
+    with pytest.raises(DeskError, match="may not be used: Permission denied") as caught:
+        connect(shut, warn=pytest.fail)
+    assert caught.value.code == "unavailable"
 
 
 def test_connect_without_anything_is_unavailable(tmp_path: Path) -> None:

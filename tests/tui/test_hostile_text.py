@@ -115,6 +115,7 @@ READS = (
     ["change", "list"],
     ["runbook", "list", "latest"],
     ["runbook", "show", "refusal-spike"],
+    ["quarantine", "list"],
     ["doctor"],
 )
 

@@ -114,7 +114,7 @@ def test_a_grandchild_that_keeps_the_pipe_delays_nothing(tmp_path: Path) -> None
     """The command's own end counts, though a process of another session holds its output open."""
     note = tmp_path / "pid"
     began = time.monotonic()
-    done = shell(f"setsid sh -c 'echo $$ >{note}; sleep 30' & echo started", seconds=10)
+    done = shell(f"setsid sh -c 'echo $$ >{note}; exec sleep 30' & echo started", seconds=10)
     assert time.monotonic() - began < 5
     assert (done.ok, done.status, done.output) == (True, 0, "started\n")
     _end(note)
@@ -131,6 +131,10 @@ def test_a_grandchild_that_talks_for_ever_delays_little(tmp_path: Path) -> None:
 
 
 def _end(note: Path) -> None:
+    deadline = time.monotonic() + 10
+    while not (note.exists() and note.read_text().strip()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
     os.kill(int(note.read_text()), 9)
 
 

@@ -253,6 +253,15 @@ def test_a_page_has_three_lines() -> None:
     assert changed == "release v42 12 min before the onset"
 
 
+def test_a_new_value_that_explains_half_is_named_before_an_old_one() -> None:
+    """A release that came with the onset is what people must hear of, not the biggest feature."""
+    old = Cause(dimensions={"tenant": "t_old"}, share=0.6)
+    new = Cause(dimensions={"model": "m2"}, share=0.5, first_seen=T0)
+    small = replace(new, share=0.4)
+    assert "model m2 explains 50%" in pages.lines([replace(alert(), causes=(old, new))], ())[1]
+    assert "tenant t_old explains" in pages.lines([replace(alert(), causes=(old, small))], ())[1]
+
+
 def test_changes_that_came_after_or_long_before_are_not_named() -> None:
     """Only a change within the hour before the onset is news; several are counted."""
     onset = alert().onset_at

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from importlib import resources
 from pathlib import Path
 
 import jsonschema  # type: ignore[import-untyped] # it ships no type information
 import pytest
 
 from monitor.notify.settings import LogSettings
+from monitor.options import host_port
+from monitor.references import dangling
 from monitor.settings import (
     FileSource,
     KafkaSource,
@@ -132,6 +135,104 @@ def test_names_that_refer_to_nothing(tmp_path: Path) -> None:
         (8, "no receiver 'onkall'"),
     ]
     assert "oncall" in caught.value.problems[1].hint
+
+
+REFERRING = """disable: [jailbreak_signal]
+tiers:
+  error_rat: ticket
+paging:
+  route:
+    routes:
+      - matchers: ['severity=~"SEV1', 'actor="ada"', 'category="x"']
+  links:
+    local: "javascript:alert($incident)"
+    wiki: "https://wiki/$signl"
+    cost: "https://wiki/$5"
+runbooks:
+  defaults: {change_apy: "https://c"}
+http: "127.0.0.1:70000"
+"""
+
+
+def test_everything_else_that_refers_to_nothing(tmp_path: Path) -> None:
+    """Signals, labels, links, parameters and the address are told, each at its place."""
+    with pytest.raises(Problems) as caught:
+        loaded(tmp_path, REFERRING)
+    said = [(p.line, p.text, p.hint) for p in caught.value.problems]
+    assert said == [
+        (1, "no signal 'jailbreak_signal'", "did you mean 'jailbreak_signals'?"),
+        (3, "no signal 'error_rat'", "did you mean 'error_rate'?"),
+        (7, "not a matcher: 'severity=~\"SEV1' has a quote that is not closed", ""),
+        (7, "'actor' is no label that a matcher may look at", said[3][2]),
+        (9, "the link 'local' is not http:// or https:// with a host", ""),
+        (10, "nothing fills in $signl", "did you mean 'signal'?"),
+        (11, "the link 'cost' has a $ that begins no name", "write $$ for a dollar sign"),
+        (13, "no runbook with a parameter 'change_apy'", "did you mean 'change_api'?"),
+        (14, "http: '127.0.0.1:70000' is not HOST:PORT with a port from 0 to 65535", ""),
+    ]
+    assert "severity" in said[3][2]
+
+
+def test_shapes_and_references_are_told_in_one_round(tmp_path: Path) -> None:
+    """A key of the wrong shape does not hide a name that refers to nothing."""
+    text = "versio: 1\n" + CROSSED + "tiers: {error_rate: siren, nothing_rate: page}\n"
+    with pytest.raises(Problems) as caught:
+        loaded(tmp_path, text)
+    assert [p.line for p in caught.value.problems] == [1, 5, 6, 8, 9, 10, 10]
+
+
+def test_wrong_shapes_are_no_references(tmp_path: Path) -> None:
+    """Where a list or mapping should be, anything may stand; the shape alone is told."""
+    text = "disable: 5\ntiers: [a]\npaging: {route: [1], links: x, receivers: {a: b}}\nhttp: []\n"
+    with pytest.raises(Problems) as caught:
+        loaded(tmp_path, text)
+    assert {p.code for p in caught.value.problems} == {"type"}
+
+
+def referred(text: str) -> list[str]:
+    """What a configuration with this text refers to and is not there, as it is told."""
+    return [str(problem) for problem in dangling(load_yaml(text, "tocsin.yaml"))]
+
+
+def test_signals_of_your_own_are_the_ones_to_name(tmp_path: Path) -> None:
+    """Names are looked up in `signals_file`; one that cannot be read is told at its place."""
+    mine = tmp_path / "signals.yaml"
+    mine.write_text("version: 1\nsignals:\n  - {name: mine, title: A, k: 'true'}\n")
+    assert referred(f"signals_file: {mine}\ntiers: {{mine: page}}\n") == []
+    text = f"signals_file: {mine}\ndisable: [error_rate]\n"
+    assert ["no signal 'error_rate'" in said for said in referred(text)] == [True]
+    mine.write_text("version: 1\nsignals: 5\n")
+    assert ["signals.yaml:2" in said for said in referred(text)] == [True]
+    mine.unlink()
+    assert referred(text)[0].startswith("tocsin.yaml:1:15: error[file]: cannot read")
+
+
+def test_parameters_of_your_own_runbooks_may_have_defaults(tmp_path: Path) -> None:
+    """A name of a folder's runbook is known; a runbook with mistakes is told with its own place."""
+    shipped = resources.files("runbooks") / "library" / "refusal-spike.yaml"
+    book = shipped.read_text().replace("change_api", "own_api")
+    (tmp_path / "refusal-spike.yaml").write_text(book)
+    text = f"runbooks: {{folders: [{tmp_path}], defaults: {{own_api: 'https://c'}}}}\n"
+    assert referred(text) == []
+    (tmp_path / "broken.yaml").write_text("id: 5\n")
+    assert all("broken.yaml:" in said for said in referred(text))
+    assert referred(text)
+
+
+@pytest.mark.parametrize("text", ["127.0.0.1:0", "localhost:65535", "[::1]:9464"])
+def test_an_address(text: str) -> None:
+    """Host and port, the brackets of IPv6 taken off."""
+    host, port = host_port(text)
+    assert text.replace("[", "").replace("]", "") == f"{host}:{port}"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "9464", ":9464", "a:65536", "a:-1", "99:99:99", "::1:5", "a:٣"]
+)
+def test_no_address(text: str) -> None:
+    """Anything else is refused in words."""
+    with pytest.raises(ValueError, match="is not HOST:PORT"):
+        host_port(text)
 
 
 def test_a_secret_in_the_file_is_refused(tmp_path: Path) -> None:

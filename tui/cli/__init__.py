@@ -29,6 +29,7 @@ root = Group(
         "runbook": ("tui.cli.groups:runbook", "Runbooks: list, show, check, schema."),
         "signal": ("tui.cli.groups:signal", "The watched rates and where they stand."),
         "detect": ("tui.cli.groups:detect", "Why a series fires."),
+        "quarantine": ("tui.cli.groups:quarantine", "What was wrong with records, by rule."),
         "config": ("tui.cli.groups:config", "Check and show the configuration; schemas; paths."),
         "metrics": ("tui.cli.groups:metrics", "The metrics that /metrics serves."),
         "doctor": ("tui.cli.doctor:doctor", "Look at terminal, store, daemon and configuration."),
@@ -36,7 +37,7 @@ root = Group(
     },
     examples="""
     tocsin demo
-    tocsin run --source kafka:ai-interactions --store sqlite:///tocsin.db
+    tocsin run --source kafka://localhost:9092/ai-interactions --store sqlite:///tocsin.db
     tocsin open INC-0142
     tocsin inc list --json
     """,
@@ -44,7 +45,7 @@ root = Group(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `tocsin`; the exit status (see `tocsin --help` and ARCHITECTURE.md)."""
+    """Run `tocsin`; the exit status (the README lists what each means)."""
     words = list(sys.argv[1:] if argv is None else argv)
     if "_TOCSIN_COMPLETE" in os.environ:
         root.main(words, prog_name="tocsin")

@@ -12,7 +12,7 @@ from monitor.views import DeskError, Health
 from tui.cli.command import Call, command
 from tui.cli.output import OK, PROBLEMS, ExitError
 from tui.cli.place import place_of
-from tui.desk_client import SocketDesk
+from tui.desk_client import connect
 from tui.lines.home import parts
 
 
@@ -74,13 +74,18 @@ def _desk(call: Call) -> Iterator[Health]:
         yield Health(name="store", state="ok", text=f"{file}, {file.stat().st_size // 1024} kB")
     else:
         yield Health(name="store", state="warn", text=f"{file} is not there yet")
-    path = socket_path(store, place.socket, os.environ)
+    warned: list[str] = []
     try:
-        desk = SocketDesk(path, timeout_s=5)
+        desk = connect(place, warn=warned.append, timeout_s=5)
         who = desk.whoami()
         overview = desk.overview()
     except DeskError as error:
         yield Health(name="daemon", state="bad", text=error.message)
         return
-    yield Health(name="daemon", state="ok", text=f"{path}; you are {who.name}, {who.role}")
+    if warned:
+        text = "no daemon is running; what follows is from the store itself"
+        yield Health(name="daemon", state="bad", text=text)
+    else:
+        path = socket_path(store, place.socket, os.environ)
+        yield Health(name="daemon", state="ok", text=f"{path}; you are {who.name}, {who.role}")
     yield from overview.parts

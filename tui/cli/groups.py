@@ -98,6 +98,16 @@ detect = Group(
     """,
 )
 
+quarantine = Group(
+    "quarantine",
+    help="Findings in records that are not what they should be; never their content.",
+    late={"list": ("tui.cli.quarantine:list_", "The findings, newest first.")},
+    examples="""
+    tocsin quarantine list
+    tocsin quarantine list --limit 10 --json
+    """,
+)
+
 config = Group(
     "config",
     help="The configuration.",

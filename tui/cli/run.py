@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from monitor.options import DemoOptions, DemoResult, RunOptions
 from tui.cli.command import Call, command
-from tui.cli.output import plain_json, tell, write
+from tui.cli.output import PROBLEMS, plain_json, tell, write
+from tui.cli.problems import say_problems
 
 if TYPE_CHECKING:
     from monitor.desk_port import DeskPort
+    from runbooks.problems import Problems
 
 
 @command(
     "run",
     examples="""
-    tocsin run --source kafka:ai-interactions
+    tocsin run --source kafka://localhost:9092/ai-interactions
     tocsin run --source file:EVENTS.ndjson.gz --store sqlite:///x.db --profile loud --until-end
     tocsin run --check -c tocsin.yaml
     """,
 )
-@click.option("--source", help="kafka:TOPIC, file:PATH (.gz too), - or simulate:SCENARIO.")
-@click.option("--profile", help="quiet (default: pages little) or loud (pages at once).")
+@click.option(
+    "--source", help="kafka://HOST:PORT/TOPIC, file:PATH (.gz too), - or simulate:SCENARIO."
+)
+@click.option(
+    "--profile",
+    type=click.Choice(["quiet", "page", "loud"]),
+    help="quiet (default: rates stay in shadow), page (offered rules page) or loud (all, at once).",
+)
 @click.option("--until-end", is_flag=True, help="Stop when the source ends.")
 @click.option("--from", "start", help="Where a first start begins: earliest, latest or a time.")
 @click.option("--page", is_flag=True, help="Let a recording page for real; else it only logs.")
-@click.option("--check", is_flag=True, help="Check configuration, store and source, then end.")
+@click.option(
+    "--check", is_flag=True, help="Try configuration, secrets, source and store, then end."
+)
 @click.option("--http", metavar="HOST:PORT", help="Where /metrics and /healthz are served.")
 def run(
     call: Call,
@@ -41,7 +53,7 @@ def run(
     http: str | None,
 ) -> int:
     """Read the stream, detect, page, and serve the desk: the daemon. SIGTERM drains and ends it."""
-    from monitor.app import main
+    from runbooks.problems import Problems
 
     flags = call.flags
     options = RunOptions(
@@ -53,10 +65,36 @@ def run(
         page=page,
         socket=flags.socket,
         http=http,
-        check=check,
         start=start,
     )
-    return int(main(options))
+    try:
+        return _check(call, options) if check else _start(options)
+    except Problems as problems:
+        return _refuse(call, problems)
+
+
+def _start(options: RunOptions) -> int:
+    from monitor.app import main
+
+    return main(options)
+
+
+def _check(call: Call, options: RunOptions) -> int:
+    from monitor.preflight import preflight
+    from tui.lines.home import parts
+
+    found = preflight(options, os.environ)
+    call.answer("run_check", found.parts, lambda: parts(found.parts, call.face))
+    return found.status
+
+
+def _refuse(call: Call, problems: Problems) -> int:
+    """Standard output is for what a daemon's receivers write, so text goes to standard error."""
+    if call.flags.output == "json":
+        return say_problems(call, "config_check", problems.problems)
+    for line in str(problems).splitlines():
+        sys.stderr.write(call.face.say(line, limit=None) + "\n")
+    return PROBLEMS
 
 
 @command(

@@ -304,7 +304,7 @@ def test_a_runbook_is_suggested_by_labels() -> None:
     assert match(every, {"signal": "refusal_rate", "severity": "SEV1"}) == [special, general]
     assert match(every, {"signal": "refusal_rate", "severity": "SEV4"}) == [general]
     assert match(every, {"signal": "other"}) == []
-    found = match(library(), {"signal": "tool_misuse_rate"})
+    found = match(library(), {"signal": "tool_misuse"})
     assert [runbook.id for runbook in found] == ["tool-misuse"]
 
 

@@ -1,0 +1,84 @@
+"""The desk on a real store: filters, hints, the quarantine, and who may open it directly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from monitor.desk import Desk, open_direct
+from monitor.settings import Settings, resolve
+from monitor.shelf import Shelf
+from monitor.store.store import Store, owner_lock
+from monitor.store.stream_rows import Quarantined
+from monitor.views import DeskError, Principal
+from tests.making import T0, incident, minutes
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """A store with one incident."""
+    opened = Store(f"sqlite:///{tmp_path / 'x.db'}")
+    with opened.write() as tx:
+        tx.incidents.save(incident())
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def desk(store: Store) -> Desk:
+    """A responder's desk."""
+    ada = Principal(name="ada", role="responder")
+    return Desk(store, resolve(Settings()), Shelf(), ada, lambda: T0)
+
+
+def test_a_filter_of_no_known_word_is_refused(desk: Desk) -> None:
+    """It could match nothing; the hint names the words that could."""
+    with pytest.raises(DeskError, match="unknown state 'foo'") as caught:
+        desk.incidents(state="foo")
+    assert caught.value.code == "invalid"
+    assert caught.value.hint.startswith("open, triage, active, ")
+    with pytest.raises(DeskError, match="unknown severity 'SEV9'") as caught:
+        desk.incidents(severity="SEV9")
+    assert (caught.value.code, caught.value.hint) == ("invalid", "SEV1, SEV2, SEV3, SEV4")
+    assert [row.id for row in desk.incidents(state="open", severity="SEV2")] == ["INC-0007"]
+    assert desk.incidents(state="false_positive") == []
+
+
+def test_the_hints_about_runs_are_commands(desk: Desk) -> None:
+    """Without a run, and without a value that the runbook needs, the hint can be typed."""
+    with pytest.raises(DeskError, match="no open run") as caught:
+        desk.step("7", number=1, action="run")
+    assert caught.value.hint == "start one: tocsin inc run INC-0007 RUNBOOK"
+    with pytest.raises(DeskError, match="is required") as caught:
+        desk.start_run("7", runbook="refusal-spike")
+    assert caught.value.hint == "tocsin inc run INC-0007 refusal-spike -p NAME=VALUE"
+
+
+def test_the_quarantine_is_shown_newest_first(desk: Desk, store: Store) -> None:
+    """As stored, and no more than asked for."""
+    row = Quarantined("topic", "t", 2, 4, "schema", "$.x", 120, "d", T0)
+    with store.write() as tx:
+        tx.stream.quarantine([row, replace(row, offset=3, at=T0 + minutes(1))])
+    first, second = desk.quarantine()
+    assert (first.offset, first.at) == (3, T0 + minutes(1))
+    assert (second.topic, second.partition, second.rule, second.path) == (
+        "topic",
+        2,
+        "schema",
+        "$.x",
+    )
+    assert (second.length, second.digest) == (120, "d")
+    assert desk.quarantine(limit=1) == [first]
+    assert desk.quarantine(limit=-1) == []
+
+
+def test_the_store_opens_directly_only_without_a_daemon(store: Store) -> None:
+    """A living daemon is named and not gone round; after its end the owner may."""
+    url = str(store.engine.url)
+    with owner_lock(store.engine), pytest.raises(DeskError, match="owns this store") as caught:
+        open_direct(url)
+    assert caught.value.code == "unavailable"
+    assert open_direct(url).whoami().via == "direct"
