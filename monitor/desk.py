@@ -32,8 +32,8 @@ from monitor.review.render import render
 from monitor.runs import opened
 from monitor.settings import Settings, resolve
 from monitor.shelf import Shelf
+from monitor.store.finding_rows import QUARANTINE_KEPT
 from monitor.store.store import Store, StoreError, Tx, owner
-from monitor.store.stream_rows import QUARANTINE_KEPT
 from monitor.views import DeskError, Done, Principal
 
 MAX_TEXT = 32 * 1024

@@ -15,10 +15,10 @@ from monitor.paging import concerns, render_links
 from monitor.settings import Configured
 from monitor.silence import NO_DATA, VOLUME
 from monitor.store.decision_rows import Point
+from monitor.store.finding_rows import Quarantined
 from monitor.store.incident_rows import ChangeRow
 from monitor.store.outbox import Queued
 from monitor.store.store import Tx
-from monitor.store.stream_rows import Quarantined
 from monitor.stream.series import Dims, dims_of, named
 from runbooks.allow import AllowList
 from runbooks.model import Effect, Manual, ManualUndo, Runbook, WaitSignal

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from monitor.metrics import Metrics
+from monitor.store.finding_rows import GapRow, Quarantined
 from monitor.store.store import Store, StoreUnavailable, Tx
-from monitor.store.stream_rows import GapRow, Quarantined
 from monitor.stream.counting import Arrival, Counter, Emission, Progress, Tally
 from monitor.stream.decode import Decoded, Rejected, Skipped, decode
 from monitor.stream.event import Amend

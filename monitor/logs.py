@@ -38,5 +38,5 @@ def configure_logs(level: int = logging.INFO) -> None:
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("monitor").setLevel(level)
-    # A dead broker makes kafka-python warn many times a second; our own line says it once.
+    # With a dead broker kafka-python warns several times a second; our own line says it already.
     logging.getLogger("kafka").setLevel(logging.ERROR)

@@ -10,7 +10,7 @@ import msgspec
 import sqlalchemy as sa
 
 from monitor.store import tables as t
-from monitor.store.stream_rows import upsert
+from monitor.store.upserts import upsert
 
 
 class Point(msgspec.Struct, frozen=True, array_like=True):

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from monitor.notify.channel import Message
 from monitor.store import tables as t
-from monitor.store.stream_rows import insert_new
+from monitor.store.upserts import insert_new
 
 LEASE = timedelta(seconds=30)
 """Longer than any channel's own time-out."""

@@ -25,10 +25,10 @@ from monitor.notify.channel import Kind, Message
 from monitor.store import tables as t
 from monitor.store.decision_rows import Point, Seen, TierRow
 from monitor.store.engine import owner, owner_lock, sqlite_path
+from monitor.store.finding_rows import QUARANTINE_KEPT, GapRow, Quarantined
 from monitor.store.outbox import LEASE
 from monitor.store.run_rows import RunRow
 from monitor.store.store import Store, StoreError, StoreUnavailable, Tx
-from monitor.store.stream_rows import QUARANTINE_KEPT, GapRow, Quarantined
 from monitor.stream.counting import Bucket, Emission, Occurrence, Progress
 from monitor.stream.signals import default_signals, plan
 from tests.making import T0, alert, incident, minutes

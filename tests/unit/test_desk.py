@@ -11,8 +11,8 @@ import pytest
 from monitor.desk import Desk, open_direct
 from monitor.settings import Settings, resolve
 from monitor.shelf import Shelf
+from monitor.store.finding_rows import Quarantined
 from monitor.store.store import Store, owner_lock
-from monitor.store.stream_rows import Quarantined
 from monitor.views import DeskError, Principal
 from tests.making import T0, incident, minutes
 
