@@ -59,14 +59,6 @@ def store(url: str) -> Iterator[Store]:
     opened.close()
 
 
-@pytest.mark.skipif(
-    not POSTGRES, reason="no PostgreSQL: set TOCSIN_TEST_POSTGRES=postgresql+psycopg://..."
-)
-def test_postgresql_is_among_the_stores() -> None:
-    """With the address of a server the whole suite runs on it too."""
-    assert "postgresql" in KINDS
-
-
 # -- schema -----------------------------------------------------------------------------------
 
 
