@@ -254,8 +254,13 @@ def summary(daemon: Daemon) -> str:
     fates = ", ".join(
         f"{count:,} {fate.replace('_', ' ')}" for fate, count in sorted(totals.items())
     )
+    held = "; see: tocsin quarantine list" if totals["quarantined"] else ""
+    damage = f"DAMAGED at {daemon.ingest.damage}: what follows was not read. " * bool(
+        daemon.ingest.damage
+    )
+    profile = daemon.configured.profile.name
     return (
-        f"{fates or 'no events'}; {incidents} incidents, profile {daemon.configured.profile.name}. "
+        f"{damage}{fates or 'no events'}{held}; {incidents} incidents, profile {profile}. "
         f"Next: tocsin --store {store} inc list"
     )
 
@@ -291,8 +296,8 @@ def _run(configured: Configured, source: Source, options: RunOptions) -> int:
         if source.finite:
             run_replay(daemon)
             print(summary(daemon), file=sys.stderr)  # noqa: T201 - the command's own answer
-        else:
-            run_live(daemon)
+            return 1 if daemon.ingest.damage else 0
+        run_live(daemon)
     return 0
 
 

@@ -78,6 +78,9 @@ class Ingest:
         self._unsaved = False
         self._finished = False
 
+    damage = ""
+    """Where a recording was found damaged; what was readable before is counted."""
+
     @property
     def finished(self) -> bool:
         """A finite source has ended and everything of it is stored."""
@@ -110,6 +113,7 @@ class Ingest:
             logger.warning("the source cannot be read: %s", problem)
         except SourceCorrupt as problem:
             self._metrics.source_errors.inc()
+            self.damage = str(problem)
             logger.error("the recording is damaged: %s", problem)  # noqa: TRY400 - the place is the news, not our stack
         taken = 0
         while self._waiting:

@@ -38,5 +38,5 @@ def configure_logs(level: int = logging.INFO) -> None:
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("monitor").setLevel(level)
-    # With a dead broker kafka-python warns several times a second; our own line says it already.
-    logging.getLogger("kafka").setLevel(logging.ERROR)
+    # With a dead broker kafka-python complains several times a second; our own line says it once.
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)

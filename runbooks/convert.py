@@ -15,6 +15,7 @@ import functools
 import re
 import types
 import typing
+from pathlib import PurePath
 from typing import Any, TypeVar
 
 import msgspec
@@ -76,6 +77,8 @@ def build(data: object, kind: type[T]) -> T:
 
 
 def _from_text(kind: type, value: object) -> object:
+    if issubclass(kind, PurePath) and isinstance(value, str):
+        return kind(value)
     reader = getattr(kind, "from_text", None)
     if reader is None:
         raise NotImplementedError(f"{kind.__name__} has no from_text")
