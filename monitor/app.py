@@ -9,10 +9,10 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from monitor import http
@@ -265,6 +265,40 @@ def summary(daemon: Daemon) -> str:
     )
 
 
+def too_early(daemon: Daemon, known: Collection[str], decided: int | None) -> str:
+    """What a recording lost by beginning before what this store has decided; empty for nothing.
+
+    Args:
+        daemon: after the recording.
+        known: topics that had cells before it.
+        decided: end of the last bucket decided before it, unix seconds.
+    """
+    with daemon.store.read() as tx:
+        pipeline = tx.stream.known_pipeline(daemon.configured.plan)
+        topics = tx.stream.topics(pipeline) if pipeline is not None else {}
+    new = [first for topic, first in topics.items() if topic not in known]
+    if decided is None or not new or min(new) >= decided:
+        return ""
+    at = datetime.fromtimestamp(decided, UTC)
+    return (
+        f"NOT JUDGED: this store had decided up to {at:%Y-%m-%d %H:%M} UTC, and the recording "
+        "begins before; its earlier events were counted only. Use another --store."
+    )
+
+
+def _replayed(daemon: Daemon) -> int:
+    with daemon.store.read() as tx:
+        pipeline = tx.stream.known_pipeline(daemon.configured.plan)
+        known = set(tx.stream.topics(pipeline)) if pipeline is not None else set()
+        decided = tx.decisions.position(pipeline) if pipeline is not None else None
+    run_replay(daemon)
+    early = too_early(daemon, known, decided)
+    for line in (summary(daemon), early):
+        if line:
+            print(line, file=sys.stderr)  # noqa: T201 - the command's own answer
+    return 1 if daemon.ingest.damage or early else 0
+
+
 def main(options: RunOptions) -> int:
     """`tocsin run`: the exit status.
 
@@ -294,9 +328,7 @@ def _run(configured: Configured, source: Source, options: RunOptions) -> int:
             daemon.announce(source.simulation.announcements())
         _serve(daemon, options, stack)
         if source.finite:
-            run_replay(daemon)
-            print(summary(daemon), file=sys.stderr)  # noqa: T201 - the command's own answer
-            return 1 if daemon.ingest.damage else 0
+            return _replayed(daemon)
         run_live(daemon)
     return 0
 

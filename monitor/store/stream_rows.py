@@ -281,6 +281,16 @@ class StreamRows(FindingRows):
             query = query.where(c.c.bucket >= since)
         return self._c.execute(query).scalar()
 
+    def topics(self, pipeline: int) -> dict[str, int]:
+        """Start of the oldest bucket with cells, by topic id."""
+        c = t.cells
+        rows = self._c.execute(
+            sa.select(c.c.topic_id, sa.func.min(c.c.bucket))
+            .where(c.c.pipeline == pipeline)
+            .group_by(c.c.topic_id)
+        )
+        return {topic: int(first) for topic, first in rows}
+
     def last_bucket(self, pipeline: int, before: int) -> int | None:
         """Start of the newest bucket with cells before `before`."""
         c = t.cells

@@ -233,3 +233,17 @@ def replace_time(one: dict[str, Any], later: timedelta, number: int) -> dict[str
     """The event at another time under another id."""
     at = datetime.fromisoformat(one["time"]) + later
     return {**one, "id": f"again{number}", "time": at.isoformat()}
+
+
+def test_an_earlier_recording_in_the_same_store_is_said_to_be_unjudged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Events before what a store has decided are counted only: it is said, and the end is 1."""
+    later, earlier = tmp_path / "later.ndjson", tmp_path / "earlier.ndjson"
+    write(later, events(Story(seed=21, rate=0.05, quiet_hours=2, times=1.0)))
+    write(earlier, events(Story(seed=22, rate=0.05, quiet_hours=1, times=1.0)))
+    options = {"store": f"sqlite:///{tmp_path / 'x.db'}", "profile": "loud", "until_end": True}
+    assert main(RunOptions(source=f"file:{later}", **options)) == 0  # type: ignore[arg-type] # a dict of its fields
+    assert main(RunOptions(source=f"file:{earlier}", **options)) == 1  # type: ignore[arg-type] # the same
+    assert "NOT JUDGED" in capsys.readouterr().err
+    assert main(RunOptions(source=f"file:{later}", **options)) == 0  # type: ignore[arg-type] # the same

@@ -210,7 +210,7 @@ def test_the_help_names_every_profile(tocsin: Run) -> None:
 
 @pytest.mark.usefixtures("tocsin")
 def test_a_dead_broker_does_not_flood_the_log() -> None:
-    """Of kafka-python only errors are logged."""
+    """What kafka-python has to say is left to our own line, short of a crash."""
     configure_logs()
     assert not logging.getLogger("kafka.net").isEnabledFor(logging.WARNING)
     assert logging.getLogger("kafka.net").isEnabledFor(logging.CRITICAL)
