@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from detectors.verdicts import times
 from monitor.alerting.alerts import Alert, Cause
 from monitor.incidents.model import Incident, Origin
 
@@ -96,7 +97,7 @@ def where(dimensions: Mapping[str, str]) -> str:
 def title(alert: Alert, signal_title: str) -> str:
     """What and where, with the ratio when there is a baseline to compare with."""
     reading = alert.reading
-    factor = f" {reading.rate / reading.baseline:.1f}x base" if reading.baseline > 0 else ""
+    factor = f" {times(reading.rate, reading.baseline)} base" if reading.baseline > 0 else ""
     return f"{signal_title}{factor}: {where(alert.dimensions)}"
 
 
@@ -137,7 +138,7 @@ def lines(alerts: Sequence[Alert], changes: Sequence[ChangeFact]) -> tuple[str, 
     if not alerts:
         return ()
     lead = strongest(alerts)
-    origin = f"since {lead.onset_at:%H:%M} UTC in {where(lead.dimensions)}"
+    origin = f"since {lead.onset_at:%H:%M} UTC: {where(lead.dimensions)}"
     if lead.causes:
         origin += f"; {_who(_telling(lead.causes))}"
     return (_what(lead, len(alerts) - 1), origin, _changed(changes, lead.onset_at))

@@ -248,7 +248,7 @@ def test_a_page_has_three_lines() -> None:
     what, origin, changed = pages.lines([one], [change])
     assert what == reading().reason
     assert origin == (
-        "since 08:55 UTC in chat in prod; model m2 explains 83% of it, first seen 07:30 UTC"
+        "since 08:55 UTC: chat in prod; model m2 explains 83% of it, first seen 07:30 UTC"
     )
     assert changed == "release v42 12 min before the onset"
 
