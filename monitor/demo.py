@@ -154,7 +154,7 @@ class ChangeApi:
         """Releases, guardrails, and the rollback that heals the story."""
         path = request.path.partition("?")[0]
         if request.method == "GET" and path == "/releases":
-            return _json({"current": self._current, "previous": "v40", "released_at": "02:00"})
+            return _json({"current": self._current, "previous": "v40", "released_at": "01:58"})
         if request.method == "GET" and path == "/guardrails":
             return _json({"policy": "chat-default", "threshold": 0.8, "threshold_before": "0.8"})
         if request.method == "POST" and path == "/rollback":
