@@ -229,7 +229,7 @@ class Decide:
     def _apply(self, tx: Tx, pipeline: int, changed: Sequence[Advance], now: datetime) -> None:
         touched: dict[str, None] = {}
         opened = [a.alert for a in changed if a.change is Change.OPENED and a.alert is not None]
-        for alert in sorted(opened, key=_seniority):
+        for alert in grouping.by_seniority(opened):
             self._metrics.alerts.labels(alert.signal, alert.tier).inc()
             explained = replace(alert, causes=self._causes(tx, pipeline, alert))
             if alert.tier == "shadow":
@@ -396,8 +396,3 @@ class Decide:
         self._metrics.incidents_open.set(len(tx.incidents.open()))
         for state, count in self._detection.states.items():
             self._metrics.series.labels(state).set(count)
-
-
-def _seniority(alert: Alert) -> tuple[bool, str, int, str]:
-    """Paging first, then the severest; a parent before its children, which then join it."""
-    return alert.tier != "page", alert.severity, len(alert.dimensions), alert.fingerprint

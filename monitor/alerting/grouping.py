@@ -9,6 +9,9 @@ from datetime import timedelta
 from monitor.alerting.alerts import Alert
 from monitor.incidents.model import Incident
 
+ECLIPSED = 0.8
+"""A child with this share of its parent's excess is what the parent is about."""
+MANY = 99
 DOMINANT = 0.5
 """A cause that explains this share of the excess stands for the alert."""
 ONSET_WINDOW = timedelta(minutes=30)
@@ -65,6 +68,31 @@ def relation(alert: Alert, other: Alert) -> str | None:
     mine = {tuple(sorted(c.dimensions.items())) for c in alert.causes if c.share >= DOMINANT}
     theirs = {tuple(sorted(c.dimensions.items())) for c in other.causes if c.share >= DOMINANT}
     return "one cause with" if mine & theirs else None
+
+
+def by_seniority(opened: Sequence[Alert]) -> list[Alert]:
+    """Alerts of one bucket in the order in which they are placed; the first names the incident.
+
+    Paging first, then the severest; a parent before its children, which then join it, unless one
+    child is nearly all of it: then it is the child's incident.
+    """
+
+    def eclipsed(alert: Alert) -> bool:
+        excess = abs(alert.reading.excess)
+        return any(
+            relation(alert, one) == "ancestor" and abs(one.reading.excess) >= ECLIPSED * excess
+            for one in opened
+        )
+
+    return sorted(
+        opened,
+        key=lambda a: (
+            a.tier != "page",
+            a.severity,
+            MANY if eclipsed(a) else len(a.dimensions),
+            a.fingerprint,
+        ),
+    )
 
 
 def groups_of(alert: Alert, group_by: Sequence[str]) -> frozenset[str]:

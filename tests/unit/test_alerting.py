@@ -10,7 +10,7 @@ import pytest
 
 from monitor.alerting import pages
 from monitor.alerting.alerts import Alert, Cause, Change, advance, fingerprint
-from monitor.alerting.grouping import Candidate, group_key, place, relation
+from monitor.alerting.grouping import Candidate, by_seniority, group_key, place, relation
 from monitor.alerting.pages import ChangeFact
 from monitor.alerting.routes import Route, parse_matcher, route
 from monitor.incidents.model import Origin, State
@@ -300,3 +300,15 @@ def test_an_upgrade_rings_under_a_new_key() -> None:
     """The key is stable for one incident at one severity."""
     assert pages.dedup_key(incident()) == pages.dedup_key(incident(title="x"))
     assert pages.dedup_key(incident()) != pages.dedup_key(incident(severity="SEV1"))
+
+
+@pytest.mark.parametrize(("excess", "first"), [(40.0, "chat"), (15.0, None)])
+def test_a_parent_yields_to_a_child_that_is_nearly_all_of_it(
+    excess: float, first: str | None
+) -> None:
+    """The whole environment names the incident, unless one feature has most of its excess."""
+    whole = alert(dimensions={"environment": "prod"}, excess=42.0)
+    chat = alert(dimensions={"environment": "prod", "feature": "chat"}, excess=excess)
+    placed = by_seniority([whole, chat])
+    assert placed[0].dimensions.get("feature") == first
+    assert set(map(id, placed)) == {id(whole), id(chat)}
