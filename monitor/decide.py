@@ -245,7 +245,7 @@ class Decide:
         for incident_id in touched:
             incident = tx.incidents.get(incident_id)
             if incident is not None:
-                self._page(tx, incident, now)
+                self._pager.consider(tx, incident, now)
 
     def _causes(self, tx: Tx, pipeline: int, alert: Alert) -> tuple[alerts.Cause, ...]:
         signal = self._signals.get(alert.signal)
@@ -339,9 +339,6 @@ class Decide:
             self._pager.page(tx, after, now, "fires again before anybody acknowledged")
         elif news:
             self._pager.tell(tx, after, Kind.UPDATE, now, f"{now.timestamp():.0f}")
-
-    def _page(self, tx: Tx, incident: Incident, now: datetime) -> None:
-        self._pager.consider(tx, incident, now)
 
     def _cleared(self, tx: Tx, advance: Advance, now: datetime) -> None:
         alert = advance.alert

@@ -292,7 +292,7 @@ class Desk(RunDesk):
             if isinstance(result, Refusal):
                 self._refuse(result)
             entries = result.entries + (self._glass(now) if result.entries else ())
-            tx.incidents.apply(replace_entries(result, entries), now)
+            tx.incidents.apply(replace(result, entries=entries), now)
             self._tell(tx, before, result.incident, now)
             return self._done(tx, result.text, result.incident)
 
@@ -307,11 +307,6 @@ class Desk(RunDesk):
             self._pager.tell(tx, after, Kind.UPDATE, now, stamp)
         if before.resolved_at is None and after.resolved_at is not None:
             self._pager.tell(tx, after, Kind.RESOLVE, now, f"resolved-{stamp}")
-
-
-def replace_entries(step: Step, entries: tuple[Entry, ...]) -> Step:
-    """`step` with other entries."""
-    return replace(step, entries=entries)
 
 
 def _known(what: str, word: str, words: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ from typing import NoReturn
 from monitor.incidents.actions import Refusal
 from monitor.incidents.model import Incident
 from monitor.incidents.timeline import Entry
-from monitor.paging import Pager
+from monitor.paging import Pager, trusted_labels
 from monitor.settings import Configured
 from monitor.shelf import Shelf
 from monitor.store.store import Store, StoreUnavailable, Tx
@@ -54,12 +54,7 @@ class DeskBase:
         self._allow = configured.settings.runbooks.allow
 
     def _labels(self, tx: Tx, ref: str) -> Mapping[str, str]:
-        incident = self._find(tx, ref)
-        return {
-            "signal": incident.signal or "declared",
-            "severity": incident.severity,
-            **incident.dimensions,
-        }
+        return trusted_labels(self._find(tx, ref))
 
     def _find(self, tx: Tx, ref: str) -> Incident:
         text = ref.strip().upper().removeprefix("INC-")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from monitor import views
@@ -406,8 +405,3 @@ def confirmation(book: Runbook, step: str, incident: str) -> str:
     if isinstance(spec.rollback, ManualUndo) and effect is Effect.READ_ONLY:
         return ""
     return {Effect.REVERSIBLE: "y", Effect.DESTRUCTIVE: incident}.get(effect, "")
-
-
-def firing_first(rows: Sequence[views.IncidentRow]) -> list[views.IncidentRow]:
-    """Open and firing first, then newest."""
-    return sorted(rows, key=lambda row: (row.resolved_at is not None, not row.firing))

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from urllib.parse import quote
 
 from monitor.alerting import pages, routes
-from monitor.alerting.alerts import Alert
+from monitor.alerting.alerts import Alert, labels
 from monitor.incidents.model import Incident, Rung
 from monitor.incidents.timeline import Entry
 from monitor.notify.channel import Kind, Link, Message
@@ -50,6 +50,11 @@ def render_links(templates: Mapping[str, str], incident: Incident) -> tuple[Link
     )
 
 
+def trusted_labels(incident: Incident) -> dict[str, str]:
+    """What routes, receivers and runbooks match an incident by."""
+    return labels(incident.signal or "declared", incident.dimensions, incident.severity)
+
+
 def message(
     incident: Incident,
     kind: Kind,
@@ -62,7 +67,6 @@ def message(
     now: datetime,
 ) -> Message:
     """The message to one receiver; `key` tells apart messages of one incident to it."""
-    signal = incident.signal or "declared"
     return Message(
         id=f"{incident.uuid}:{receiver}:{key}",
         kind=kind,
@@ -72,7 +76,7 @@ def message(
         state=str(incident.state),
         title=incident.title,
         lines=pages.lines(alerts, changes),
-        labels={"signal": signal, "severity": incident.severity, **incident.dimensions},
+        labels=trusted_labels(incident),
         links=render_links(policy.links, incident),
         command=f"tocsin open {incident.name}",
         occurred_at=now,
@@ -107,12 +111,7 @@ class Pager:
 
     def page(self, tx: Tx, incident: Incident, now: datetime, reason: str) -> Incident:
         """Ring the receivers of the incident's route."""
-        labels = {
-            "signal": incident.signal or "declared",
-            "severity": incident.severity,
-            **incident.dimensions,
-        }
-        hops = routes.route(self.policy.route, labels)
+        hops = routes.route(self.policy.route, trusted_labels(incident))
         rung = Rung(0, tuple(hop.receiver for hop in hops))
         paged = incident
         if incident.paged_at is None:

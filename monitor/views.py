@@ -11,15 +11,10 @@ from typing import Literal
 
 import msgspec
 
+from monitor.incidents import actions
+
 StepAction = Literal["run", "done", "fail", "skip", "undo"]
-VERDICTS = (
-    "true_positive",
-    "false_positive",
-    "benign_shift",
-    "test_traffic",
-    "attack",
-    "regression",
-)
+VERDICTS = actions.VERDICTS
 """What a person says of an incident when resolving it; tuning and precision feed on it."""
 
 

@@ -147,15 +147,3 @@ def test_the_state_of_a_page_in_words(tx: Tx) -> None:
     assert state() == "retrying"
     tx.outbox.sent(claimed, "me", {}, "ok", T0)
     assert state() == "sent"
-
-
-def test_open_and_firing_come_first(tx: Tx) -> None:
-    """Then the order that was given."""
-    quiet = incident(number=1, normal_at=T0)
-    fires = incident(number=2)
-    over = incident(number=3, state=State.RESOLVED, resolved_at=T0)
-    rows = [
-        desk_views.incident_row(tx, CONFIGURED, one, T0, spark=False)
-        for one in (over, quiet, fires)
-    ]
-    assert [row.id for row in desk_views.firing_first(rows)] == ["INC-0002", "INC-0001", "INC-0003"]
