@@ -245,14 +245,15 @@ class KafkaSource:
     # -- identity
 
     def _same_topic(self, *, at_once: bool, idle: bool) -> bool:
-        """Look, when it is time, whether the topic is still the one we joined for.
+        """Look whether the topic is still the one we joined for; when idle, from time to time.
 
-        After the fetch and before its records are handed out, because Kafka's fetch goes by name: a
+        After each fetch and before its records are handed out, because Kafka's fetch goes by name: a
         topic made anew under the old name would be read on as if nothing had happened.
         """
         now = time.monotonic()
         age = now - self._looked_at
-        if age < self._settings.identity_check.total_seconds() and not (at_once or self._waiting):
+        recent = age < self._settings.identity_check.total_seconds()
+        if idle and recent and not (at_once or self._waiting):
             return True
         try:
             topology = self._lookup.topology()

@@ -45,7 +45,8 @@ class KafkaSettings:
     refresh: timedelta = timedelta(seconds=30)
     """How soon an added partition is seen."""
     identity_check: timedelta = timedelta(seconds=1)
-    """How old the knowledge may be that the topic is still the same one."""
+    """How often an idle reader looks whether the topic is still the same one; what was fetched is
+    handed out only after a look."""
     stall: timedelta = timedelta(seconds=60)
     """A partition may stand still for so long while there is something to read."""
     inform: timedelta = timedelta(seconds=30)
