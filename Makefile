@@ -28,7 +28,7 @@ $(VENV)/dev.stamp: requirements-dev.lock $(VENV)/runtime.stamp
 demo: $(VENV)/runtime.stamp ## the main job on its embedded default: no Kafka, no network
 	@if [ -t 0 ] && [ -t 1 ]; then $(BIN)/tocsin demo $(ARGS); else $(BIN)/tocsin demo --headless --json $(ARGS); fi
 
-services: $(VENV)/dev.stamp ## Java, Maven and tmux (as root), Apache Kafka from its Maven Central jars
+services: $(VENV)/dev.stamp ## Java, PostgreSQL, Prometheus and more (as root), Apache Kafka from its Maven Central jars
 	sh tests/servers/install.sh
 	$(BIN)/python -m tests.servers.kafka_server --fetch
 

@@ -26,6 +26,7 @@ from monitor.store.engine import (
     sqlite_path,
 )
 from monitor.store.incident_rows import IncidentRows
+from monitor.store.lease_rows import LeaseRows
 from monitor.store.outbox import OutboxRows
 from monitor.store.run_rows import RunRows
 from monitor.store.stream_rows import StreamRows
@@ -55,6 +56,7 @@ class Tx:
         self.incidents = IncidentRows(connection)
         self.outbox = OutboxRows(connection)
         self.runs = RunRows(connection)
+        self.leases = LeaseRows(connection)
 
     def touch(self) -> None:
         """Something a screen could show has changed."""

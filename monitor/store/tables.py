@@ -347,3 +347,62 @@ revision = _table(
     _int("value"),
     sa.PrimaryKeyConstraint("id"),
 )
+
+# -- processes and people ------------------------------------------------------------
+
+leases = _table(
+    "leases",
+    _text("name"),
+    _text("holder"),
+    _int("epoch"),
+    _time("until", null=False),
+    _time("since", null=False),
+    sa.PrimaryKeyConstraint("name"),
+)
+
+tokens = _table(
+    "tokens",
+    _text("id"),
+    _text("digest"),
+    _text("name"),
+    _text("role"),
+    _text("created_by"),
+    _time("created_at", null=False),
+    _time("expires_at", null=False),
+    _time("revoked_at"),
+    _time("used_at"),
+    sa.PrimaryKeyConstraint("id"),
+    sa.UniqueConstraint("digest"),
+)
+
+audit = _table(
+    "audit",
+    sa.Column("id", BigId, primary_key=True),
+    _time("at", null=False),
+    _text("who"),
+    _text("via"),
+    _text("action"),
+    _text("outcome"),
+    _text("detail"),
+    sa.Index(None, "at"),
+)
+
+revisions = _table(
+    "revisions",
+    sa.Column("id", BigId, primary_key=True),
+    _time("at", null=False),
+    _text("who"),
+    _text("via"),
+    _text("digest"),
+    _text("body"),
+    _text("note"),
+)
+
+received = _table(
+    "received",
+    _text("key"),
+    _text("source"),
+    _time("at", null=False),
+    sa.PrimaryKeyConstraint("key"),
+    sa.Index(None, "at"),
+)
