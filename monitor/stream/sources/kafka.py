@@ -247,8 +247,8 @@ class KafkaSource:
     def _same_topic(self, *, at_once: bool, idle: bool) -> bool:
         """Look whether the topic is still the one we joined for; when idle, from time to time.
 
-        After each fetch and before its records are handed out, because Kafka's fetch goes by name: a
-        topic made anew under the old name would be read on as if nothing had happened.
+        After each fetch and before its records are handed out, because Kafka's fetch goes by name:
+        a topic made anew under the old name would be read on as if nothing had happened.
         """
         now = time.monotonic()
         age = now - self._looked_at
