@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_PASSWORDS = re.compile(r"((?:ssl)?password=)[^&]*", re.IGNORECASE)
 
 
 def check_url(url: str, *, allow_http: bool = False) -> str:
@@ -42,3 +44,15 @@ def origin(url: str) -> str:
     except ValueError:
         return "the configured address"
     return f"{parts.scheme}://{parts.hostname or '?'}{port}"
+
+
+def without_password(url: str) -> str:
+    """A database URL whose password is stars, also one that cannot be parsed.
+
+    All between the first colon and the last at sign goes: rather too much than a part of it.
+    """
+    scheme, slashes, rest = url.partition("://") if "://" in url else ("", "", url)
+    who, at, where = rest.rpartition("@")
+    if at and ":" in who:
+        rest = f"{who.partition(':')[0]}:***@{where}"
+    return scheme + slashes + _PASSWORDS.sub(r"\1***", rest)

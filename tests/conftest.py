@@ -10,8 +10,27 @@ from tests.servers.kafka_fixtures import (
     new_kafka_topic,
     own_kafka_server,
 )
+from tests.servers.postgres_fixtures import (
+    migrated_postgres,
+    own_postgres_server,
+    postgres_database,
+    postgres_server,
+    postgres_store_url,
+    postgres_url,
+)
 
-__all__ = ["kafka_admin", "kafka_server", "new_kafka_topic", "own_kafka_server"]
+__all__ = [
+    "kafka_admin",
+    "kafka_server",
+    "migrated_postgres",
+    "new_kafka_topic",
+    "own_kafka_server",
+    "own_postgres_server",
+    "postgres_database",
+    "postgres_server",
+    "postgres_store_url",
+    "postgres_url",
+]
 
 # What kafka-python 3.0 says about itself: how it reads its message schemas, and that a socket which
 # never got through to a broker was left to the garbage collector.

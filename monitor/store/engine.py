@@ -1,57 +1,125 @@
 """Opening the store: an SQLAlchemy engine with the settings that durability needs.
 
 SQLite: WAL, synchronous FULL, and every writing transaction begins IMMEDIATE, because a deferred
-transaction that turns into a writer fails at once, whatever the busy timeout. One daemon at a time
-owns a SQLite store (`owner_lock`).
+transaction that turns into a writer fails at once, whatever the busy timeout. PostgreSQL: see
+`monitor.store.postgres`.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
+
+from monitor.secret import SecretUnavailableError
+from monitor.store import postgres
+from monitor.store.errors import StoreError, StoreUnavailable
+from monitor.store.mounts import refuse_network
+from monitor.url import without_password
 
 BUSY_MS = 5_000
 
+Password = Callable[[], str]
+"""Reads a password anew at each connection, so that a changed one needs no restart.
 
-class StoreError(Exception):
-    """The store cannot be used; the message says what to do."""
+Raises:
+    SecretUnavailableError: it cannot be read.
+"""
 
 
-def open_engine(url: str) -> sa.Engine:
-    """An engine for `url` (`sqlite:///tocsin.db`, `postgresql+psycopg://...`).
+def open_engine(url: str, password: Password | None = None) -> sa.Engine:
+    """An engine for `url` (`sqlite:///tocsin.db`, `postgresql://HOST/DATABASE`).
+
+    Raises:
+        StoreError: the URL is not one we can open, or SQLite would be on a network file system.
+    """
+    parsed = parse(url)
+    if parsed.get_backend_name() == "sqlite":
+        return _open_sqlite(parsed)
+    engine = _create(parsed, connect_args=postgres.connect_arguments(parsed.query), **postgres.POOL)
+    sign_in(engine, password)
+    return engine
+
+
+def sign_in(engine: sa.Engine, password: Password | None) -> None:
+    """Have each new connection of a server's engine ask for the password."""
+
+    def ask(_dialect: Any, _record: Any, _args: Any, parameters: dict[str, Any]) -> None:
+        assert password is not None
+        try:
+            parameters["password"] = password()
+        except SecretUnavailableError as problem:
+            raise StoreUnavailable(f"the store's password: {problem}") from problem
+
+    if password is not None:
+        sa.event.listen(engine, "do_connect", ask)
+
+
+def open_to_look(url: str, password: Password | None = None) -> sa.Engine:
+    """The same for who only reads: a SQLite file is neither made nor changed.
 
     Raises:
         StoreError: the URL is not one we can open.
     """
-    parsed = _parsed(url)
-    if parsed.get_backend_name() != "sqlite":
-        return _create(parsed, pool_pre_ping=True)
-    if parsed.database in {None, "", ":memory:"}:
+    parsed = parse(url)
+    path = file_of(parsed)
+    if path is None:
+        return open_engine(url, password)
+    there = sa.URL.create(
+        parsed.drivername,
+        database=f"file:{quote(str(path.absolute()))}",
+        query={"mode": "ro", "uri": "true"},
+    )
+    engine = _create(there, connect_args={"timeout": BUSY_MS / 1000, "isolation_level": None})
+    sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+    return engine
+
+
+def _open_sqlite(url: sa.URL) -> sa.Engine:
+    if url.database in {None, "", ":memory:"}:
         raise StoreError("an in-memory store would lose pages; name a file: sqlite:///tocsin.db")
-    _create_private(Path(str(parsed.database)))
-    engine = _create(parsed, connect_args={"timeout": BUSY_MS / 1000})
+    path = Path(str(url.database))
+    refuse_network(path)
+    _create_private(path)
+    engine = _create(url, connect_args={"timeout": BUSY_MS / 1000})
     sa.event.listen(engine, "connect", _prepare_sqlite)
     sa.event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 
-def _parsed(url: str) -> sa.URL:
+def parse(url: str) -> sa.URL:
+    """The URL in its parts; `postgresql://` and `postgres://` mean psycopg 3.
+
+    Raises:
+        StoreError: it is none.
+    """
     try:
-        return sa.make_url(url)
-    except sa.exc.ArgumentError:
+        parsed = sa.make_url(url)
+    except (sa.exc.ArgumentError, ValueError):
         raise StoreError(
-            f"not a store URL: {url!r}; write for example sqlite:///tocsin.db"
+            f"not a store URL: {without_password(url)!r}; write for example sqlite:///tocsin.db "
+            "or postgresql://HOST/DATABASE"
         ) from None
+    if parsed.drivername in {"postgres", "postgresql"}:
+        return parsed.set(drivername="postgresql+psycopg")
+    return parsed
+
+
+def sqlite_path(engine: sa.Engine) -> Path | None:
+    """The file of a SQLite store; None for a server."""
+    return file_of(engine.url)
+
+
+def file_of(url: sa.URL) -> Path | None:
+    """The same for a URL."""
+    if url.get_backend_name() != "sqlite" or not url.database:
+        return None
+    return Path(url.database)
 
 
 def _create_private(path: Path) -> None:
@@ -66,14 +134,17 @@ def _create_private(path: Path) -> None:
 
 
 def _create(url: sa.URL, **arguments: Any) -> sa.Engine:
+    kinds = {"sqlite", "postgresql"}
     try:
-        return sa.create_engine(url, **arguments)
+        if url.get_backend_name() in kinds:
+            return sa.create_engine(url, **arguments)
     except (sa.exc.ArgumentError, ImportError):
-        # The whole URL may hold a password; its scheme does not.
-        raise StoreError(
-            f"not a kind of store: {url.drivername!r}; write for example sqlite:///tocsin.db or "
-            "postgresql+psycopg://HOST/DATABASE"
-        ) from None
+        pass
+    # The whole URL may hold a password; its scheme does not.
+    raise StoreError(
+        f"not a kind of store: {url.drivername!r}; write for example sqlite:///tocsin.db or "
+        "postgresql://HOST/DATABASE"
+    )
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
@@ -93,107 +164,3 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 def _begin_sqlite(connection: sa.Connection) -> None:
     kind = "DEFERRED" if connection.get_execution_options().get("reading") else "IMMEDIATE"
     connection.exec_driver_sql(f"BEGIN {kind}")
-
-
-def _alembic(engine: sa.Engine) -> Config:
-    config = Config()
-    config.set_main_option("script_location", "monitor.store:migrations")
-    config.attributes["engine"] = engine
-    return config
-
-
-def migrate(engine: sa.Engine) -> None:
-    """Bring the store's schema up to ours.
-
-    Raises:
-        StoreError: the store was written by a newer Tocsin, or cannot be reached.
-    """
-    config = _alembic(engine)
-    known = ScriptDirectory.from_config(config)
-    try:
-        with engine.connect() as connection:
-            current = MigrationContext.configure(connection).get_current_revision()
-            connection.rollback()
-    except sa.exc.DBAPIError as problem:
-        raise StoreError(f"cannot open the store: {problem.orig}") from problem
-    head = known.get_current_head()
-    if current == head:
-        return
-    if current is not None and current not in {r.revision for r in known.walk_revisions()}:
-        raise StoreError(
-            f"the store has schema {current}, which this Tocsin does not know: it was written by a "
-            "newer version. Upgrade Tocsin; the store was not touched."
-        )
-    command.upgrade(config, "head")
-
-
-def sqlite_path(engine: sa.Engine) -> Path | None:
-    """The file of a SQLite store; None for a server."""
-    return _file(engine.url)
-
-
-def _file(url: sa.URL) -> Path | None:
-    if url.get_backend_name() != "sqlite" or not url.database:
-        return None
-    return Path(url.database)
-
-
-def _lock_of(path: Path) -> Path:
-    return path.with_name(path.name + ".lock")
-
-
-def _pid_in(descriptor: int) -> str:
-    return os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
-
-
-def owner(url: str) -> str | None:
-    """The pid (or `unknown`) of the living daemon that owns the store at `url`; None without one.
-
-    Neither the store nor the lock is made or changed. A server's store has no owner.
-
-    Raises:
-        StoreError: not a store URL, or the lock may not be looked at.
-    """
-    path = _file(_parsed(url))
-    if path is None:
-        return None
-    try:
-        descriptor = os.open(_lock_of(path), os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    except OSError as problem:
-        raise StoreError(f"cannot tell whether a daemon owns {path}: {problem}") from problem
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return _pid_in(descriptor)
-    finally:
-        os.close(descriptor)
-    return None
-
-
-@contextmanager
-def owner_lock(engine: sa.Engine) -> Iterator[None]:
-    """Hold the store as its one daemon.
-
-    Raises:
-        StoreError: another daemon holds it.
-    """
-    path = sqlite_path(engine)
-    if path is None:
-        yield
-        return
-    descriptor = os.open(_lock_of(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise StoreError(
-                f"another daemon (pid {_pid_in(descriptor)}) owns {path};"
-                " stop it first, or use another --store"
-            ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
-        yield
-    finally:
-        os.close(descriptor)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -38,6 +38,8 @@ class IncidentRows:
 
     def __init__(self, connection: sa.Connection) -> None:
         self._c = connection
+        self.acting = ("", "")
+        """Who acts in this transaction, and how they came in, where entries are to say so."""
 
     # -- incidents ------------------------------------------------------------------------------
 
@@ -109,6 +111,13 @@ class IncidentRows:
             query = query.where(sa.or_(i.c.commander == person, i.c.acknowledged_by == person))
         return [_incident(row) for row in self._c.execute(query)]
 
+    def ended_since(self, since: datetime, limit: int = 10_000) -> list[Incident]:
+        """Incidents that ended or whose signal became normal at or after `since`."""
+        i = t.incidents
+        ended = sa.or_(i.c.resolved_at >= since, i.c.closed_at >= since, i.c.normal_at >= since)
+        rows = self._c.execute(i.select().where(ended).order_by(i.c.number.desc()).limit(limit))
+        return [_incident(row) for row in rows]
+
     def paged_since(self, since: datetime) -> list[datetime]:
         """When incidents were paged for a budgeted cause since then (never-events are exempt)."""
         i = t.incidents
@@ -144,6 +153,17 @@ class IncidentRows:
         alerts = [msgspec.json.decode(body, type=Alert) for (body,) in rows]
         return {alert.fingerprint: alert for alert in alerts}
 
+    def cleared_since(self, since: datetime, limit: int = 10_000) -> list[Alert]:
+        """Alerts that cleared at or after `since`, the last cleared first."""
+        a = t.alerts
+        rows = self._c.execute(
+            sa.select(a.c.body)
+            .where(a.c.cleared_at >= since)
+            .order_by(a.c.cleared_at.desc(), a.c.id.desc())
+            .limit(limit)
+        )
+        return [msgspec.json.decode(body, type=Alert) for (body,) in rows]
+
     def alerts_of(self, uuid: str) -> list[Alert]:
         """Alerts of an incident in the order they were detected."""
         a = t.alerts
@@ -168,7 +188,7 @@ class IncidentRows:
         for entry in entries:
             if entry.key and self._has(uuid, entry.key):
                 continue
-            head = link(head, entry, now)
+            head = link(head, self._marked(entry), now)
             self._c.execute(
                 t.timeline.insert().values(
                     incident=uuid,
@@ -179,12 +199,18 @@ class IncidentRows:
                     occurred_at=entry.occurred_at,
                     recorded_at=now,
                     key=entry.key or None,
-                    data=_dumps(entry.data),
+                    data=_dumps(head.entry.data),
                     revises=entry.revises,
                     previous=head.previous,
                     digest=head.digest,
                 )
             )
+
+    def _marked(self, entry: Entry) -> Entry:
+        who, via = self.acting
+        if not via or entry.actor != who:
+            return entry
+        return replace(entry, data={**entry.data, "via": via})
 
     def timeline(self, uuid: str, *, after: int = 0, limit: int | None = None) -> list[Linked]:
         """Entries in order."""
@@ -193,6 +219,13 @@ class IncidentRows:
             e.select().where(e.c.incident == uuid, e.c.seq > after).order_by(e.c.seq).limit(limit)
         )
         return [_linked(row) for row in rows]
+
+    def with_entry(self, key: str) -> Incident | None:
+        """The newest incident whose timeline has an entry with this key."""
+        e = t.timeline
+        query = sa.select(e.c.incident).where(e.c.key == key)
+        uuid = self._c.execute(query.order_by(e.c.recorded_at.desc()).limit(1)).scalar()
+        return None if uuid is None else self.get(uuid)
 
     def _has(self, uuid: str, key: str) -> bool:
         e = t.timeline

@@ -9,12 +9,17 @@ locking" (2016).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 
 from monitor.store import tables as t
 from monitor.store.upserts import upsert
+
+_TAKING = 0x70C5
+"""Class of the advisory locks of PostgreSQL under which leases are taken."""
+FORGOTTEN = timedelta(days=7)
+"""How long after its end the lease of one of many like it is still shown."""
 
 
 class Fenced(Exception):
@@ -45,7 +50,7 @@ class LeaseRows:
         if self._c.dialect.name != "postgresql":
             return wall
         at: datetime = self._c.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
-        return at
+        return at.astimezone(UTC)
 
     def take(
         self, name: str, holder: str, ttl: timedelta, wall: datetime, *, sure: bool = False
@@ -59,6 +64,7 @@ class LeaseRows:
             wall: this machine's clock.
             sure: it is known that no other holder lives (the lock on a SQLite store is ours).
         """
+        self._alone(name)
         now = self.now(wall)
         held = self.get(name)
         if held is not None and held.holder != holder and held.until > now and not sure:
@@ -79,6 +85,12 @@ class LeaseRows:
         )
         return lease
 
+    def _alone(self, name: str) -> None:
+        """Of two that take one job at the same time the second sees what the first did."""
+        if self._c.dialect.name == "postgresql":
+            key = sa.func.hashtext(name)
+            self._c.execute(sa.select(sa.func.pg_advisory_xact_lock(_TAKING, key)))
+
     def must_hold(self, lease: Lease) -> None:
         """Look, within the transaction that does the work, that the job is still ours.
 
@@ -98,6 +110,20 @@ class LeaseRows:
             .where(row.c.name == lease.name, row.c.epoch == lease.epoch)
             .values(until=lease.since)
         )
+
+    def living(self, prefix: str, wall: datetime) -> list[Lease]:
+        """Leases that run, of jobs whose name begins with `prefix`; those long over are forgotten.
+
+        Args:
+            prefix: of the names, as `deliver:`.
+            wall: this machine's clock.
+        """
+        now = self.now(wall)
+        row = t.leases
+        named = row.c.name.startswith(prefix, autoescape=True)
+        self._c.execute(row.delete().where(named, row.c.until < now - FORGOTTEN))
+        rows = self._c.execute(row.select().where(named, row.c.until > now).order_by(row.c.name))
+        return [_lease(found) for found in rows]
 
     def get(self, name: str) -> Lease | None:
         """Who has a job, whether its lease still runs or not."""

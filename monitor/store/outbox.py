@@ -92,7 +92,13 @@ class OutboxRows:
         return list(dict.fromkeys(key for (key,) in rows))
 
     def claim(
-        self, owner: str, now: datetime, limit: int = 20, busy: Collection[str] = ()
+        self,
+        owner: str,
+        now: datetime,
+        limit: int = 20,
+        busy: Collection[str] = (),
+        *,
+        clock: datetime | None = None,
     ) -> list[Queued]:
         """Take due pages whose turn it is, each under a lease; the caller sends outside.
 
@@ -101,8 +107,11 @@ class OutboxRows:
             now: what is due by then.
             limit: at most this many.
             busy: receivers that are being sent to already.
+            clock: what leases run on (`LeaseRows.now`); None: `now`. What is due by it is due too,
+                so that a machine whose own clock is behind pages in time.
         """
         o = t.outbox
+        clock = now if clock is None else clock
         earlier = o.alias()
         blocked = (
             sa.select(earlier.c.id)
@@ -115,8 +124,8 @@ class OutboxRows:
             .exists()
         )
         due = sa.or_(
-            sa.and_(o.c.state == "new", o.c.next_at <= now),
-            sa.and_(o.c.state == "claimed", o.c.lease_until <= now),
+            sa.and_(o.c.state == "new", o.c.next_at <= max(now, clock)),
+            sa.and_(o.c.state == "claimed", o.c.lease_until <= clock),
         )
         free = o.c.receiver.not_in(list(busy))
         query = o.select().where(due, free, ~blocked).order_by(o.c.next_at, o.c.id).limit(limit)
@@ -130,7 +139,7 @@ class OutboxRows:
                 .values(
                     state="claimed",
                     owner=owner,
-                    lease_until=now + LEASE,
+                    lease_until=clock + LEASE,
                     attempts=row.attempts + 1,
                 )
             )
@@ -199,12 +208,32 @@ class OutboxRows:
             },
         )
 
-    def release(self, owner_prefix: str, now: datetime) -> int:
-        """Make pages claimed by a daemon that is gone due at once; how many."""
+    def hold(self, page: Queued, owner: str, clock: datetime) -> bool:
+        """Renew the lease of a claimed page; False if another has it meanwhile."""
         o = t.outbox
         done = self._c.execute(
             o.update()
-            .where(o.c.state == "claimed", ~o.c.owner.startswith(owner_prefix))
+            .where(o.c.id == page.id, o.c.state == "claimed", o.c.owner == owner)
+            .values(lease_until=clock + LEASE)
+        )
+        return bool(done.rowcount)
+
+    def release(self, living: Collection[str], now: datetime) -> int:
+        """Make pages due at once whose owner is gone; how many.
+
+        Args:
+            living: owners that still send.
+            now: when they are due.
+        """
+        o = t.outbox
+        gone = (
+            sa.select(o.c.id)
+            .where(o.c.state == "claimed", o.c.owner.not_in(list(living)))
+            .with_for_update(skip_locked=True)
+        )
+        done = self._c.execute(
+            o.update()
+            .where(o.c.id.in_(gone))
             .values(state="new", next_at=now, lease_until=None, owner=None)
         )
         return int(done.rowcount)
@@ -227,6 +256,15 @@ class OutboxRows:
         o = t.outbox
         rows = self._c.execute(sa.select(o.c.state, sa.func.count()).group_by(o.c.state))
         return {state: int(count) for state, count in rows}
+
+    def oldest(self) -> datetime | None:
+        """When the oldest page that still waits was queued."""
+        o = t.outbox
+        found = self._c.execute(
+            sa.select(sa.func.min(o.c.created_at)).where(o.c.state.in_(WAITING))
+        )
+        at: datetime | None = found.scalar()
+        return at
 
     def delivered(self) -> int:
         """Triggers that a receiver accepted."""

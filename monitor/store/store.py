@@ -12,35 +12,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import sqlalchemy as sa
 
+from monitor.store import postgres
 from monitor.store import tables as t
+from monitor.store.audit_rows import AuditRows
 from monitor.store.decision_rows import DecisionRows
-from monitor.store.engine import (
-    StoreError,
-    migrate,
-    open_engine,
-    owner,
-    owner_lock,
-    sqlite_path,
-)
+from monitor.store.engine import Password, open_engine, sqlite_path
+from monitor.store.errors import StoreError, StoreUnavailable
 from monitor.store.incident_rows import IncidentRows
 from monitor.store.lease_rows import LeaseRows
 from monitor.store.outbox import OutboxRows
+from monitor.store.ownership import owner, owner_lock
+from monitor.store.received_rows import ReceivedRows
+from monitor.store.revision_rows import RevisionRows
 from monitor.store.run_rows import RunRows
+from monitor.store.schema import migrate
 from monitor.store.stream_rows import StreamRows
+from monitor.store.token_rows import TokenRows
 from monitor.store.turns import NotOurTurn, Turns
+from monitor.store.watch_rows import WatchRows
+from monitor.watchdog import allow, tick
 
 __all__ = ["Store", "StoreError", "StoreUnavailable", "Tx", "owner", "owner_lock"]
 
-PATIENCE_S = 30.0
+PATIENCE_S = float(postgres.PATIENCE_S)
 """A writer of this process waits so long for its turn; no transaction takes a second."""
-
-
-class StoreUnavailable(StoreError):
-    """The store does not answer now; nothing was written, try again."""
-
 
 _OURS = (sa.exc.IntegrityError, sa.exc.ProgrammingError, sa.exc.DataError, sa.exc.NotSupportedError)
 """Mistakes of this program, not of the store: they are not hidden behind "try again"."""
@@ -57,6 +56,11 @@ class Tx:
         self.outbox = OutboxRows(connection)
         self.runs = RunRows(connection)
         self.leases = LeaseRows(connection)
+        self.tokens = TokenRows(connection)
+        self.revisions = RevisionRows(connection)
+        self.audit = AuditRows(connection)
+        self.watch = WatchRows(connection)
+        self.received = ReceivedRows(connection)
 
     def touch(self) -> None:
         """Something a screen could show has changed."""
@@ -69,62 +73,66 @@ class Tx:
         return int(self._c.execute(sa.select(t.revision.c.value)).scalar() or 0)
 
 
-_WRITER = 0x70C511
-"""Advisory lock of PostgreSQL that a writer holds to the end of its transaction."""
-
-
-def _one_writer(connection: sa.Connection) -> None:
-    """Let writers come one after another, over all processes, as SQLite does by itself.
-
-    Numbers of incidents, heads of timelines and "update, or else insert" rest on it.
-    """
-    if connection.dialect.name == "postgresql":
-        connection.execute(sa.text(f"SET LOCAL lock_timeout = '{PATIENCE_S:.0f}s'"))
-        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_WRITER)))
-
-
-def _one_moment(engine: sa.Engine) -> dict[str, str]:
+def _one_moment(engine: sa.Engine) -> dict[str, Any]:
     """What makes a reader see one moment; in SQLite every transaction does."""
     if engine.dialect.name == "postgresql":
-        return {"isolation_level": "REPEATABLE READ"}
+        return {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
     return {}
 
 
 class Store:
     """An open store; safe to use from several threads."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, password: Password | None = None) -> None:
         """Open and migrate.
+
+        Args:
+            url: of the database.
+            password: for a server, read anew at each connection; else the URL's or libpq's.
 
         Raises:
             StoreError: it cannot be opened, or was written by a newer Tocsin.
         """
-        self.engine = open_engine(url)
+        self.engine = open_engine(url, password)
         self._reading = self.engine.execution_options(reading=True, **_one_moment(self.engine))
-        self._turns = Turns() if sqlite_path(self.engine) is not None else None
+        self._turns = None if self.shared else Turns()
         try:
             migrate(self.engine)
         except StoreError:
             self.engine.dispose()
             raise
 
+    @property
+    def shared(self) -> bool:
+        """Whether several machines may work on it; a SQLite store has one daemon."""
+        return sqlite_path(self.engine) is None
+
     @contextmanager
     def write(self) -> Iterator[Tx]:
-        """A writing transaction.
+        """A writing transaction; on PostgreSQL too there is one at a time.
 
         Raises:
             StoreUnavailable: the store is locked, full or gone; nothing was written.
         """
-        try:
-            with self._turn(), self.engine.begin() as connection:
-                _one_writer(connection)
-                yield Tx(connection)
-        except NotOurTurn as problem:
-            raise StoreUnavailable(f"the store is busy: {problem}") from problem
-        except sa.exc.DatabaseError as problem:
-            if isinstance(problem, _OURS):
-                raise
-            raise StoreUnavailable(f"the store does not answer: {problem.orig}") from problem
+        allow(PATIENCE_S)
+        with _answers(), self._turn(), self.engine.begin() as connection:
+            if self.shared:
+                postgres.one_writer(connection)
+            tick()
+            yield Tx(connection)
+
+    @contextmanager
+    def queue(self) -> Iterator[Tx]:
+        """A writing transaction on the outbox alone, for those who claim from it.
+
+        On PostgreSQL it does not wait for the writers' turn: rows are locked one by one, so that
+        pages go on while another process holds everybody up.
+
+        Raises:
+            StoreUnavailable: the store is locked, full or gone; nothing was written.
+        """
+        with _answers(), self._turn(), self.engine.begin() as connection:
+            yield Tx(connection)
 
     def _turn(self) -> AbstractContextManager[None]:
         return nullcontext() if self._turns is None else self._turns.turn(PATIENCE_S)
@@ -136,15 +144,25 @@ class Store:
         Raises:
             StoreUnavailable: the store does not answer.
         """
-        try:
-            with self._reading.connect() as connection:
-                yield Tx(connection)
-                connection.rollback()
-        except sa.exc.DatabaseError as problem:
-            if isinstance(problem, _OURS):
-                raise
-            raise StoreUnavailable(f"the store does not answer: {problem.orig}") from problem
+        with _answers(), self._reading.connect() as connection:
+            yield Tx(connection)
+            connection.rollback()
 
     def close(self) -> None:
         """Release the connections."""
         self.engine.dispose()
+
+
+@contextmanager
+def _answers() -> Iterator[None]:
+    """Turn what a store says that does not answer into `StoreUnavailable`."""
+    try:
+        yield
+    except NotOurTurn as problem:
+        raise StoreUnavailable(f"the store is busy: {problem}") from problem
+    except sa.exc.TimeoutError as problem:
+        raise StoreUnavailable(f"the store is busy: {problem}") from problem
+    except (sa.exc.DatabaseError, sa.exc.InterfaceError) as problem:
+        if isinstance(problem, _OURS):
+            raise
+        raise StoreUnavailable(f"the store does not answer: {problem.orig}") from problem

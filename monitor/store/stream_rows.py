@@ -185,6 +185,13 @@ class StreamRows(FindingRows):
             else:
                 self._c.execute(t.late.update().where(*keyed).values(count=known + count))
 
+    def known(self, topic: str, topic_id: str, numbers: Sequence[int], now: datetime) -> None:
+        """Note that these partitions are there; what is known of one already stays."""
+        if numbers:
+            values = {"topic": topic, "topic_id": topic_id, "position": 0, "end": 0, "seen_at": now}
+            rows = [{**values, "number": number} for number in numbers]
+            self._c.execute(insert_new(self._c, t.partitions), rows)
+
     def liveness(
         self, topic: str, topic_id: str, positions: Sequence[tuple[int, int, int]], now: datetime
     ) -> None:

@@ -1,7 +1,6 @@
 """What every store must do, one suite for all of them.
 
-SQLite always. PostgreSQL when TOCSIN_TEST_POSTGRES names an empty database that may be overwritten,
-for example `postgresql+psycopg://user@127.0.0.1:5432/tocsin_test`.
+On PostgreSQL it runs as the daemon's role, so that it also shows that the least rights suffice.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,39 +22,17 @@ from monitor.incidents.timeline import Entry, broken_at
 from monitor.notify.channel import Kind, Message
 from monitor.store import tables as t
 from monitor.store.decision_rows import Point, Seen, TierRow
-from monitor.store.engine import owner, owner_lock, sqlite_path
+from monitor.store.engine import open_engine, sqlite_path
 from monitor.store.finding_rows import QUARANTINE_KEPT, GapRow, Quarantined
 from monitor.store.outbox import LEASE
+from monitor.store.ownership import owner, owner_lock
 from monitor.store.run_rows import RunRow
 from monitor.store.store import Store, StoreError, StoreUnavailable, Tx
 from monitor.stream.counting import Bucket, Emission, Occurrence, Progress
 from monitor.stream.signals import default_signals, plan
 from tests.making import T0, alert, incident, minutes
 
-POSTGRES = os.environ.get("TOCSIN_TEST_POSTGRES", "")
-KINDS = ["sqlite", "postgresql"] if POSTGRES else ["sqlite"]
 PLAN = plan(default_signals())
-
-
-@pytest.fixture(params=KINDS)
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database of each kind."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'x.db'}"
-    engine = sa.create_engine(POSTGRES)
-    with engine.begin() as connection:
-        connection.execute(sa.text("DROP SCHEMA public CASCADE"))
-        connection.execute(sa.text("CREATE SCHEMA public"))
-    engine.dispose()
-    return POSTGRES
-
-
-@pytest.fixture
-def store(url: str) -> Iterator[Store]:
-    """An open store on an empty database."""
-    opened = Store(url)
-    yield opened
-    opened.close()
 
 
 # -- schema -----------------------------------------------------------------------------------
@@ -79,11 +55,13 @@ def test_opening_again_changes_nothing(store: Store, url: str) -> None:
     again.close()
 
 
-def test_a_newer_schema_is_refused_and_left_alone(store: Store, url: str) -> None:
+def test_a_newer_schema_is_refused_and_left_alone(store: Store, url: str, owner_url: str) -> None:
     """A store that a newer Tocsin wrote is not opened, and says what to do."""
-    with store.engine.begin() as connection:
+    owner_engine = open_engine(owner_url)
+    with owner_engine.begin() as connection:
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
-    with pytest.raises(StoreError, match="newer version"):
+    owner_engine.dispose()
+    with pytest.raises(StoreError, match=r"newer version.*restore the backup"):
         Store(url)
     with store.engine.connect() as connection:
         found = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
@@ -605,7 +583,7 @@ def test_what_a_dead_daemon_held_is_released(store: Store) -> None:
         put(tx, "b", incident_id="j")
         tx.outbox.claim("dead", T0, limit=1)
         tx.outbox.claim("me", T0)
-        assert tx.outbox.release("me", T0) == 1
+        assert tx.outbox.release(["me"], T0) == 1
     assert claimed(store) == ["a"]
 
 

@@ -1,4 +1,4 @@
-"""How Alembic reaches the store: with the engine that `monitor.store.engine` made."""
+"""How Alembic reaches the store: within the transaction that `monitor.store.schema` began."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from alembic import context
 
 from monitor.store.tables import metadata
 
-engine = context.config.attributes["engine"]
-with engine.connect() as connection:
-    context.configure(connection=connection, target_metadata=metadata, render_as_batch=True)
-    with context.begin_transaction():
-        context.run_migrations()
-    connection.commit()
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    render_as_batch=True,
+)
+context.run_migrations()

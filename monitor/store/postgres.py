@@ -1,0 +1,88 @@
+"""PostgreSQL: the settings of our sessions, and the lock that makes writers take turns.
+
+A process that is frozen while it holds the writers' lock (SIGSTOP, a stopped machine, a cut cable)
+must not stop the others: the server ends a transaction that is idle for `IDLE_S`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+PATIENCE_S = 30
+"""A writer waits so long for its turn; no transaction takes a second."""
+IDLE_S = 5
+"""A transaction in which nothing happens for so long is rolled back by the server."""
+STATEMENT_S = 60
+"""No statement takes so long, the wait for the turn included."""
+CONNECT_S = 5
+MIGRATION_S = 600
+"""A migration's statements rewrite tables."""
+
+_WRITER = 0x70C511
+_MIGRATION = 0x70C512
+
+POOL = {"pool_pre_ping": True, "pool_size": 8, "max_overflow": 24, "pool_timeout": 10}
+"""Each connection is tried before its use: a server that was restarted costs one more connect."""
+
+_SESSION = {
+    "timezone": "UTC",
+    "idle_in_transaction_session_timeout": f"{IDLE_S}s",
+    "statement_timeout": f"{STATEMENT_S}s",
+    "lock_timeout": f"{PATIENCE_S}s",
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "20s",
+}
+"""The server's side: it lets go of a client whose machine is gone."""
+
+_CLIENT = {
+    "application_name": "tocsin",
+    "connect_timeout": str(CONNECT_S),
+    "target_session_attrs": "read-write",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "20000",
+}
+"""Our side, in libpq's words; of several hosts in the URL the one that takes writes is used."""
+
+
+def connect_arguments(query: Mapping[str, Any]) -> dict[str, Any]:
+    """What psycopg is given besides the URL; what the URL's query says itself stays.
+
+    Args:
+        query: of the URL, libpq's parameters by name.
+    """
+    ours = " ".join(f"-c {name}={value}" for name, value in _SESSION.items())
+    theirs = query.get("options", "")
+    options = " ".join([ours, *([theirs] if isinstance(theirs, str) else theirs)]).strip()
+    given = {name: value for name, value in _CLIENT.items() if name not in query}
+    return {**given, "options": options}
+
+
+def one_writer(connection: sa.Connection) -> None:
+    """Let writers come one after another, over all processes, as SQLite does by itself.
+
+    Numbers of incidents, heads of timelines and "update, or else insert" rest on it.
+    """
+    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_WRITER)))
+
+
+def one_migration(connection: sa.Connection) -> None:
+    """Be the only one that changes the schema, and have the time for it."""
+    for name in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
+        connection.execute(sa.select(sa.func.set_config(name, f"{MIGRATION_S}s", True)))
+    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION)))
+
+
+def sqlstate(problem: sa.exc.DBAPIError) -> str:
+    """The five letters by which PostgreSQL names an error; empty for none."""
+    return getattr(problem.orig, "sqlstate", None) or ""
+
+
+DENIED = "42501"
+"""The role lacks a right."""

@@ -1,0 +1,178 @@
+"""What the auditor asks the store: few rows, whatever the store holds."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from monitor.incidents.model import OPEN, Incident, Origin
+from monitor.store import tables as t
+from monitor.store.incident_rows import _incident
+from monitor.store.outbox import WAITING
+
+MOST = 200
+"""Incidents that are looked at, the oldest first; who owes more than that has other troubles."""
+_OPEN = [str(state) for state in OPEN]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queue:
+    """How the outbox moves."""
+
+    due: int
+    """Pages that could be claimed at once."""
+    due_since: datetime | None
+    """Since when the oldest of them could be."""
+    lapsed: int
+    """Claims whose lease has run out: their sender died, and nobody took over."""
+    lapsed_since: datetime | None
+    waiting: int
+    refused: int
+    """Triggers of open incidents that will never be accepted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rings:
+    """The triggers of one incident."""
+
+    receivers: dict[str, int]
+    """How often each was rung."""
+    waiting: int
+    sent: int
+    first_at: datetime | None
+    """When the first of them was queued."""
+    last_at: datetime | None
+
+
+NO_RINGS = Rings(receivers={}, waiting=0, sent=0, first_at=None, last_at=None)
+
+
+class WatchRows:
+    """Rows for the auditor within one transaction."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._c = connection
+
+    def unanswered(self, severities: Sequence[str] = ("SEV1", "SEV2")) -> list[Incident]:
+        """Open, paged, not acknowledged, and something of it still fires; oldest first."""
+        i = t.incidents
+        rows = self._c.execute(
+            i.select()
+            .where(
+                i.c.state.in_(_OPEN),
+                i.c.severity.in_(list(severities)),
+                i.c.paged_at.is_not(None),
+                i.c.acknowledged_at.is_(None),
+                i.c.normal_at.is_(None),
+            )
+            .order_by(i.c.number)
+            .limit(MOST)
+        )
+        return [_incident(row) for row in rows]
+
+    def own(self) -> list[Incident]:
+        """Open incidents that Tocsin opened about itself."""
+        i = t.incidents
+        rows = self._c.execute(
+            i.select()
+            .where(i.c.state.in_(_OPEN), i.c.origin == str(Origin.TOCSIN))
+            .order_by(i.c.number)
+        )
+        return [_incident(row) for row in rows]
+
+    def rings(self, incidents: Iterable[str]) -> dict[str, Rings]:
+        """The triggers of incidents, by uuid."""
+        o = t.outbox
+        first = sa.func.min(o.c.created_at, type_=t.UtcTime())
+        last = sa.func.max(o.c.created_at, type_=t.UtcTime())
+        rows = self._c.execute(
+            sa.select(o.c.incident, o.c.receiver, o.c.state, sa.func.count(), first, last)
+            .where(o.c.incident.in_(list(incidents)), o.c.kind == "trigger")
+            .group_by(o.c.incident, o.c.receiver, o.c.state)
+        ).all()
+        by: dict[str, list[_Group]] = defaultdict(list)
+        for row in rows:
+            incident, *rest = row
+            by[incident].append(_Group(*rest))
+        return {incident: _rings(found) for incident, found in by.items()}
+
+    def queue(self, now: datetime) -> Queue:
+        """How the outbox moves; a page behind an earlier one of its incident is not due."""
+        o = t.outbox
+        earlier = o.alias("earlier")
+        blocked = (
+            sa.select(earlier.c.id)
+            .where(
+                earlier.c.receiver == o.c.receiver,
+                earlier.c.incident == o.c.incident,
+                earlier.c.id < o.c.id,
+                earlier.c.state.in_(WAITING),
+            )
+            .exists()
+        )
+        due, due_since = self._count(o.c.next_at, o.c.state == "new", o.c.next_at <= now, ~blocked)
+        lapsed, lapsed_since = self._count(
+            o.c.lease_until, o.c.state == "claimed", o.c.lease_until <= now
+        )
+        waiting, _ = self._count(o.c.created_at, o.c.state.in_(WAITING))
+        refused, _ = self._count(
+            o.c.created_at,
+            o.c.state == "dead",
+            o.c.kind == "trigger",
+            o.c.incident.in_(sa.select(t.incidents.c.uuid).where(t.incidents.c.state.in_(_OPEN))),
+        )
+        return Queue(
+            due=due,
+            due_since=due_since,
+            lapsed=lapsed,
+            lapsed_since=lapsed_since,
+            waiting=waiting,
+            refused=refused,
+        )
+
+    def _count(
+        self, at: sa.Column[datetime], *where: sa.ColumnElement[bool]
+    ) -> tuple[int, datetime | None]:
+        oldest = sa.func.min(at, type_=t.UtcTime())
+        count, since = self._c.execute(sa.select(sa.func.count(), oldest).where(*where)).one()
+        return int(count), since
+
+    def pulse(self) -> str:
+        """Another text whenever somebody has written: the loops tell of themselves at each step."""
+        seen = sa.func.max(t.partitions.c.seen_at, type_=sa.BigInteger())
+        until = sa.func.max(t.leases.c.until, type_=sa.BigInteger())
+        parts = [
+            self._c.execute(sa.select(what)).scalar()
+            for what in (seen, until, sa.func.max(t.revision.c.value))
+        ]
+        return ":".join(str(part) for part in parts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Triggers of one incident to one receiver in one state."""
+
+    receiver: str
+    state: str
+    count: int
+    first: datetime
+    last: datetime
+
+
+def _rings(groups: Sequence[_Group]) -> Rings:
+    receivers: dict[str, int] = defaultdict(int)
+    states: dict[str, int] = defaultdict(int)
+    for group in groups:
+        receivers[group.receiver] += group.count
+        states[group.state] += group.count
+    return Rings(
+        receivers=dict(receivers),
+        waiting=sum(states[state] for state in WAITING),
+        sent=states["sent"],
+        first_at=min(group.first for group in groups),
+        last_at=max(group.last for group in groups),
+    )

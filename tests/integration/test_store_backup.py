@@ -1,0 +1,342 @@
+"""Backup and restore as a person types them: SQLite under a writing daemon, PostgreSQL's tools."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from psycopg import sql
+
+from monitor.incidents.timeline import Entry
+from monitor.store.checkup import check_store
+from monitor.store.errors import StoreError
+from monitor.store.snapshot import copy_sqlite
+from monitor.store.store import Store, owner_lock
+from tests.making import T0, incident
+from tests.servers.postgres_server import DAEMON, PostgresServer
+from tui.cli import main
+
+Run = Callable[..., tuple[int, str, str]]
+
+WRITER = """
+import sys
+from datetime import UTC, datetime
+from monitor.incidents.timeline import Entry
+from monitor.store.store import Store, owner_lock
+with owner_lock(sys.argv[1]):
+    store = Store(sys.argv[1])
+    number = 0
+    while True:
+        now = datetime.now(UTC)
+        with store.write() as tx:
+            for _ in range(5):
+                entry = Entry(kind="NOTE", text="x" * 500, actor="ada", occurred_at=now)
+                tx.incidents.append("i", (entry,), now)
+        number += 1
+        if number == 20:
+            print("writing", flush=True)
+"""
+
+
+@pytest.fixture
+def tocsin(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Calls `tocsin`: status, standard output, standard error."""
+    for name in [name for name in os.environ if name.startswith("TOCSIN_")]:
+        monkeypatch.delenv(name)
+
+    def call(*words: str) -> tuple[int, str, str]:
+        status = main([str(word) for word in words])
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return call
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A SQLite store with an incident and its timeline."""
+    made = tmp_path / "x.db"
+    fill(f"sqlite:///{made}")
+    return made
+
+
+def fill(url: str, entries: int = 3) -> None:
+    store = Store(url)
+    with store.write() as tx:
+        tx.incidents.save(incident())
+        for number in range(entries):
+            entry = Entry(kind="NOTE", text=f"n{number}", actor="ada", occurred_at=T0)
+            tx.incidents.append(incident().uuid, (entry,), T0)
+    store.close()
+
+
+def texts(url: str) -> list[str]:
+    """The timeline of the incident."""
+    store = Store(url)
+    with store.read() as tx:
+        found = [item.entry.text for item in tx.incidents.timeline(incident().uuid)]
+    store.close()
+    return found
+
+
+def names(folder: Path) -> set[str]:
+    return {each.name for each in folder.iterdir()}
+
+
+def states(url: str) -> dict[str, str]:
+    return {one.name: one.state for one in check_store(url, datetime.now(UTC))}
+
+
+def data(out: str) -> Any:
+    return json.loads(out)["data"]
+
+
+@contextmanager
+def daemon_on(url: str) -> Iterator[subprocess.Popen[str]]:
+    """A process that owns the store and writes without a pause."""
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER, url], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "writing\n"
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+# -- SQLite -----------------------------------------------------------------------------------
+
+
+def test_a_backup_under_a_writing_daemon_is_one_moment(path: Path, tocsin: Run) -> None:
+    """While the daemon writes the copy is whole: file, schema and chains; only for its owner."""
+    url = f"sqlite:///{path}"
+    with daemon_on(url) as daemon:
+        for number in range(3):
+            target = path.with_name(f"b{number}.db")
+            status, out, _ = tocsin("--store", url, "store", "backup", str(target), "--json")
+            assert status == 0
+            assert data(out) == {
+                "path": str(target),
+                "bytes": target.stat().st_size,
+                "schema": "0003",
+                "incidents": 1,
+                "aside": None,
+            }
+            assert target.stat().st_mode & 0o777 == 0o600
+            assert states(f"sqlite:///{target}") == {
+                "file": "ok",
+                "schema": "ok",
+                "timelines": "ok",
+            }
+            with closing(sqlite3.connect(target)) as copy:
+                (rows,) = copy.execute(
+                    "SELECT count(*) FROM timeline WHERE incident='i'"
+                ).fetchone()
+            # A transaction writes five at once.
+            assert rows >= 100
+            assert rows % 5 == 0
+        assert daemon.poll() is None
+    assert names(path.parent) - {"x.db-wal", "x.db-shm"} == {
+        "x.db",
+        "x.db.lock",
+        "b0.db",
+        "b1.db",
+        "b2.db",
+    }
+
+
+def test_a_backup_never_overwrites(path: Path, tocsin: Run) -> None:
+    """What is there already stays as it is."""
+    target = path.with_name("b.db")
+    target.write_text("precious")
+    status, _, err = tocsin("--store", f"sqlite:///{path}", "store", "backup", str(target))
+    assert (status, target.read_text()) == (5, "precious")
+    assert "is there already" in err
+
+
+def test_a_backup_that_fails_leaves_nothing(path: Path) -> None:
+    """A disk that is full, a folder that is not there, a source that is damaged: no half copy."""
+    with pytest.raises(StoreError, match="cannot copy the store"):
+        copy_sqlite(path, path.parent / "gone" / "b.db")
+    broken = path.with_name("broken.db")
+    broken.write_bytes(path.read_bytes()[:-5000])
+    with pytest.raises(StoreError, match="cannot copy the store"):
+        copy_sqlite(broken, path.with_name("b.db"))
+    assert not [each for each in path.parent.iterdir() if each.name.startswith("b.db")]
+
+
+def test_a_restore_puts_the_backup_back_and_keeps_the_old_one(path: Path, tocsin: Run) -> None:
+    """After it the store is as it was at the backup, and what was written since is still there."""
+    url = f"sqlite:///{path}"
+    target = path.with_name("b.db")
+    tocsin("--store", url, "store", "backup", str(target))
+    fill(url, entries=2)
+    status, out, _ = tocsin("--store", url, "store", "restore", str(target), "--yes", "--json")
+    assert status == 0
+    assert texts(url) == ["n0", "n1", "n2"]
+    aside = data(out)["aside"]
+    assert texts(f"sqlite:///{aside}") == ["n0", "n1", "n2", "n0", "n1"]
+    assert states(url) == {"file": "ok", "schema": "ok", "timelines": "ok"}
+
+
+def test_a_store_that_is_damaged_or_gone_is_restored(path: Path, tocsin: Run) -> None:
+    """The old store need not open any more; it is kept all the same."""
+    url = f"sqlite:///{path}"
+    target = path.with_name("b.db")
+    tocsin("--store", url, "store", "backup", str(target))
+    path.write_bytes(b"no database at all" * 1000)
+    assert tocsin("--store", url, "store", "check")[0] == 3
+    status, out, _ = tocsin("--store", url, "store", "restore", str(target), "-y", "--json")
+    assert status == 0
+    assert Path(data(out)["aside"]).read_bytes().startswith(b"no database")
+    assert texts(url) == ["n0", "n1", "n2"]
+    path.unlink()
+    assert tocsin("--store", url, "store", "restore", str(target), "-y")[0] == 0
+    assert texts(url) == ["n0", "n1", "n2"]
+
+
+def test_a_restore_under_a_living_daemon_is_refused(path: Path, tocsin: Run) -> None:
+    """The store is the daemon's until it ends."""
+    url = f"sqlite:///{path}"
+    target = path.with_name("b.db")
+    tocsin("--store", url, "store", "backup", str(target))
+    with owner_lock(url):
+        status, _, err = tocsin("--store", url, "store", "restore", str(target), "-y")
+    assert (status, "stop it first" in err) == (5, True)
+    assert texts(url) == ["n0", "n1", "n2"]
+
+
+def _cut(backup: Path) -> None:
+    backup.write_bytes(backup.read_bytes()[: 8 * 4096])
+
+
+def _edit(statement: str) -> Callable[[Path], None]:
+    def edit(backup: Path) -> None:
+        with closing(sqlite3.connect(backup)) as copy, copy:
+            copy.execute("DROP TRIGGER timeline_no_update")
+            copy.execute("DROP TRIGGER timeline_no_delete")
+            copy.execute(statement)
+
+    return edit
+
+
+def _other(backup: Path) -> None:
+    backup.unlink()
+    with closing(sqlite3.connect(backup)) as copy, copy:
+        copy.execute("CREATE TABLE things (x)")
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (_cut, "damaged|malformed"),
+        (_edit("UPDATE timeline SET text = 'other' WHERE seq = 2"), "INC-0007 from entry 2 on"),
+        (_edit("DELETE FROM timeline WHERE seq = 1"), "INC-0007 from entry 2 on"),
+        (_edit("UPDATE alembic_version SET version_num = '9999'"), "newer version"),
+        (_other, "not a store of Tocsin"),
+        (Path.unlink, "there is no backup"),
+    ],
+)
+def test_a_backup_that_is_not_whole_is_not_restored(
+    path: Path, tocsin: Run, harm: Callable[[Path], None], said: str
+) -> None:
+    """Damaged, edited, of a newer version or something else: it is said, and nothing changes."""
+    url = f"sqlite:///{path}"
+    target = path.with_name("b.db")
+    tocsin("--store", url, "store", "backup", str(target))
+    harm(target)
+    before = names(path.parent)
+    status, _, err = tocsin("--store", url, "store", "restore", str(target), "-y")
+    assert status == 5
+    assert any(word in err for word in said.split("|")), err
+    assert texts(url) == ["n0", "n1", "n2"]
+    assert names(path.parent) - {"x.db.lock"} == before
+
+
+def test_a_check_changes_nothing(path: Path, tocsin: Run) -> None:
+    """Not a byte of the file, and a store that is not there is not made."""
+    before = path.read_bytes()
+    status, out, _ = tocsin("--store", f"sqlite:///{path}", "store", "check", "--json")
+    assert (status, [part["state"] for part in data(out)]) == (0, ["ok", "ok", "ok"])
+    assert path.read_bytes() == before
+    gone = path.with_name("gone.db")
+    assert tocsin("--store", f"sqlite:///{gone}", "store", "check")[0] == 4
+    assert not gone.exists()
+
+
+def test_a_read_only_call_changes_nothing(path: Path, tocsin: Run) -> None:
+    """With --read-only nothing is restored or upgraded."""
+    for words in (("restore", str(path)), ("migrate",), ("roles", "--apply")):
+        status, _, err = tocsin("--read-only", "--store", f"sqlite:///{path}", "store", *words)
+        assert (status, "read-only" in err) == (5, True)
+
+
+# -- PostgreSQL -------------------------------------------------------------------------------
+
+
+def shell(command: str, server: PostgresServer) -> None:
+    """One of the commands that Tocsin names, with Debian's tools."""
+    words = shlex.split(command)
+    if words[0] == "tocsin":
+        assert main(words[1:]) == 0
+        return
+    env = {**os.environ, "PATH": f"{server.bin}:{os.environ['PATH']}"}
+    done = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, (command, done.stdout, done.stderr)
+
+
+def commands(err: str) -> list[str]:
+    """The commands in the hint of a refusal."""
+    assert "as the database's owner: " in err
+    return err.partition("as the database's owner: ")[2].strip().split(" && ")
+
+
+def test_postgresql_is_backed_up_and_restored_with_the_commands_that_are_said(
+    postgres_server: PostgresServer, postgres_database: str, tmp_path: Path, tocsin: Run
+) -> None:
+    """Dump, destroy, restore: incidents, chains and the daemon's rights are there again."""
+    url = postgres_server.url(postgres_database)
+    fill(url)
+    dump = str(tmp_path / "tocsin.dump")
+    status, _, err = tocsin("--store", url, "store", "backup", dump)
+    assert status == 5
+    for command in commands(err):
+        shell(command, postgres_server)
+    postgres_server.execute(
+        sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(postgres_database))
+    )
+    status, _, err = tocsin("--store", url, "store", "restore", dump, "-y")
+    assert status == 5
+    for command in commands(err):
+        shell(command, postgres_server)
+    daemon = postgres_server.url(postgres_database, DAEMON)
+    assert texts(daemon) == ["n0", "n1", "n2"]
+    fill(daemon, entries=1)
+    found = states(daemon)
+    assert "bad" not in found.values()
+    assert found["timelines"] == "ok"
+
+
+def test_a_check_of_postgresql_says_what_would_lose_pages(
+    own_postgres_server: PostgresServer, tocsin: Run
+) -> None:
+    """A server that does not write through is bad; a superuser as the daemon is worth a warning."""
+    url = own_postgres_server.url(own_postgres_server.create_database(), "postgres")
+    Store(url).close()
+    own_postgres_server.execute(sql.SQL("ALTER SYSTEM SET synchronous_commit = off"))
+    own_postgres_server.restart()
+    status, out, _ = tocsin("--store", url, "store", "check", "--json")
+    assert status == 3
+    found = {(part["name"], part["state"]) for part in data(out)}
+    assert {("server", "bad"), ("role", "warn"), ("schema", "ok"), ("timelines", "ok")} <= found

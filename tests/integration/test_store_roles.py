@@ -1,0 +1,112 @@
+"""The roles on a real PostgreSQL; that the daemon's suffices the contract suite shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import psycopg
+import pytest
+
+from monitor.store import tables as t
+from monitor.store.engine import open_engine
+from monitor.store.errors import StoreError, StoreUnavailable
+from monitor.store.roles import APPEND_ONLY, DELETED, UNREAD, Roles, apply_roles, statements
+from monitor.store.store import Store
+from tests.making import incident
+from tests.servers.postgres_server import DAEMON, READER, PostgresServer
+
+Denied = Callable[[str, str], bool]
+
+
+@pytest.fixture
+def denied(postgres_server: PostgresServer, postgres_database: str) -> Denied:
+    """Whether a role may not run a statement."""
+
+    def ask(role: str, statement: str) -> bool:
+        with postgres_server.connect(postgres_database, role) as made:
+            try:
+                made.execute(statement.encode())
+            except psycopg.errors.InsufficientPrivilege:
+                return True
+        return False
+
+    return ask
+
+
+def test_the_daemon_may_not_rewrite_what_was_said(denied: Denied) -> None:
+    """Rows that are written once can be neither changed nor deleted by the daemon's role."""
+    for table in sorted(t.metadata.tables):
+        column = next(iter(t.metadata.tables[table].columns)).name
+        assert denied(DAEMON, f'UPDATE "{table}" SET "{column}" = DEFAULT') == (
+            table in APPEND_ONLY
+        )
+        assert denied(DAEMON, f'DELETE FROM "{table}" WHERE false') == (table not in DELETED)
+
+
+def test_the_daemon_may_not_change_the_schema(denied: Denied) -> None:
+    """No table is made, dropped or truncated, and the schema's version stays."""
+    for statement in (
+        "CREATE TABLE other (x integer)",
+        "DROP TABLE timeline",
+        "TRUNCATE outbox",
+        "ALTER TABLE timeline DISABLE TRIGGER ALL",
+        "UPDATE alembic_version SET version_num = '0001'",
+        "CREATE SCHEMA other",
+    ):
+        assert denied(DAEMON, statement) or "TRIGGER" in statement
+
+
+def test_the_reader_reads_and_no_more(denied: Denied) -> None:
+    """It sees every table but the tokens, and writes none."""
+    for table in sorted(t.metadata.tables):
+        assert denied(READER, f'SELECT * FROM "{table}"') == (table in UNREAD)
+        assert denied(READER, f'INSERT INTO "{table}" DEFAULT VALUES')
+        assert denied(READER, f'DELETE FROM "{table}"')
+
+
+def test_a_reader_opens_the_store(
+    postgres_server: PostgresServer, postgres_database: str, postgres_store_url: str
+) -> None:
+    """It reads what the daemon wrote; its transactions cannot write."""
+    daemon = Store(postgres_store_url)
+    with daemon.write() as tx:
+        tx.incidents.save(incident())
+    daemon.close()
+    store = Store(postgres_server.url(postgres_database, READER))
+    with store.read() as tx:
+        assert tx.incidents.search() == [incident()]
+    store.close()
+
+
+def test_roles_are_given_again_without_harm(
+    postgres_server: PostgresServer, postgres_url: str
+) -> None:
+    """Any name is quoted, the statements may be run twice, and both roles are there after them."""
+    Store(postgres_url).close()
+    engine = open_engine(postgres_url)
+    roles = Roles("""o'dd "daemon\\""", "odd; reader")
+    for _ in range(2):
+        apply_roles(engine, roles)
+    engine.dispose()
+    with postgres_server.connect() as made:
+        query = "SELECT count(*) FROM pg_roles WHERE rolname = ANY(%s)"
+        (count,) = made.execute(query, ([roles.daemon, roles.reader],)).fetchone() or (0,)
+    assert count == 2
+
+
+def test_who_may_not_give_rights_is_told_what_to_do(postgres_store_url: str) -> None:
+    """The daemon itself cannot widen its rights."""
+    engine = open_engine(postgres_store_url)
+    with pytest.raises(StoreError, match="as the database's owner") as caught:
+        apply_roles(engine, Roles())
+    assert not isinstance(caught.value, StoreUnavailable)
+    engine.dispose()
+
+
+def test_only_postgresql_has_roles() -> None:
+    """Two roles with names of their own, on a server."""
+    with pytest.raises(StoreError, match="two roles"):
+        Roles("a", "a")
+    engine = open_engine("postgresql://127.0.0.1:1/x")
+    assert any("tocsin_reader" in line for line in statements(engine, Roles()))
+    engine.dispose()
