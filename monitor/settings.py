@@ -10,22 +10,25 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from monitor.alerting.routes import Route, parse_matcher
+from monitor.config_files import read
+from monitor.desk_settings import Desk
+from monitor.inbound.settings import Inbound
 from monitor.incidents.model import Rung
+from monitor.notify.alertmanager_settings import AlertmanagerSettings
 from monitor.notify.settings import ChannelSettings, LogSettings
 from monitor.paging import Policy
+from monitor.process_settings import Processes
 from monitor.profiles import PROFILES, Profile, ProfileName
-from monitor.references import LOG_RECEIVER, dangling, signals_of
+from monitor.references import LOG_RECEIVER, dangling, inline, masked, signals_of
 from monitor.secret import Secret
 from monitor.stream.signals import Plan, Signal, Tier, plan
 from monitor.stream.sources.kafka_client import KafkaSettings
+from monitor.watch.settings import Watch
 from runbooks.allow import NOTHING, AllowList
 from runbooks.convert import check, convert, json_schema
 from runbooks.document import Document
 from runbooks.durations import Duration
-from runbooks.problems import Problems
-from runbooks.yaml import load_yaml
-
-MAX_CONFIG = 256 * 1024
+from runbooks.problems import Problem, Problems, Severity
 
 
 def begin(text: str) -> Literal["earliest", "latest"] | datetime:
@@ -61,8 +64,9 @@ class KafkaSource(_Part, frozen=True, kw_only=True, tag_field="type", tag="kafka
         start: Where a first start begins: earliest, latest or an RFC 3339 time.
         member: Static membership: a name that survives a restart, so that a daemon that was killed
             gets its partitions back at once. Absent: this machine and store.
-        security: `security_protocol`, `ssl_*` and `sasl_*` of kafka-python.
+        security: `security_protocol`, `ssl_*` and `sasl_*` of kafka-python, but no password.
         sasl_password: Secret for `sasl_plain_password`.
+        ssl_password: Secret that opens the client's private key.
     """
 
     bootstrap: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
@@ -72,6 +76,7 @@ class KafkaSource(_Part, frozen=True, kw_only=True, tag_field="type", tag="kafka
     member: str = ""
     security: dict[str, str | int | bool] = {}
     sasl_password: Secret | None = None
+    ssl_password: Secret | None = None
 
     def __post_init__(self) -> None:
         begin(self.start)
@@ -85,6 +90,8 @@ class KafkaSource(_Part, frozen=True, kw_only=True, tag_field="type", tag="kafka
         security: dict[str, Any] = dict(self.security)
         if self.sasl_password is not None:
             security["sasl_plain_password"] = self.sasl_password.reveal()
+        if self.ssl_password is not None:
+            security["ssl_password"] = self.ssl_password.reveal()
         return KafkaSettings(
             bootstrap=self.bootstrap,
             topic=self.topic,
@@ -215,26 +222,14 @@ class Runbooks(_Part, frozen=True, kw_only=True):
     defaults: dict[str, str | int | bool] = {}
 
 
-class Desk(_Part, frozen=True, kw_only=True):
-    """Who may ask and do what, by local user name.
-
-    Attributes:
-        socket: Path of the Unix socket; absent: beside the store.
-        admins: May do everything; the user that runs the daemon always may.
-        responders: May work incidents; empty: every local user that can reach the socket.
-    """
-
-    socket: Path | None = None
-    admins: tuple[str, ...] = ()
-    responders: tuple[str, ...] = ()
-
-
 class Settings(_Part, frozen=True, kw_only=True):
     """All of it.
 
     Attributes:
         version: Of this format.
-        store: Database URL.
+        store: Database URL: `sqlite:///PATH`, or `postgresql://USER@HOST/DATABASE` with libpq's
+            parameters (`?sslmode=verify-full`).
+        store_password: Secret for a PostgreSQL store; absent: libpq's own ways (`.pgpass`).
         profile: quiet, page or loud.
         source: Where events come from.
         stream: How they are counted.
@@ -244,12 +239,17 @@ class Settings(_Part, frozen=True, kw_only=True):
         paging: Who is paged.
         runbooks: Runbooks and what they may do.
         desk: Who may ask and do what.
+        inbound: Who may answer a page from Slack or PagerDuty, and how that comes here.
+        alertmanager: Alertmanager as a neighbour: what is sent there, and what comes in.
+        processes: Roles, ingest processes and the watchdog of this machine.
+        watch: How Tocsin watches itself, and whom it tells when its store does not answer.
         http: `HOST:PORT` for health and metrics; empty: none.
         digest_key: Key of the digests in the quarantine; absent: made beside the store.
     """
 
     version: Annotated[int, msgspec.Meta(ge=1, le=1)] = 1
     store: str = "sqlite:///tocsin.db"
+    store_password: Secret | None = None
     profile: ProfileName = "quiet"
     source: KafkaSource | FileSource | SimulatedSource | None = None
     stream: Stream = Stream()
@@ -259,6 +259,10 @@ class Settings(_Part, frozen=True, kw_only=True):
     paging: Paging = Paging()
     runbooks: Runbooks = Runbooks()
     desk: Desk = Desk()
+    inbound: Inbound = Inbound()
+    alertmanager: AlertmanagerSettings | None = None
+    processes: Processes = Processes()
+    watch: Watch = Watch()
     http: str = ""
     digest_key: Secret | None = None
 
@@ -274,18 +278,36 @@ class Configured:
     receivers: tuple[ChannelSettings, ...]
 
 
+def look(path: Path) -> tuple[Document | None, list[Problem]]:
+    """What a file or a folder of `*.yaml` says, and everything wrong with it, warnings too.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    found = read(path)
+    document = found.document
+    if document is None:
+        return None, list(found.problems)
+    shapes = check(document, Settings)
+    if found.complete:
+        problems = [*found.problems, *shapes, *dangling(document)]
+    else:  # what is not there may stand in a file that could not be read
+        problems = [*found.problems, *(p for p in shapes if p.code != "missing-key")]
+    literals, values = inline(document)
+    return document, masked([*problems, *literals], values)
+
+
 def load(path: Path) -> tuple[Settings, Document]:
-    """Read a configuration file.
+    """Read a configuration: one file, or a folder whose `*.yaml` merge (`monitor.config_files`).
 
     Raises:
         Problems: everything that is wrong with it and with the files it names.
         OSError: it cannot be read.
     """
-    with path.open("rb") as file:
-        document = load_yaml(file.read(MAX_CONFIG + 1), str(path))
-    problems = [*check(document, Settings), *dangling(document)]
-    if problems:
-        raise Problems(problems)
+    document, problems = look(path)
+    errors = [problem for problem in problems if problem.severity is Severity.ERROR]
+    if errors or document is None:
+        raise Problems(errors)
     return convert(document, Settings), document
 
 

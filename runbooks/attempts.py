@@ -111,6 +111,31 @@ def start(turn: Turn, step: StepRun, purpose: Purpose, actor: str, *, repeat: bo
     )
 
 
+def asked_for(turn: Turn, step: StepRun) -> StartAttempt | None:
+    """What was asked for with the attempt under way, from what is stored; None when there is none.
+
+    Raises:
+        Refused: a value is missing, the allow-list does not name it, or it is another request now.
+    """
+    attempt = step.attempt
+    if step.state is not StepState.RUNNING or attempt is None:
+        return None
+    if attempt.outcome is not Outcome.RUNNING or attempt.deadline <= turn.now:
+        return None
+    call = call_of(turn, step.id, attempt.purpose)
+    request = rendered(turn, call)
+    if digest(request) != attempt.request_sha256:
+        refuse("changed", f"{step.id} would send another request than the one written down")
+    return StartAttempt(
+        step=step.id,
+        attempt=attempt.number,
+        request=request,
+        executable=permitted(turn, request).executable,
+        timeout=timeout_of(turn.runbook.spec, call) or turn.runbook.spec.defaults.timeout,
+        key=attempt.key,
+    )
+
+
 def _tell(turn: Turn, step: str, attempt: Attempt, request: Request) -> None:
     """Write down what is about to be carried out."""
     numbers = f"step {turn.number(step)} {step}: {attempt.purpose} attempt {attempt.number}"

@@ -5,7 +5,8 @@ walked field by field and element by element beside the type; msgspec itself jud
 at the end builds the value.
 
 A field may have any class of ours as its type that has `from_text(cls, text)`; what it raises as
-`ValueError` becomes a problem at the field. `json_schema(cls)` then describes its text form.
+`ValueError` becomes a problem at the field. `json_schema(cls)` then describes its text form. A
+Struct may say in a class variable `wanted` what to write where somebody wrote no mapping.
 """
 
 from __future__ import annotations
@@ -199,7 +200,8 @@ class _Walk:
         """Check a Struct: its keys, then each field, then what it checks itself."""
         if not isinstance(value, dict):
             text = f"{self.name(path)}expected a mapping, got {_words(_kind_of(value))}"
-            self.problems.append(self.document.problem(path, "type", text))
+            hint = getattr(kind, "wanted", "")
+            self.problems.append(self.document.problem(path, "type", text, hint))
             return
         before = len(self.problems)
         tag = _config(kind).tag_field

@@ -61,6 +61,28 @@ class Document:
     """Place of each value by its path."""
     keys: Mapping[Path, Place] = field(default_factory=dict, repr=False)
     """Place of each mapping key, by the path of its value."""
+    files: Mapping[Path, str] = field(default_factory=dict, repr=False)
+    """The file of each value (and what is in it) where the data comes from several."""
+
+    def at(self, path: Path) -> object:
+        """The value at `path`; None where there is none."""
+        value = self.data
+        for part in path:
+            if isinstance(value, dict):
+                value = value.get(part)
+            elif isinstance(value, list) and isinstance(part, int) and part < len(value):
+                value = value[part]
+            else:
+                return None
+        return value
+
+    def file_of(self, path: Path) -> str:
+        """The file that `path` is in, or the nearest part above it; `file` where there is one."""
+        for length in range(len(path), 0, -1):
+            name = self.files.get(path[:length])
+            if name is not None:
+                return name
+        return self.file
 
     def locate(self, path: Path | str, *, key: bool = False) -> Place:
         """Line and column of `path`, or of the nearest part above it that the file has.
@@ -89,5 +111,6 @@ class Document:
         severity: Severity = Severity.ERROR,
     ) -> Problem:
         """A problem at the place of `path`."""
-        line, col = self.locate(path, key=key)
-        return Problem(self.file, line, col, code, text, hint, severity)
+        parts = path_of(path) if isinstance(path, str) else path
+        line, col = self.locate(parts, key=key)
+        return Problem(self.file_of(parts), line, col, code, text, hint, severity)

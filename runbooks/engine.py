@@ -27,6 +27,7 @@ from runbooks.events import (
     SignalObserved,
     Skip,
     Start,
+    StartAttempt,
     StopAttempt,
     Tick,
     Undo,
@@ -96,6 +97,33 @@ def advance(
         return Advance(run)
     changed = msgspec.structs.replace(turn.run, revision=run.revision + 1)
     return Advance(changed, tuple(turn.effects), tuple(turn.entries))
+
+
+def under_way(
+    runbook: Runbook, run: Run, now: datetime, allow: AllowList = NOTHING
+) -> tuple[StartAttempt, ...]:
+    """The attempts that are written down and have no outcome yet, as they were asked for.
+
+    For a carrier that did not make the transition itself. Whether an attempt has been begun the run
+    does not know: the caller must. One that could not be asked for any more is left out; its
+    deadline comes.
+
+    Args:
+        runbook: the file the run started from.
+        run: the stored value.
+        now: aware UTC time.
+        allow: the operator's allow-list.
+    """
+    turn = Turn(runbook, run, now, allow)
+    found = []
+    for step in run.steps:
+        try:
+            asked = attempts.asked_for(turn, step)
+        except Refused:
+            continue
+        if asked is not None:
+            found.append(asked)
+    return tuple(found)
 
 
 def _take(turn: Turn, event: Event) -> None:  # noqa: C901, PLR0912 - one line for each kind of event

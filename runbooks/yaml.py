@@ -184,7 +184,11 @@ def _place(text: str, position: int) -> Place:
 def _refuse_syntax(reading: _Reading, error: pyyaml.MarkedYAMLError) -> None:
     said = " ".join(str(part) for part in (error.problem, error.context) if part) or "not YAML"
     hint = "YAML wants spaces for indentation, not tabs" if "\\t" in said else ""
-    reading.refuse(error.problem_mark or error.context_mark, "syntax", said, hint)
+    # What was opened and never closed is told where it was opened, not at the end of the file.
+    at_the_end = "end of stream" in said or "<stream end>" in said
+    marks = (error.context_mark, error.problem_mark)
+    mark = next((m for m in (marks if at_the_end else marks[::-1]) if m is not None), None)
+    reading.refuse(mark, "syntax", said, hint)
 
 
 def _take(reading: _Reading, event: pyyaml.Event) -> None:

@@ -14,6 +14,9 @@ import msgspec
 _MATCHER = re.compile(r"^\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*(=~|!~|!=|=)\s*(.*?)\s*$")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _LONE_QUOTE = re.compile(r'(?<!\\)"')
+_ESCAPED = re.compile(r"\\.|\[\^?\]?[^\]]*\]", re.DOTALL)
+"""An escaped character, or a class of characters: neither repeats nor groups."""
+_MOST_REPEATS = 3
 
 
 class Matcher(msgspec.Struct, frozen=True):
@@ -48,9 +51,27 @@ def parse_matcher(text: str) -> Matcher:
     if op in {"=~", "!~"}:
         try:
             re.compile(value)
-        except re.error as problem:
+        except (re.error, OverflowError, RecursionError) as problem:
             raise ValueError(f"bad pattern in {text!r}: {problem}") from None
+        if (slow := _slow(value)) is not None:
+            raise ValueError(f"bad pattern in {text!r}: {slow}")
     return Matcher(name, op, value)  # type: ignore[arg-type] # the pattern admits just these four
+
+
+def _slow(pattern: str) -> str | None:
+    """Why matching could take more than a moment: label values are other people's text.
+
+    A repeated group is how a backtracking matcher comes to exponential time (`(a+)+`, `(a|aa)*`),
+    and each further repeat multiplies by the length of the value.
+    """
+    bare = _ESCAPED.sub("x", pattern)
+    if re.search(r"\)[*+{]", bare):
+        return "a group that repeats may take for ever; list the alternatives instead"
+    if sum(bare.count(sign) for sign in "*+{") > _MOST_REPEATS:
+        return f"more than {_MOST_REPEATS} repeats may take for ever"
+    if re.search(r"\\[1-9]", pattern):
+        return "a back-reference may take for ever"
+    return None
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
 from monitor.options import DEFAULT_STORE, config_paths, find_config, socket_path, state_dir
+from monitor.url import without_password
 from tui.cli.command import Call, command
 from tui.cli.output import NOT_FOUND, USAGE, Cell, ExitError, plain_json, table, to_json, write
 from tui.cli.place import place_of
 from tui.cli.problems import say_problems
 from tui.lines.line import Line
+
+if TYPE_CHECKING:
+    from runbooks.problems import Problem
 
 
 def _event() -> dict[str, Any]:
@@ -69,28 +73,45 @@ def schema(call: Call, kind: str) -> None:
     "check",
     examples="""
     tocsin config check
+    tocsin config check /etc/tocsin/conf.d --strict
     tocsin config check tocsin.yaml staging.yaml --json
     """,
 )
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
-def check(call: Call, paths: tuple[Path, ...]) -> int:
-    """Every problem of configuration files, with its place. Exit 3 when there are any."""
-    from monitor.settings import load, resolve
+@click.option("--strict", is_flag=True, help="Warnings end with 3 too.")
+def check(call: Call, paths: tuple[Path, ...], *, strict: bool) -> int:
+    """Every problem of configuration files, with its place. Exit 3 when there are errors."""
+    found: list[Problem] = []
+    for path in paths or (the_config(call),):
+        found.extend(_problems_of(path))
+    return say_problems(call, "config_check", found, strict=strict)
+
+
+def _problems_of(path: Path) -> list[Problem]:
+    from monitor.advice import advice
+    from monitor.settings import Settings, look, resolve
+    from runbooks.convert import convert
     from runbooks.problems import Problem, Problems, Severity
 
-    found: list[Problem] = []
-    for path in paths or (_the_config(call),):
-        try:
-            resolve(load(path)[0])
-        except Problems as problems:
-            found.extend(problems.problems)
-        except OSError as error:
-            text = f"cannot be read: {error.strerror or error}"
-            found.append(Problem(str(path), 0, 0, "file", text, severity=Severity.ERROR))
-    return say_problems(call, "config_check", found)
+    try:
+        document, found = look(path)
+        if document is not None and not any(p.severity is Severity.ERROR for p in found):
+            settings = convert(document, Settings)
+            resolve(settings)
+            found += advice(settings, document)
+    except Problems as problems:
+        return list(problems.problems)
+    except OSError as error:
+        return [Problem(str(path), 0, 0, "file", f"cannot be read: {error.strerror or error}")]
+    return sorted(found)
 
 
-def _the_config(call: Call) -> Path:
+def the_config(call: Call) -> Path:
+    """The configuration of this call: a file or a folder.
+
+    Raises:
+        ExitError: none is named, and none is where one is looked for.
+    """
     path = find_config(call.flags.config, os.environ)
     if path is None:
         places = " or ".join(str(place) for place in config_paths(os.environ))
@@ -105,10 +126,35 @@ def _the_config(call: Call) -> Path:
     examples="""
     tocsin config show
     tocsin config show -c tocsin.yaml --json
+    tocsin config show --running
     """,
 )
-def show_(call: Call) -> None:
-    """The configuration in force, defaults filled in. Secrets are references and stay so."""
+@click.argument("revision", required=False)
+@click.option("--running", is_flag=True, help="What the daemon has in force.")
+def show_(call: Call, revision: str | None, *, running: bool) -> None:
+    """The configuration with its defaults; REVISION (r7) as it was. Secrets are references."""
+    from tui.cli.revisions import number_of
+
+    if running or revision is not None:
+        found = call.desk().config_revision(number=number_of(revision) if revision else 0)
+        data = msgspec.json.decode(found.body)
+    else:
+        data = of_the_files(call)
+    if call.flags.output == "json":
+        write(to_json("config", data))
+        return
+    from runbooks.yaml_text import yaml_text
+
+    write(yaml_text(data))
+
+
+def of_the_files(call: Call) -> dict[str, object]:
+    """The configuration of this call as plain values.
+
+    Raises:
+        ExitError: it has mistakes, or cannot be read.
+    """
+    from monitor.effective import plain
     from monitor.settings import Settings, load
     from runbooks.problems import Problems
 
@@ -120,23 +166,9 @@ def show_(call: Call) -> None:
         raise ExitError(USAGE, "invalid", first, f"see `tocsin config check {path}`") from problems
     except OSError as error:
         raise ExitError(USAGE, "invalid", f"cannot read {path}: {error.strerror}") from error
-    data = msgspec.to_builtins(settings, enc_hook=str)
     if call.flags.store is not None:
-        data["store"] = call.flags.store
-    data["store"] = _without_password(data["store"])
-    if call.flags.output == "json":
-        write(to_json("config", data))
-    else:
-        write(msgspec.json.format(plain_json(data), indent=2))
-
-
-def _without_password(url: str) -> str:
-    """A database URL whose password is stars."""
-    scheme, slashes, rest = url.partition("://")
-    who, at, where = rest.rpartition("@")
-    if not at or ":" not in who:
-        return url
-    return f"{scheme}{slashes}{who.partition(':')[0]}:***@{where}"
+        settings = msgspec.structs.replace(settings, store=call.flags.store)
+    return plain(settings)
 
 
 @command("paths", examples="tocsin config paths --json")
@@ -147,7 +179,7 @@ def paths(call: Call) -> None:
     config = find_config(call.flags.config, os.environ)
     data = {
         "config": None if config is None else str(config),
-        "store": _without_password(store),
+        "store": without_password(store),
         "socket": str(socket_path(store, place.socket, os.environ)),
         "state": str(state_dir(os.environ)),
         "drafts": str(state_dir(os.environ) / "drafts.json"),

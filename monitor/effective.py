@@ -1,0 +1,76 @@
+"""A configuration as plain values to show and to keep: secrets are references and stay so."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from monitor.url import without_password
+
+_ABSENT = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One key that two configurations have not in common; None: it is absent there."""
+
+    key: str
+    """`paging.receivers.slack.channel`: entries of a list with names go by their names."""
+    before: object
+    after: object
+
+
+def plain(settings: msgspec.Struct) -> dict[str, object]:
+    """All keys with their defaults filled in, as JSON values; a password in an address is stars."""
+    # Through JSON, so that it is what a revision gives back: lists where the settings have tuples.
+    data: dict[str, object] = msgspec.json.decode(msgspec.json.encode(settings, enc_hook=str))
+    data["store"] = without_password(str(data["store"]))
+    return data
+
+
+def body(data: Mapping[str, object]) -> str:
+    """The one text of `data`: two configurations are the same if their texts are."""
+    return msgspec.json.encode(data, order="sorted").decode()
+
+
+def digest(text: str) -> str:
+    """SHA-256 of a body, in hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def differences(before: object, after: object) -> list[Difference]:
+    """Every key that differs, by name."""
+    return sorted(_differences(before, after, ""), key=lambda found: found.key)
+
+
+def _differences(before: object, after: object, key: str) -> Iterator[Difference]:
+    if before == after:
+        return
+    left, right = _named(before), _named(after)
+    if left is None or right is None or (key and not left and not right):
+        yield Difference(key, _shown(before), _shown(after))
+        return
+    for name in {**left, **right}:
+        below = f"{key}.{name}" if key else name
+        yield from _differences(left.get(name, _ABSENT), right.get(name, _ABSENT), below)
+    if list(left) != list(right) and set(left) == set(right) and isinstance(before, list):
+        yield Difference(key, list(left), list(right))
+
+
+def _named(value: object) -> dict[str, object] | None:
+    """A mapping, or a list whose entries all have a name of their own; None for anything else."""
+    if isinstance(value, dict):
+        return value
+    if not isinstance(value, list):
+        return None
+    names = [each.get("name") if isinstance(each, dict) else None for each in value]
+    if not all(isinstance(name, str) for name in names) or len(set(names)) != len(names):
+        return None
+    return {str(name): each for name, each in zip(names, value, strict=True)}
+
+
+def _shown(value: object) -> object:
+    return None if value is _ABSENT else value

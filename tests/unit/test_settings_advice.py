@@ -1,0 +1,147 @@
+"""Advice about a configuration without errors: secrets that do not fit, routes nobody takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from monitor.advice import advice, secret_problems
+from monitor.settings import load
+from runbooks.problems import Problem, Severity
+
+CANARY = "canary-0123456789-canary"
+
+
+def advised(folder: Path, text: str) -> list[Problem]:
+    """What is said about a configuration with this text."""
+    path = folder / "tocsin.yaml"
+    path.write_text(text)
+    return sorted(advice(*load(path)))
+
+
+def receiver(**parts: str) -> str:
+    made = {"type": "slack", "name": "s", "channel": "C0123", "token": "{env: TOKEN}", **parts}
+    listed = ", ".join(f"{key}: {value}" for key, value in made.items())
+    return f"paging:\n  receivers:\n    - {{{listed}}}\n"
+
+
+SLACK, PAGER = (
+    receiver(),
+    receiver(type="pagerduty", routing_key="{env: TOKEN}", name="p", channel="", token="").replace(
+        "channel: , token: , ", ""
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "severity", "words"),
+    [
+        (SLACK, "xapp-1-" + CANARY, "error", "app-level token"),
+        (SLACK, "xoxp-" + CANARY, "error", "user's token"),
+        (SLACK, "https://hooks.slack.com/" + CANARY, "error", "incoming webhook"),
+        (SLACK, CANARY, "warning", "does not look like a bot token"),
+        (PAGER, CANARY, "warning", "24 characters; an integration key of PagerDuty has 32"),
+    ],
+)
+def test_a_secret_of_another_kind(
+    text: str,
+    value: str,
+    severity: str,
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Known by its form, told at its place, and never shown."""
+    monkeypatch.setenv("TOKEN", value)
+    (found,) = advised(tmp_path, text)
+    assert (found.line, found.code, found.severity) == (3, "secret-kind", severity)
+    assert words in found.text
+    assert CANARY not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [(SLACK, "xoxb-" + CANARY), (SLACK, "xoxe.xoxb-" + CANARY), (PAGER, "0123456789abcdef" * 2)],
+)
+def test_a_secret_that_fits(
+    text: str, value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is said of what is as it should be."""
+    monkeypatch.setenv("TOKEN", value)
+    assert advised(tmp_path, text) == []
+
+
+def test_a_secret_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A check warns, since it may run elsewhere; a reload takes it for an error."""
+    monkeypatch.delenv("TOKEN", raising=False)
+    (found,) = advised(tmp_path, SLACK)
+    assert (found.line, found.code, found.severity) == (3, "secret", Severity.WARNING)
+    assert "env TOKEN is missing or empty" in found.text
+    (must,) = secret_problems(*load(tmp_path / "tocsin.yaml"), must=True)
+    assert must.severity is Severity.ERROR
+
+
+def test_a_secret_file_that_everybody_reads(tmp_path: Path) -> None:
+    """Readable by others is a warning with the command to type; by the group is not."""
+    file = tmp_path / "token"
+    file.write_text("xoxb-" + CANARY)
+    file.chmod(0o644)
+    text = receiver(token=f"{{file: {file}}}")
+    (found,) = advised(tmp_path, text)
+    assert (found.code, found.severity) == ("secret-mode", Severity.WARNING)
+    assert found.hint.startswith(f"chmod 640 {file}")
+    file.chmod(0o640)
+    assert advised(tmp_path, text) == []
+    file.write_text("xoxb-\n" + CANARY)
+    (found,) = advised(tmp_path, text)
+    assert "not one line of ASCII" in found.text
+    assert CANARY not in str(found)
+
+
+ROUTES = """paging:
+  receivers:
+    - {type: log, name: day}
+    - {type: log, name: night}
+    - {type: log, name: nobody}
+  route:
+    receivers: [day]
+    routes:
+      - {matchers: ['severity="SEV1"'], continue: true}
+      - {matchers: [severity=SEV1], receivers: [night]}
+      - {matchers: ['feature="chat"', 'severity = "SEV1"']}
+      - {matchers: ['feature="chat"']}
+      - {}
+      - {matchers: ['feature="search"']}
+"""
+
+
+def test_routes_that_no_incident_takes(tmp_path: Path) -> None:
+    """One behind a sibling that takes all of it, and a receiver nothing names, are warned about."""
+    found = advised(tmp_path, ROUTES)
+    assert [(p.line, p.code) for p in found] == [
+        (5, "unused"),
+        (11, "unreachable"),
+        (14, "unreachable"),
+    ]
+    assert "the route on line 10 takes them" in found[1].text
+    assert all(p.severity is Severity.WARNING for p in found)
+
+
+def test_without_a_route_every_receiver_is_used(tmp_path: Path) -> None:
+    """Who names receivers only means all of them."""
+    assert advised(tmp_path, "paging: {receivers: [{type: log, name: a}]}\n") == []
+
+
+def test_a_password_in_the_store_is_warned_about(tmp_path: Path) -> None:
+    """It works, is never shown, and there is a better place for it."""
+    from monitor.effective import plain
+    from monitor.settings import look
+
+    path = tmp_path / "tocsin.yaml"
+    path.write_text(f"store: postgresql://tocsin:{CANARY}@db/tocsin?sslpassword={CANARY}\n")
+    _, (found,) = look(path)
+    assert (found.line, found.code, found.severity) == (1, "secret-inline", Severity.WARNING)
+    assert "PGPASSFILE" in found.hint
+    shown = plain(load(path)[0])["store"]
+    assert shown == "postgresql://tocsin:***@db/tocsin?sslpassword=***"

@@ -1,0 +1,171 @@
+"""Plain values of a configuration: what differs, by name; and the text they are shown as."""
+
+from __future__ import annotations
+
+import doctest
+from datetime import timedelta
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from monitor.effective import body, differences, plain
+from monitor.reloadable import takes
+from monitor.settings import Settings, load, schema
+from monitor.store.revision_rows import KEPT
+from monitor.store.store import Store
+from runbooks import yaml_text as module
+from runbooks.convert import convert
+from runbooks.yaml import load_yaml
+from runbooks.yaml_text import yaml_text
+from tests.making import T0
+
+TEXT = """
+profile: page
+source: {type: kafka, bootstrap: ["b:9092"], topic: "1e3", start: 2026-11-22T09:00:00Z}
+stream: {bucket: 10s, lateness: 1m30s}
+digest_key: {keyring: tocsin/digest}
+paging:
+  receivers:
+    - {type: log, name: day}
+    - {type: slack, name: slack, channel: C0123, token: {env: TOKEN}}
+  route:
+    receivers: [day]
+    routes: [{matchers: ['severity=~"SEV1|SEV2"'], receivers: [slack], continue: true}]
+  escalation: [{after: 5m, receivers: [slack]}]
+  links: {wiki: "https://wiki/$signal", "no": "https://no"}
+runbooks:
+  allow: {http: [{origin: https://change, methods: [GET, POST], paths: [/]}]}
+"""
+
+
+def settings(folder: Path, text: str = TEXT) -> Settings:
+    path = folder / "tocsin.yaml"
+    path.write_text(text)
+    return load(path)[0]
+
+
+def test_what_is_shown_is_a_configuration(tmp_path: Path) -> None:
+    """The effective configuration, as YAML, loads to the very same settings."""
+    made = settings(tmp_path)
+    again = convert(load_yaml(yaml_text(plain(made)), "shown"), Settings)
+    assert again == made
+    assert convert(load_yaml(body(plain(made)), "stored"), Settings) == made
+
+
+def test_differences_are_named(tmp_path: Path) -> None:
+    """Keys by name, entries of a list by theirs; what comes and goes as well."""
+    before = plain(settings(tmp_path))
+    text = TEXT.replace("channel: C0123", "channel: C999").replace("after: 5m", "after: 6m")
+    text = text.replace("name: day}", "name: day}\n    - {type: log, name: new}")
+    text = text.replace("profile: page", "profile: quiet")
+    found = {
+        d.key: (d.before, d.after) for d in differences(before, plain(settings(tmp_path, text)))
+    }
+    assert list(found) == [
+        "paging.escalation",
+        "paging.receivers.new",
+        "paging.receivers.slack.channel",
+        "profile",
+    ]
+    assert found["paging.receivers.slack.channel"] == ("C0123", "C999")
+    assert found["paging.receivers.new"][0] is None
+    assert found["profile"] == ("page", "quiet")
+    assert [takes(key) for key in found] == [True, True, True, False]
+    assert differences(before, before) == []
+
+
+def test_another_order_of_named_entries_is_a_difference() -> None:
+    """Receivers that change places are told once, as names."""
+    first, second = {"name": "a"}, {"name": "b"}
+    (found,) = differences({"x": [first, second]}, {"x": [second, first]})
+    assert (found.key, found.before, found.after) == ("x", ["a", "b"], ["b", "a"])
+
+
+def test_every_key_that_a_reload_takes_exists() -> None:
+    """The list of keys names real ones."""
+    from monitor.reloadable import NOT_TAKEN, TAKEN
+
+    known = schema()["$defs"]
+    for key in (*TAKEN, *NOT_TAKEN):
+        kind = known["Settings"]
+        for part in key.split("."):
+            options = [kind, *kind.get("anyOf", ())]
+            names = [each["$ref"].rpartition("/")[2] for each in options if "$ref" in each]
+            for each in [kind, *(known[name] for name in names)]:
+                if part in each.get("properties", {}):
+                    kind = each["properties"][part]
+                    break
+            else:
+                pytest.fail(f"{key}: no {part}")
+
+
+def test_the_examples_of_the_writer() -> None:
+    """The docstring is true."""
+    assert doctest.testmod(module).failed == 0
+
+
+TEXTS = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\x85\u061c\u200e\u200f\ufeff")
+).filter(lambda text: all(c.isprintable() or c == " " for c in text))
+PLAIN = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXTS
+    | st.sampled_from(["no", "1e3", "017", "~", "- a", "a: b", "#x", "null", "'", '"', "@a"]),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(TEXTS.filter(bool), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["a", "on", "1", "x y"]), PLAIN, min_size=1, max_size=4))
+def test_whatever_is_written_reads_back(data: dict[str, object]) -> None:
+    """YAML text of any plain value is that value to the strict loader."""
+    assert load_yaml(yaml_text(data), "f").data == data
+
+
+def test_revisions_are_bounded(tmp_path: Path) -> None:
+    """The last thousand are kept, newest first, each with all it was stored with."""
+    store = Store(f"sqlite:///{tmp_path / 'x.db'}")
+    try:
+        with store.write() as tx:
+            assert tx.revisions.latest() is None
+            made = [
+                tx.revisions.add(
+                    who="ada",
+                    via="tls",
+                    digest="d",
+                    body=str(number),
+                    note="n",
+                    now=T0 + timedelta(seconds=number),
+                )
+                for number in range(KEPT + 3)
+            ][-1]
+        with store.read() as tx:
+            newest = tx.revisions.newest(KEPT + 10)
+            assert len(newest) == KEPT
+            assert newest[0] == made == tx.revisions.latest()
+            assert (made.id, made.body, made.via) == (KEPT + 3, str(KEPT + 2), "tls")
+            assert tx.revisions.get(3) is None
+            assert tx.revisions.get(4) is not None
+    finally:
+        store.close()
+
+
+@pytest.mark.parametrize(
+    "key", ["paging.receivers.x", "tiers", "tiers.error_rate", "runbooks.allow"]
+)
+def test_keys_that_a_reload_takes(key: str) -> None:
+    """What is below such a key too, and nothing that only begins like it."""
+    assert takes(key)
+    assert not takes("tiersome")
+    assert takes("watch.every")
+    assert not takes("watch.spool")
+    assert not takes("paging")
+    assert msgspec.json.encode(key)
