@@ -1,0 +1,92 @@
+"""Alertmanager's webhook, version 4: what it sends, read strictly and said in words.
+
+Fields that are not read here are passed over, so that a newer Alertmanager may add some; those that
+are read must be what its documents say. Text is from outside: what leaves here is one visible line.
+
+Protocol: prometheus/alertmanager, docs/configuration.md (webhook_config), template/template.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+import msgspec
+
+from monitor.text import vis
+
+ALL_ENDED = "all alerts resolved"
+"""`notification_reason` of Alertmanager 0.34 that speaks for truncated alerts too."""
+
+_EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+_LATEST = datetime(2200, 1, 1, tzinfo=UTC)
+
+Status = Literal["firing", "resolved"]
+
+
+class Received(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One alert of a notification; fields that we do not read are passed over."""
+
+    status: Status
+    labels: dict[str, str]
+    annotations: dict[str, str] = {}
+    starts_at: Annotated[datetime, msgspec.Meta(tz=True)]
+    fingerprint: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{1,64}$")]
+
+    @property
+    def began(self) -> datetime:
+        """When it began, in UTC (peers write their own zones), within what arithmetic can bear."""
+        return min(max(self.starts_at, _EARLIEST), _LATEST).astimezone(UTC)
+
+    @property
+    def name(self) -> str:
+        """Its `alertname`."""
+        return vis(self.labels.get("alertname", "") or "an alert", limit=100)
+
+    @property
+    def text(self) -> str:
+        """Its name and what it says of itself."""
+        said = words(self.annotations, ("summary", "message", "description", "title"), 400)
+        return f"{self.name}: {said}" if said else self.name
+
+
+class Notification(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Alertmanager's webhook, version 4; fields that we do not read are passed over."""
+
+    version: Literal["4"]
+    group_key: Annotated[str, msgspec.Meta(min_length=1)]
+    truncated_alerts: Annotated[int, msgspec.Meta(ge=0)] = 0
+    alerts: list[Received]
+    common_annotations: dict[str, str] = {}
+    notification_reason: str = msgspec.field(default="", name="notification_reason")
+
+    @property
+    def ended(self) -> bool:
+        """Every alert of the group has ended, those that were cut off too."""
+        sure = not self.truncated_alerts or self.notification_reason == ALL_ENDED
+        # Its own `status` counts our own alerts too, which were left out here.
+        return sure and all(one.status == "resolved" for one in self.alerts)
+
+
+_DECODER = msgspec.json.Decoder(Notification)
+
+
+def decode(body: bytes) -> Notification:
+    """Read one notification.
+
+    Raises:
+        ValueError: it is none; the message says why and is safe to show.
+    """
+    try:
+        return _DECODER.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as problem:
+        raise ValueError(vis(str(problem), limit=200)) from None
+
+
+def words(annotations: Mapping[str, str], names: Iterable[str], limit: int) -> str:
+    """The first of these annotations that says anything, on one line."""
+    for name in names:
+        if text := " ".join(annotations.get(name, "").split()):
+            return vis(text, limit=limit)
+    return ""
