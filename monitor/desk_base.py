@@ -12,12 +12,26 @@ from monitor.incidents.timeline import Entry
 from monitor.paging import Pager, trusted_labels
 from monitor.settings import Configured
 from monitor.shelf import Shelf
-from monitor.store.store import Store, StoreUnavailable, Tx
-from monitor.views import DeskError, Done, Principal
+from monitor.store.joined import Transactions
+from monitor.store.store import StoreUnavailable, Tx
+from monitor.views import ConfigReloaded, DeskError, Done, Health, Principal
 from runbooks.events import Effect
 
 Perform = Callable[[str, Sequence[Effect]], None]
 """Does in the world what a stored transition of a run asks for."""
+
+
+Reloading = Callable[[Principal], ConfigReloaded]
+"""Takes the configuration as it is on disk now, for somebody."""
+
+
+def not_reloaded(_who: Principal) -> ConfigReloaded:
+    """What a desk says to that which has no daemon that could."""
+    raise DeskError(
+        "unavailable",
+        "nothing here takes a new configuration: no daemon runs, or it plays a recording",
+        "start one: tocsin run; it reads the configuration as it is",
+    )
 
 
 def no_daemon(_run: str, _effects: Sequence[Effect]) -> None:
@@ -34,14 +48,16 @@ class DeskBase:
 
     def __init__(
         self,
-        store: Store,
+        store: Transactions,
         configured: Configured,
         shelf: Shelf,
         principal: Principal,
         clock: Callable[[], datetime],
         *,
         perform: Perform = no_daemon,
+        reload: Reloading = not_reloaded,
         live: bool = True,
+        parts: Sequence[Callable[[Tx, datetime], Health]] = (),
     ) -> None:
         self._store = store
         self._configured = configured
@@ -49,7 +65,9 @@ class DeskBase:
         self._who = principal
         self._clock = clock
         self._perform = perform
+        self._reload = reload
         self._live = live
+        self._parts = parts
         self._pager = Pager(configured.policy)
         self._allow = configured.settings.runbooks.allow
 
@@ -85,10 +103,12 @@ class DeskBase:
     def _must(self, role: str) -> None:
         order = ("reader", "responder", "admin")
         if order.index(self._who.role) < order.index(role):
+            if role == "admin":
+                raise DeskError("forbidden", f"{self._who.name} is no admin", "ask one")
             raise DeskError(
                 "forbidden",
                 f"{self._who.name} may only read",
-                "ask for the responder role: desk.responders in the configuration",
+                "ask for the responder role: desk.responders in the configuration, or a token",
             )
 
     @staticmethod
@@ -99,20 +119,26 @@ class DeskBase:
         return _Guarded(self._store, writing=False)
 
     def _writing(self) -> _Guarded:
-        return _Guarded(self._store, writing=True)
+        acting = (self._who.name, "tls") if self._who.via == "tls" else ("", "")
+        return _Guarded(self._store, writing=True, acting=acting)
 
 
 class _Guarded:
     """A transaction whose failures are the desk's: nothing was written, and it says so."""
 
-    def __init__(self, store: Store, *, writing: bool) -> None:
+    def __init__(
+        self, store: Transactions, *, writing: bool, acting: tuple[str, str] = ("", "")
+    ) -> None:
+        self._acting = acting
         self._manager = store.write() if writing else store.read()
 
     def __enter__(self) -> Tx:
         try:
-            return self._manager.__enter__()
+            tx = self._manager.__enter__()
         except StoreUnavailable as problem:
             raise DeskError("unavailable", str(problem), "nothing was written; try again") from None
+        tx.incidents.acting = self._acting
+        return tx
 
     def __exit__(self, *details: object) -> bool | None:
         try:

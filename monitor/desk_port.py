@@ -96,3 +96,37 @@ class DeskPort(Protocol):
     def review(self, ref: str, *, form: str = "md") -> str:
         """The review as `md` or `json` text."""
         ...
+
+    # the configuration ---------------------------------------------------------------------------
+
+    def config_history(self, *, limit: int = 50) -> list[views.ConfigRevision]:
+        """Newest first, without their bodies."""
+        ...
+
+    def config_revision(self, *, number: int = 0) -> views.ConfigRevision:
+        """One with its body; 0 is the one in force."""
+        ...
+
+    def reload_config(self) -> views.ConfigReloaded:
+        """Take the configuration as it is on disk now, whole or not at all; for admins."""
+        ...
+
+    # the ways in, for admins ---------------------------------------------------------------------
+
+    def tokens(self, *, limit: int = 100) -> list[views.TokenRow]:
+        """Newest first; never their text."""
+        ...
+
+    def create_token(
+        self, *, name: str, role: str = "responder", seconds: int = 2_592_000
+    ) -> views.TokenMade:
+        """A token for the person `name`, good for `seconds` (30 days, a year at most)."""
+        ...
+
+    def revoke_token(self, token: str) -> views.Done:
+        """End a token by its id; its own one everybody may end."""
+        ...
+
+    def audit(self, *, limit: int = 100) -> list[views.AuditLine]:
+        """Refusals, and changes of the ways in, newest first."""
+        ...

@@ -159,6 +159,7 @@ def timeline_entry(item: Linked) -> views.TimelineEntry:
         occurred_at=item.entry.occurred_at,
         recorded_at=item.recorded_at,
         revises=item.entry.revises,
+        via=str(item.entry.data.get("via", "")),
     )
 
 

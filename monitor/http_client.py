@@ -24,6 +24,7 @@ import contextlib
 import logging
 import re
 import socket
+import ssl
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -34,6 +35,7 @@ from typing import Any, Self
 
 import httpx
 
+from monitor.faults import fault_point
 from monitor.url import origin
 
 DEFAULT_LIMIT = 64 * 1024
@@ -78,27 +80,51 @@ class Response:
         return min(max(wish.total_seconds(), 0.0), cap_s)
 
 
+def tls_context(ca_file: Path | None = None) -> ssl.SSLContext:
+    """What verifies the other side of a TLS connection.
+
+    Args:
+        ca_file: certificates to trust besides the public ones.
+
+    Raises:
+        OSError: `ca_file` cannot be read, or is no certificate.
+    """
+    context = httpx.create_ssl_context(trust_env=False)
+    if ca_file is not None:
+        context.load_verify_locations(cafile=ca_file)
+    return context
+
+
 class HttpClient:
     """Sends single requests; safe to use from many threads.
 
     Args:
         ca_file: certificates to trust besides the public ones (a company's own authority).
         proxy: URL of an egress proxy, or nothing. Failures behind the proxy count as unknown.
+        context: verifies the other side instead of the public authorities and `ca_file`.
+        keep_s: keep a connection for so long; only for requests that may be repeated, since a
+            kept one may be half closed.
     """
 
-    def __init__(self, *, ca_file: Path | None = None, proxy: str = "") -> None:
+    def __init__(
+        self,
+        *,
+        ca_file: Path | None = None,
+        proxy: str = "",
+        context: ssl.SSLContext | None = None,
+        keep_s: float = 0.0,
+    ) -> None:
         for name in ("httpx", "httpcore"):
             # they log whole URLs at INFO, and a webhook's URL may be its secret
             logging.getLogger(name).setLevel(logging.WARNING)
-        context = httpx.create_ssl_context(trust_env=False)
-        if ca_file is not None:
-            context.load_verify_locations(cafile=ca_file)
         self._client = httpx.Client(
-            verify=context,
+            verify=context or tls_context(ca_file),
             trust_env=False,
             proxy=proxy or None,
             follow_redirects=False,
-            limits=httpx.Limits(max_keepalive_connections=0),
+            limits=httpx.Limits(
+                max_keepalive_connections=4 if keep_s else 0, keepalive_expiry=keep_s
+            ),
             headers={"user-agent": "tocsin", "accept-encoding": "identity"},
         )
 
@@ -204,6 +230,8 @@ class _Exchange:
                 raise _AbandonedError
             if event.endswith("send_request_headers.started"):
                 self._writing = True
+        if event.endswith("send_request_body.complete"):
+            fault_point("K6")
 
     def give_up(self) -> None:
         """The deadline has come: what is not written yet never will be, and the socket is shut."""
@@ -241,5 +269,16 @@ def _in_words(error: Exception) -> str:
         (httpx.UnsupportedProtocol, "not http or https"),
     )
     if isinstance(error, httpx.ConnectError):
-        return "cannot connect" + (" (certificate)" if "CERTIFICATE" in str(error) else "")
+        return "cannot connect" + _of_certificate(error)
     return next((words for kind, words in kinds if isinstance(error, kind)), type(error).__name__)
+
+
+def _of_certificate(error: BaseException | None) -> str:
+    """Why a certificate was not accepted, in OpenSSL's words; they hold our own host name only."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return f" (certificate: {error.verify_message.rstrip('.')})"
+        if isinstance(error, ssl.SSLError) and error.reason:
+            return f" ({error.reason.replace('_', ' ').lower()})"
+        error = error.__cause__ or error.__context__
+    return ""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import http.client
 import os
 import socket
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,7 +30,7 @@ T = TypeVar("T")
 TIMEOUT_S = 30.0
 """Seconds to wait for one answer."""
 
-_MAX_ANSWER = 64 * 1024 * 1024
+MAX_ANSWER = 64 * 1024 * 1024
 """Bytes; a page of timeline is far smaller, more is not a desk."""
 
 
@@ -60,42 +61,23 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
-class SocketDesk:
-    """`DeskPort` over the daemon's socket; see there for what each method says.
+class DeskClient(ABC):
+    """`DeskPort` over HTTP, whatever the way; see there for what each method says."""
 
-    Args:
-        path: the socket.
-        timeout_s: seconds to wait for one answer.
-    """
+    where = "the socket"
+    """Who answers, in words."""
 
-    def __init__(self, path: Path, *, timeout_s: float = TIMEOUT_S) -> None:
-        self.path = path
-        self._timeout_s = timeout_s
+    @abstractmethod
+    def _ask(self, method: str, body: bytes) -> tuple[int, bytes]:
+        """Status and body of the answer to one call.
+
+        Raises:
+            DeskError: `unavailable`, there is none.
+        """
 
     def _call(self, method: str, kind: type[T], /, **arguments: Any) -> T:
-        body = msgspec.json.encode(arguments)
-        connection = _UnixConnection(self.path, self._timeout_s)
-        try:
-            connection.request(
-                "POST", f"/desk/v1/{method}", body, {"Content-Type": "application/json"}
-            )
-            response = connection.getresponse()
-            answer = response.read(_MAX_ANSWER)
-        except PermissionError as error:
-            raise DeskError(
-                "unavailable",
-                f"the daemon's socket {self.path} may not be used: {error.strerror}",
-                "it is for the daemon's user and group",
-            ) from error
-        except (OSError, http.client.HTTPException) as error:
-            raise DeskError(
-                "unavailable",
-                f"no answer from the daemon at {self.path}: {str(error) or type(error).__name__}",
-                "is `tocsin run` running? --socket or --store names another one",
-            ) from error
-        finally:
-            connection.close()
-        return _decode(answer, response.status, kind)
+        status, answer = self._ask(method, msgspec.json.encode(arguments))
+        return _decode(answer, status, kind, self.where)
 
     def ping(self) -> None:
         """Return when the daemon answers.
@@ -148,6 +130,15 @@ class SocketDesk:
 
     def quarantine(self, *, limit: int = 100) -> list[views.QuarantineRow]:
         return self._call("quarantine", list[views.QuarantineRow], limit=limit)
+
+    def config_history(self, *, limit: int = 50) -> list[views.ConfigRevision]:
+        return self._call("config_history", list[views.ConfigRevision], limit=limit)
+
+    def config_revision(self, *, number: int = 0) -> views.ConfigRevision:
+        return self._call("config_revision", views.ConfigRevision, number=number)
+
+    def reload_config(self) -> views.ConfigReloaded:
+        return self._call("reload_config", views.ConfigReloaded)
 
     def runbooks(self, ref: str = "") -> list[views.RunbookRow]:
         return self._call("runbooks", list[views.RunbookRow], ref=ref)
@@ -229,8 +220,60 @@ class SocketDesk:
     def review(self, ref: str, *, form: str = "md") -> str:
         return self._call("review", str, ref=ref, form=form)
 
+    def tokens(self, *, limit: int = 100) -> list[views.TokenRow]:
+        return self._call("tokens", list[views.TokenRow], limit=limit)
 
-def _decode(answer: bytes, status: int, kind: type[T]) -> T:
+    def create_token(
+        self, *, name: str, role: str = "responder", seconds: int = 2_592_000
+    ) -> views.TokenMade:
+        kind = views.TokenMade
+        return self._call("create_token", kind, name=name, role=role, seconds=seconds)
+
+    def revoke_token(self, token: str) -> views.Done:
+        return self._call("revoke_token", views.Done, token=token)
+
+    def audit(self, *, limit: int = 100) -> list[views.AuditLine]:
+        return self._call("audit", list[views.AuditLine], limit=limit)
+
+
+class SocketDesk(DeskClient):
+    """The desk of a daemon on this machine.
+
+    Args:
+        path: the socket.
+        timeout_s: seconds to wait for one answer.
+    """
+
+    def __init__(self, path: Path, *, timeout_s: float = TIMEOUT_S) -> None:
+        self.path = path
+        self._timeout_s = timeout_s
+
+    def _ask(self, method: str, body: bytes) -> tuple[int, bytes]:
+        connection = _UnixConnection(self.path, self._timeout_s)
+        try:
+            connection.request(
+                "POST", f"/desk/v1/{method}", body, {"Content-Type": "application/json"}
+            )
+            response = connection.getresponse()
+            answer = response.read(MAX_ANSWER)
+        except PermissionError as error:
+            raise DeskError(
+                "unavailable",
+                f"the daemon's socket {self.path} may not be used: {error.strerror}",
+                "it is for the daemon's user and group",
+            ) from error
+        except (OSError, http.client.HTTPException) as error:
+            raise DeskError(
+                "unavailable",
+                f"no answer from the daemon at {self.path}: {str(error) or type(error).__name__}",
+                "is `tocsin run` running? --socket or --store names another one",
+            ) from error
+        finally:
+            connection.close()
+        return response.status, answer
+
+
+def _decode(answer: bytes, status: int, kind: type[T], where: str) -> T:
     """The value in an answer.
 
     Raises:
@@ -245,7 +288,7 @@ def _decode(answer: bytes, status: int, kind: type[T]) -> T:
     except msgspec.MsgspecError as error:
         raise DeskError(
             "unavailable",
-            f"the socket answered {status} with something that is not this desk's: {error}",
+            f"{where} answered {status} with something that is not this desk's: {error}",
             "do the daemon and this command have the same version?",
         ) from error
 
@@ -256,6 +299,14 @@ class Place:
 
     store: str | None = None
     socket: Path | None = None
+    desk: str | None = None
+    """Name or address of a desk on another machine; it goes before the other two."""
+
+
+def place_name(desk: DeskPort) -> str:
+    """Name and address of a desk on another machine; empty for this one's."""
+    url = getattr(desk, "url", "")
+    return f"{getattr(desk, 'name', '')} ({url})" if url else ""
 
 
 def _absent(path: Path) -> bool:
@@ -274,13 +325,17 @@ def connect(place: Place, *, warn: Callable[[str], None], timeout_s: float = TIM
     A daemon whose socket refuses us or does not answer in time is not gone round.
 
     Args:
-        place: store and socket, either may be absent.
+        place: store and socket, either may be absent; or a desk on another machine.
         warn: told, in one line, that no daemon runs.
         timeout_s: seconds to wait for one answer of the daemon.
 
     Raises:
         DeskError: `unavailable` when there is neither, or a daemon that we cannot speak to.
     """
+    if place.desk is not None:
+        from tui.place_remote import remote  # TLS is loaded only for another machine
+
+        return remote(place.desk, os.environ, timeout_s=timeout_s)
     store = place.store or (None if place.socket else DEFAULT_STORE)
     path = socket_path(store, place.socket, os.environ)
     if not _absent(path):

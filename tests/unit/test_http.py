@@ -211,7 +211,7 @@ def test_a_dead_socket_is_replaced(tmp_path: Path) -> None:
 def test_health_and_metrics() -> None:
     """Alive is always; ready only when every part is; the metrics are those of this daemon."""
     metrics = Metrics()
-    metrics.incidents_open.set(2)
+    metrics.incidents_open.labels("SEV1").set(2)
     state = {"good": True}
     app = http.health_app(metrics, lambda: (state["good"], ["stream: ok: 1"]))
     listener = http.listen_tcp("127.0.0.1:0")
@@ -226,7 +226,7 @@ def test_health_and_metrics() -> None:
         assert get(host, port, "/healthz")[0] == 200
         status, text = get(host, port, "/metrics")
         assert status == 200
-        assert "tocsin_incidents_open 2.0" in text
+        assert 'tocsin_incidents_open{severity="SEV1"} 2.0' in text
         assert get(host, port, "/desk/v1/whoami")[0] == 404
     finally:
         server.close()
