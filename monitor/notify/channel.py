@@ -60,6 +60,14 @@ class Message:
     """1 on the first try; above it a message may be a repeat, and says so where it can."""
     receipt: Mapping[str, str] = field(default_factory=dict)
     """What the channel returned for this incident's first message (Slack: channel and ts)."""
+    uuid: str = ""
+    """The incident's own id; buttons carry it sealed, nobody sees it."""
+    offers: tuple[str, ...] = ()
+    """What may be done with one click where a channel has buttons: `acknowledge`, `escalate`."""
+    acknowledged: str = ""
+    """`acknowledged by ana at 14:03 UTC`; empty while nobody has."""
+    news: str = ""
+    """What somebody just did, in one line; empty when the rest of the message is the news."""
 
 
 @dataclass(frozen=True, slots=True)

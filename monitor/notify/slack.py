@@ -26,6 +26,7 @@ from monitor.notify.slack_blocks import (
     reply_text,
     root_blocks,
 )
+from monitor.notify.slack_buttons import Buttons
 from monitor.notify.slack_call import CallError, SlackCall
 from monitor.secret import SecretUnavailableError
 from monitor.text import vis
@@ -49,15 +50,19 @@ class SlackChannel:
 
     kind = "slack"
 
-    def __init__(self, settings: SlackSettings, http: HttpClient) -> None:
+    def __init__(
+        self, settings: SlackSettings, http: HttpClient, buttons: Buttons | None = None
+    ) -> None:
+        """Args: `buttons` makes the buttons; None where nobody listens for clicks."""
         self.name = settings.name
+        self._buttons = buttons
         self._settings = settings
         self._http = http
 
     def send(self, message: Message, now: datetime) -> Outcome:  # noqa: ARG002 - the port's shape
         """Post or edit; `Sent.receipt` is `{"channel", "ts"}` of the incident's message."""
         try:
-            post = _Post(self._call(), self._settings.channel, message)
+            post = _Post(self._call(), self._settings.channel, message, self._buttons)
             if message.receipt.get("ts") and message.kind is not Kind.TEST:
                 return post.follow_up()
             return post.open()
@@ -89,7 +94,10 @@ class SlackChannel:
 class _Post:
     """One attempt to show one message; every method raises `CallError`."""
 
-    def __init__(self, call: SlackCall, channel: str, message: Message) -> None:
+    def __init__(
+        self, call: SlackCall, channel: str, message: Message, buttons: Buttons | None
+    ) -> None:
+        self._buttons = buttons
         self._call = call
         self._channel = channel
         self._message = message
@@ -99,7 +107,7 @@ class _Post:
         found, absent = self._look_up(thread="")
         if found:
             return Sent({"channel": self._channel, "ts": found}, "already there, found by its id")
-        blocks = root_blocks(self._message, maybe_repeat=not absent)
+        blocks = root_blocks(self._message, maybe_repeat=not absent, buttons=self._buttons)
         answer, remark = self._plainer("chat_postMessage", fallback(self._message), blocks, {})
         ts = answer.get("ts")
         if not isinstance(ts, str):
@@ -118,8 +126,9 @@ class _Post:
         }
         try:
             # parse: chat.update, unlike chat.postMessage, would by default make links of names
+            blocks = root_blocks(message, buttons=self._buttons)
             _, remark = self._plainer(
-                "chat_update", fallback(message), root_blocks(message), {**root, "parse": "none"}
+                "chat_update", fallback(message), blocks, {**root, "parse": "none"}
             )
         except CallError as failure:
             if failure.code in _ROOT_GONE:

@@ -14,6 +14,7 @@ from typing import Any
 from monitor.notify.channel import Kind, Link, Message
 from monitor.notify.fit import fit, units
 from monitor.notify.links import sound_links
+from monitor.notify.slack_buttons import Buttons
 from monitor.text import slack, vis
 
 Block = dict[str, Any]
@@ -24,6 +25,7 @@ LINES = 2400
 CONTEXT = 900
 LINKS = 2800
 COMMAND = 300
+NEWS = 300
 
 _MARK = {
     Kind.TRIGGER: "\N{POLICE CARS REVOLVING LIGHT}",
@@ -58,11 +60,21 @@ def headline(message: Message, limit: int = HEADER) -> str:
 def fallback(message: Message, *, limit: int = 1500) -> str:
     """What a phone's notification shows and a screen reader reads: headline and lines."""
     head = headline(message, 300)
-    return f"{head}\n{fit(slack, _joined(message), limit - units(head) - 1)}".rstrip()
+    if said := [fit(one_line, text, NEWS) for text in _news(message)]:
+        head += "\n" + "\n".join(said)
+    return f"{head}\n{fit(slack, _joined(message), max(0, limit - units(head) - 1))}".rstrip()
 
 
-def root_blocks(message: Message, *, maybe_repeat: bool = False) -> list[Block]:
-    """The incident's message in the channel, edited in place as the incident goes on."""
+def root_blocks(
+    message: Message, *, maybe_repeat: bool = False, buttons: Buttons | None = None
+) -> list[Block]:
+    """The incident's message in the channel, edited in place as the incident goes on.
+
+    Args:
+        message: the whole present picture of the incident.
+        maybe_repeat: say that it may stand there twice.
+        buttons: makes the buttons; None where nobody listens for clicks.
+    """
     blocks: list[Block] = [{"type": "header", "text": _plain(headline(message))}]
     if headline(message, TITLE) != headline(message):
         blocks.append(_section(fit(one_line, message.title, TITLE)))
@@ -73,6 +85,9 @@ def root_blocks(message: Message, *, maybe_repeat: bool = False) -> list[Block]:
     if message.command:
         command = fit(one_line, message.command.replace("`", "'"), COMMAND)
         blocks.append({"type": "section", "text": {"type": "mrkdwn", "text": f"`{command}`"}})
+    blocks += [_context(fit(one_line, text, NEWS)) for text in _news(message)]
+    if buttons is not None:
+        blocks += buttons.block(message)
     if maybe_repeat:
         blocks.append(_context(f"Attempt {message.attempt}: this may repeat a page already sent."))
     return blocks
@@ -80,14 +95,13 @@ def root_blocks(message: Message, *, maybe_repeat: bool = False) -> list[Block]:
 
 def reply_text(message: Message) -> str:
     """The text of a follow-up in the incident's thread."""
-    head = f"{_MARK[message.kind]} {_WORD[message.kind]}: {fit(one_line, message.title, 300)}"
+    head = _reply_head(message)
     return f"{head}\n{fit(slack, _joined(message), LINES)}".rstrip()
 
 
 def reply_blocks(message: Message) -> list[Block]:
     """One follow-up in the incident's thread."""
-    head = f"{_MARK[message.kind]} {_WORD[message.kind]}: {fit(one_line, message.title, 300)}"
-    return [_section(head), *_lines(message)]
+    return [_section(_reply_head(message)), *_lines(message)]
 
 
 def metadata(message: Message) -> dict[str, Any]:
@@ -100,6 +114,21 @@ def metadata(message: Message) -> dict[str, Any]:
             "incident": vis(message.incident, limit=40),
         },
     }
+
+
+def _reply_head(message: Message) -> str:
+    """What happened: what somebody did where that is the news, else the kind of message."""
+    word = _WORD[message.kind]
+    done = message.acknowledged if message.kind is Kind.ACKNOWLEDGE else message.news
+    if done:
+        word = fit(one_line, done[:1].upper() + done[1:], NEWS)
+    return f"{_MARK[message.kind]} {word}: {fit(one_line, message.title, 300)}"
+
+
+def _news(message: Message) -> list[str]:
+    """Who acknowledged, and what somebody just did, as sentences."""
+    said = [text for text in (message.acknowledged, message.news) if text]
+    return [text[:1].upper() + text[1:] for text in said]
 
 
 def _joined(message: Message) -> str:

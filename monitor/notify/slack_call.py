@@ -116,6 +116,9 @@ class SlackCall:
         more = data.get("response_metadata")
         words = more.get("messages") if isinstance(more, dict) else None
         detail = vis(str(words[0]), limit=160) if isinstance(words, list) and words else ""
+        needed = vis(str(data.get("needed") or ""), limit=80)
+        if code == "missing_scope" and needed:
+            detail = f"the token needs the scope {needed}"
         return CallError(judge(answer, code, mask(detail, self._token)), code)
 
 

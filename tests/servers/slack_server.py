@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from monitor.notify.loopback.slack import SlackMessage, SlackReceiver
 from tests.servers.faults import FaultyServer, serve_until_killed
+from tests.servers.slack_people import APP
+from tests.servers.slack_socket import SlackSockets
 
 TOKEN = "xoxb-loopback-1234567890"
+APP_TOKEN = "xapp-loopback-1234567890"
 CHANNEL = "C0PAGES"
 CHANNELS = {CHANNEL: "", "C0ARCHIVED": "is_archived", "C0OUTSIDE": "not_in_channel"}
 
@@ -29,15 +33,39 @@ class SlackServer(FaultyServer):
         unstable: float = 0.0,
         seed: int = 0,
         clock: Callable[[], float] = time.monotonic,
+        scopes: Collection[str] = ("connections:write",),
+        ack_s: float = 3.0,
     ) -> None:
+        self.sockets: SlackSockets | None = None
+        self._ack_s = ack_s
+        self._making = threading.Lock()
         self.receiver = SlackReceiver(
             token=TOKEN,
             channels=CHANNELS if channels is None else channels,
             per_second=per_second,
             burst=burst,
             clock=clock,
+            app_token=APP_TOKEN,
+            connection=self._address,
+            scopes=scopes,
         )
         super().__init__(self.receiver, port=port, log=log, unstable=unstable, seed=seed)
+
+    def _address(self) -> str:
+        # made with the first question, so that a test of pages has no second server
+        return self.socket_mode().address()
+
+    def socket_mode(self) -> SlackSockets:
+        """Slack's end of Socket Mode."""
+        with self._making:
+            if self.sockets is None:
+                self.sockets = SlackSockets(app=APP, journal=self.journal, ack_s=self._ack_s)
+        return self.sockets
+
+    def stop(self) -> None:
+        if self.sockets is not None:
+            self.sockets.close()
+        super().stop()
 
     @property
     def base_url(self) -> str:

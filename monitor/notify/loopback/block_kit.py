@@ -24,6 +24,8 @@ _KEYS = {
 _TEXT_KEYS = {"plain_text": {"type", "text", "emoji"}, "mrkdwn": {"type", "text", "verbatim"}}
 _BUTTON_KEYS = {"type", "text", "action_id", "url", "value", "style", "confirm"}
 _BUTTON_LIMITS = {"value": 2000, "url": 3000, "action_id": 255}
+_CONFIRM_LIMITS = {"title": 100, "text": 300, "confirm": 30, "deny": 30}
+_STYLES = {"primary", "danger"}
 
 
 def problems(blocks: object) -> list[str]:
@@ -95,6 +97,9 @@ def _elements(block: dict[str, object], most: int) -> Iterator[tuple[str, str]]:
     if not isinstance(elements, list) or not elements:
         yield "missing required field: elements", ""
         return
+    ids = [str(item["action_id"]) for item in elements if _has(item, "action_id")]
+    if len(ids) != len(set(ids)):
+        yield "action_id is not unique", "/elements"
     if len(elements) > most:
         yield f"no more than {most} items allowed", "/elements"
     for place, item in enumerate(elements):
@@ -105,6 +110,10 @@ def _elements(block: dict[str, object], most: int) -> Iterator[tuple[str, str]]:
             yield from _button(item, at)
 
 
+def _has(item: object, name: str) -> bool:
+    return isinstance(item, dict) and bool(item.get(name))
+
+
 def _button(button: object, at: str) -> Iterator[tuple[str, str]]:
     if not isinstance(button, dict) or button.get("type") != "button":
         yield "must be a button", at
@@ -112,9 +121,25 @@ def _button(button: object, at: str) -> Iterator[tuple[str, str]]:
     for name in button.keys() - _BUTTON_KEYS:
         yield f"invalid additional property: {name}", at
     yield from _text(button.get("text"), 75, f"{at}/text", kinds=("plain_text",))
+    if "style" in button and button["style"] not in _STYLES:
+        yield "must be a valid enum value", f"{at}/style"
+    if "confirm" in button:
+        yield from _confirm(button["confirm"], f"{at}/confirm")
     for name, limit in _BUTTON_LIMITS.items():
         if units(str(button.get(name, ""))) > limit:
             yield f"must be less than {limit + 1} characters", f"{at}/{name}"
+
+
+def _confirm(dialog: object, at: str) -> Iterator[tuple[str, str]]:
+    if not isinstance(dialog, dict):
+        yield "must be an object", at
+        return
+    for name in dialog.keys() - _CONFIRM_LIMITS.keys() - {"style"}:
+        yield f"invalid additional property: {name}", at
+    if dialog.get("style", "primary") not in _STYLES:
+        yield "must be a valid enum value", f"{at}/style"
+    for name, limit in _CONFIRM_LIMITS.items():
+        yield from _text(dialog.get(name), limit, f"{at}/{name}", kinds=("plain_text",))
 
 
 def _text(

@@ -11,7 +11,7 @@ import math
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -42,11 +42,23 @@ class SlackMessage:
     edits: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Whisper:
+    """A message that one person sees, once."""
+
+    channel: str
+    user: str
+    text: str
+    blocks: tuple[dict[str, Any], ...] = ()
+    thread_ts: str = ""
+
+
 class _RefusedError(Exception):
     """Becomes `{"ok": false, "error": code}`."""
 
-    def __init__(self, code: str, *messages: str, retry_after_s: int = 0) -> None:
+    def __init__(self, code: str, *messages: str, retry_after_s: int = 0, needed: str = "") -> None:
         super().__init__(code)
+        self.needed = needed
         self.code = code
         self.messages = messages
         self.retry_after_s = retry_after_s
@@ -56,7 +68,11 @@ class SlackReceiver:
     """One workspace with one bot token.
 
     Args:
-        token: the only valid one.
+        token: the only valid one of a bot.
+        app_token: the app's own, good for `apps.connections.open` and nothing else.
+        connection: makes the address of a new connection of Socket Mode; None: it is switched off.
+        scopes: what the app token may do.
+        members: who is in the channels; empty: anybody.
         channels: id to error code; an empty code means that posting works.
         per_second: messages a second that one channel takes in the long run.
         burst: messages it takes at once.
@@ -73,8 +89,15 @@ class SlackReceiver:
         burst: int = 3,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        app_token: str = "",
+        connection: Callable[[], str] | None = None,
+        scopes: Collection[str] = ("connections:write",),
+        members: Collection[str] = (),
     ) -> None:
         self._token = token
+        self._app_token, self._connection = app_token, connection
+        self._scopes, self._members = frozenset(scopes), frozenset(members)
+        self._whispers: list[Whisper] = []
         self._channels = dict(channels)
         self._per_second, self._burst = per_second, float(burst)
         self._clock, self._wall = clock, wall
@@ -86,6 +109,8 @@ class SlackReceiver:
             "auth.test": self._auth_test,
             "chat.postMessage": self._post,
             "chat.update": self._update,
+            "chat.postEphemeral": self._whisper,
+            "apps.connections.open": self._open,
             "conversations.history": self._history,
             "conversations.replies": self._replies,
         }
@@ -95,6 +120,12 @@ class SlackReceiver:
         """Everything in all channels and threads, oldest first."""
         with self._lock:
             return tuple(self._messages)
+
+    @property
+    def whispers(self) -> tuple[Whisper, ...]:
+        """Everything that only one person saw, oldest first."""
+        with self._lock:
+            return tuple(self._whispers)
 
     def set_channel(self, channel: str, error: str = "") -> None:
         """From now on posting to `channel` fails with `error`, or works."""
@@ -108,7 +139,7 @@ class SlackReceiver:
         try:
             arguments = _arguments(request)
             key = _key(arguments)
-            self._check_token(request, arguments)
+            self._check_token(request, arguments, method)
             with self._lock:
                 result = self._methods.get(method, _unknown_method)(arguments)
         except _RefusedError as refusal:
@@ -116,13 +147,15 @@ class SlackReceiver:
         body = json.dumps({"ok": True, **result}).encode()
         return Answer(200, body, _HEADERS, key, f"accepted: {method}")
 
-    def _check_token(self, request: Request, arguments: dict[str, Any]) -> None:
+    def _check_token(self, request: Request, arguments: dict[str, Any], method: str) -> None:
         given = request.headers.get("authorization", "").removeprefix("Bearer ")
         given = given or str(arguments.pop("token", ""))
         if not given:
             raise _RefusedError("not_authed")
-        if given != self._token:
+        if given not in {self._token, self._app_token}:
             raise _RefusedError("invalid_auth")
+        if (given == self._app_token) != (method == "apps.connections.open"):
+            raise _RefusedError("not_allowed_token_type")
 
     def _auth_test(self, _: dict[str, Any]) -> dict[str, Any]:
         return {"url": "https://example.slack.com/", "team": "Loopback", "user": "tocsin"}
@@ -152,6 +185,24 @@ class SlackReceiver:
             content["metadata"] = old.metadata
         self._messages[place] = replace(old, edits=old.edits + 1, **content)
         return {"channel": channel, "ts": old.ts, "text": content["text"]}
+
+    def _whisper(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        channel, user = self._channel(arguments), str(arguments.get("user") or "")
+        if not re.fullmatch(r"[UW][A-Z0-9]+", user) or (
+            self._members and user not in self._members
+        ):
+            raise _RefusedError("user_not_in_channel")
+        content = _content(arguments)
+        thread = str(arguments.get("thread_ts") or "")
+        self._whispers.append(Whisper(channel, user, content["text"], content["blocks"], thread))
+        return {"message_ts": self._new_ts()}
+
+    def _open(self, _: dict[str, Any]) -> dict[str, Any]:
+        if "connections:write" not in self._scopes:
+            raise _RefusedError("missing_scope", needed="connections:write")
+        if self._connection is None:
+            raise _RefusedError("socket_mode_not_enabled")
+        return {"url": self._connection()}
 
     def _history(self, arguments: dict[str, Any]) -> dict[str, Any]:
         channel = self._channel(arguments)
@@ -202,6 +253,8 @@ def _unknown_method(arguments: dict[str, Any]) -> dict[str, Any]:
 
 def _refusal(refusal: _RefusedError, key: str, method: str) -> Answer:
     data: dict[str, Any] = {"ok": False, "error": refusal.code}
+    if refusal.needed:
+        data |= {"needed": refusal.needed, "provided": "authorizations:read"}
     if refusal.messages:
         data["errors"] = list(refusal.messages)
         data["response_metadata"] = {"messages": [f"[ERROR] {m}" for m in refusal.messages]}
