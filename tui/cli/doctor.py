@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
@@ -19,7 +20,7 @@ from tui.lines.home import parts
 @command("doctor", examples="tocsin doctor --store sqlite:///tocsin.db --json")
 def doctor(call: Call) -> int:
     """Look at terminal, configuration, store and daemon. Exit 3 when something is bad."""
-    found = [*_terminal(call), *_configuration(call), *_desk(call)]
+    found = [*_terminal(call), *_configuration(call), *_desk(call), *_watch(call)]
     call.answer("doctor", found, lambda: parts(found, call.face))
     return PROBLEMS if any(part.state == "bad" for part in found) else OK
 
@@ -89,3 +90,20 @@ def _desk(call: Call) -> Iterator[Health]:
         path = socket_path(store, place.socket, os.environ)
         yield Health(name="daemon", state="ok", text=f"{path}; you are {who.name}, {who.role}")
     yield from overview.parts
+
+
+def _watch(call: Call) -> Iterator[Health]:
+    """What Tocsin's auditor knows, from its own files: they are there when the store is not."""
+    from datetime import UTC, datetime
+
+    from monitor.settings import load
+    from monitor.watch.report import report
+    from runbooks.problems import Problems
+
+    folder = None
+    path = find_config(call.flags.config, os.environ)
+    with contextlib.suppress(Problems, OSError):
+        folder = load(path)[0].watch.spool if path is not None else None
+    with contextlib.suppress(ExitError):
+        store = place_of(call.flags).store or DEFAULT_STORE
+        yield from report(store, folder, os.environ, datetime.now(UTC))
