@@ -1,0 +1,172 @@
+"""The manifests: valid by the published schemas, complete, and with no privilege."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate  # type: ignore[import-untyped] # ships no types
+import pytest
+import yaml
+
+from monitor.process_settings import ROLES
+from monitor.settings import load
+from tui.cli.run import run
+
+KUBERNETES = Path(__file__).parents[2] / "deploy" / "kubernetes"
+VERSIONS = ("1.31", "1.34")
+NOT_MANIFESTS = {"tocsin.yaml", "networkpolicy-postgres.yaml"}
+"""Tocsin's own configuration, and a patch."""
+OVERLAYS = ("single", "postgres")
+KEYS = {"apiVersion", "kind", "resources", "namespace", "labels", "images", "patches"} | {
+    "configMapGenerator"
+}
+"""What these kustomizations use; more of it wants a look here."""
+NOT_PUBLISHED = {"Kustomization", "Component", "ServiceMonitor"}
+WORKLOADS = {"Deployment", "StatefulSet"}
+
+
+def documents(path: Path) -> list[dict[str, Any]]:
+    """The documents of a file."""
+    return list(yaml.safe_load_all(path.read_text("utf-8")))
+
+
+def resources(folder: Path) -> Iterator[dict[str, Any]]:
+    """What a kustomization brings, without its patches."""
+    for name in documents(folder / "kustomization.yaml")[0]["resources"]:
+        path = (folder / name).resolve()
+        if path.is_dir():
+            yield from resources(path)
+        else:
+            yield from documents(path)
+
+
+MANIFESTS = [
+    pytest.param(document, id=f"{path.parent.name}-{path.stem}-{i}")
+    for path in sorted(KUBERNETES.rglob("*.yaml"))
+    for i, document in enumerate(documents(path))
+    if path.name not in NOT_MANIFESTS and document["kind"] not in NOT_PUBLISHED
+]
+PODS = [
+    pytest.param(document, id=f"{overlay}-{document['metadata']['name']}")
+    for overlay in OVERLAYS
+    for document in resources(KUBERNETES / "overlays" / overlay)
+    if document["kind"] in WORKLOADS
+]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("document", MANIFESTS)
+def test_a_manifest_is_valid(document: dict[str, Any], version: str) -> None:
+    """Each document passes the published schema of its kind, without an unknown field."""
+    kubernetes_validate.validate(document, version, strict=True)
+
+
+@pytest.mark.parametrize("path", sorted(KUBERNETES.rglob("kustomization.yaml")), ids=str)
+def test_a_kustomization_names_what_is_there(path: Path) -> None:
+    """Resources, patches and files of generators exist, and a patch has something to change."""
+    build = documents(path)[0]
+    assert set(build) <= KEYS
+    for name in build.get("resources", []):
+        place = path.parent / name
+        assert (place / "kustomization.yaml").is_file() if place.is_dir() else place.is_file(), name
+    for generator in build.get("configMapGenerator", []):
+        assert all((path.parent / name).is_file() for name in generator["files"])
+    kinds = {(r["kind"], r["metadata"]["name"]) for r in resources(path.parent)}
+    for patch in build.get("patches", []):
+        assert (path.parent / patch["path"]).is_file()
+        assert (patch["target"]["kind"], patch["target"]["name"]) in kinds
+
+
+@pytest.mark.parametrize("document", PODS)
+def test_a_pod_has_no_privileges(document: dict[str, Any]) -> None:
+    """No root, no writable root, no capability, the runtime's seccomp profile, no API token."""
+    pod = document["spec"]["template"]["spec"]
+    context = pod["securityContext"]
+    assert context["runAsNonRoot"] is True
+    assert context["runAsUser"] >= 10000
+    assert context["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert pod["automountServiceAccountToken"] is False
+    for container in pod["containers"]:
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert container["resources"]["limits"]["memory"]
+        assert container["resources"]["requests"]["cpu"]
+        probes = {kind: container[f"{kind}Probe"]["httpGet"]["path"] for kind in PROBES}
+        assert probes == PROBES
+        mounted = {mount["name"] for mount in container["volumeMounts"]}
+        claims = {c["metadata"]["name"] for c in document["spec"].get("volumeClaimTemplates", [])}
+        assert mounted == {volume["name"] for volume in pod["volumes"]} | claims
+
+
+PROBES = {"startup": "/healthz", "liveness": "/healthz", "readiness": "/readyz"}
+
+
+@pytest.mark.parametrize("document", PODS)
+def test_a_pod_is_started_with_flags_that_there_are(document: dict[str, Any]) -> None:
+    """The arguments are those of `tocsin run`, and the roles are roles."""
+    arguments = document["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert arguments[0] == "run"
+    with run.make_context("run", arguments[1:]) as context:
+        assert context.params["source"] is None  # the configuration says it
+    if "--roles" in arguments:
+        roles = arguments[arguments.index("--roles") + 1].split(",")
+        assert set(roles) <= set(ROLES)
+
+
+def test_the_roles_of_the_pods_are_all_roles() -> None:
+    """With PostgreSQL, control and ingest together do everything, each job once."""
+    shared: list[str] = []
+    for document in resources(KUBERNETES / "overlays" / "postgres"):
+        if document["kind"] == "Deployment":
+            arguments = document["spec"]["template"]["spec"]["containers"][0]["args"]
+            shared += arguments[arguments.index("--roles") + 1].split(",")
+    assert sorted(shared) == sorted(ROLES)
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_selectors_find_their_pods(overlay: str) -> None:
+    """Service, network policy, budgets and workloads mean the same pods."""
+    found = list(resources(KUBERNETES / "overlays" / overlay))
+    pods = [d["spec"]["template"]["metadata"]["labels"] for d in found if d["kind"] in WORKLOADS]
+    wanted = {
+        "Service": lambda spec: spec["selector"],
+        "NetworkPolicy": lambda spec: spec["podSelector"]["matchLabels"],
+        "PodDisruptionBudget": lambda spec: spec["selector"]["matchLabels"],
+        "Deployment": lambda spec: spec["selector"]["matchLabels"],
+        "StatefulSet": lambda spec: spec["selector"]["matchLabels"],
+    }
+    for document in found:
+        if (select := wanted.get(document["kind"])) is not None:
+            chosen = select(document["spec"]).items()
+            assert any(chosen <= labels.items() for labels in pods), document["metadata"]["name"]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_secrets_are_named_and_not_included(overlay: str) -> None:
+    """No Secret lies here, and each file that the configuration reads is mounted where it looks."""
+    found = list(resources(KUBERNETES / "overlays" / overlay))
+    assert not [document for document in found if document["kind"] == "Secret"]
+    settings, _ = load(KUBERNETES / "overlays" / overlay / "tocsin.yaml")
+    text = (KUBERNETES / "overlays" / overlay / "tocsin.yaml").read_text("utf-8")
+    for path in re.findall(r"file: (/[\w/-]+)", text):
+        assert path.startswith("/run/secrets/tocsin/")
+        assert f"--from-file={Path(path).name}=FILE" in text
+    assert settings.http == "0.0.0.0:9464"
+
+
+def test_the_readiness_of_a_pod_does_not_hide_it_from_prometheus() -> None:
+    """A daemon that is not ready is scraped all the same: it is the one to look at."""
+    service = documents(KUBERNETES / "base" / "service.yaml")[0]
+    assert service["metadata"]["name"] == "tocsin"
+    assert service["spec"]["publishNotReadyAddresses"] is True
+    monitor = documents(KUBERNETES / "components" / "servicemonitor" / "servicemonitor.yaml")[0]
+    ports = {port["name"] for port in service["spec"]["ports"]}
+    assert {endpoint["port"] for endpoint in monitor["spec"]["endpoints"]} <= ports
+    labels = service["metadata"]["labels"]
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= labels.items()
