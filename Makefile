@@ -10,7 +10,7 @@ DATA   ?= ../shared/data
 QUICK  ?=
 export DATA QUICK
 
-.PHONY: help demo test check fix bench bench-replay bench-detect fault lock services clean
+.PHONY: help demo test check deploy-check fix bench bench-replay bench-detect fault lock services clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -37,7 +37,10 @@ check: $(VENV)/dev.stamp ## lint, types, import contracts, links in the docs
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m tests.links README.md ARCHITECTURE.md CONTRIBUTING.md CHANGELOG.md
+	$(BIN)/python -m tests.links README.md ARCHITECTURE.md CONTRIBUTING.md CHANGELOG.md deploy/README.md
+
+deploy-check: $(VENV)/dev.stamp ## rules, dashboards, image, compose, manifests, unit, example
+	$(PYTEST) tests/unit/test_deploy_*.py
 
 fix: $(VENV)/dev.stamp ## what the linters can mend themselves
 	$(BIN)/ruff check --fix $(CODE)
@@ -57,7 +60,7 @@ bench-detect: $(VENV)/dev.stamp ## detection at an equal budget of false pages
 	$(BIN)/python -m tests.bench.bench_rate_quality
 
 fault: $(VENV)/dev.stamp services ## kill the daemon at its worst moments; last line one JSON object
-	$(BIN)/python -m tests.fault.kills
+	$(BIN)/python -m tests.fault
 
 lock: ## pin all dependencies with their hashes
 	$(BIN)/pip-compile --quiet --generate-hashes --strip-extras --no-emit-index-url --no-emit-find-links \

@@ -1,356 +1,227 @@
-"""Builds everything from settings, starts it, and stops it: the one place that knows all rooms."""
+"""`tocsin run`: a recording in one process, or a supervisor with the processes of a daemon."""
 
 from __future__ import annotations
 
 import logging
 import os
 import signal
-import sys
-import threading
+import socket
 import time
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable
-from contextlib import ExitStack
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
-from monitor import http
-from monitor.clock import Clock, ReplayClock, WallClock
-from monitor.decide import Decide
-from monitor.deliver import Deliver
-from monitor.desk import Desk, Rights
-from monitor.ingest import Ingest
+from monitor.clock import WallClock
+from monitor.cores import cores
+from monitor.errand import Errand
 from monitor.launch import (
+    UsageError,
     digest_key,
     listen,
     listen_desk,
-    open_channels,
     open_source,
     open_store,
     refusals,
     settings_for,
 )
 from monitor.logs import configure_logs
-from monitor.metrics import Metrics
-from monitor.options import RunOptions, socket_path
-from monitor.paging import Pager
-from monitor.runs import Runs
-from monitor.settings import (
-    Configured,
-    KafkaSource,
-    resolve,
-)
-from monitor.shelf import Shelf
-from monitor.store.store import Store, StoreUnavailable, owner_lock
+from monitor.options import RunOptions, socket_path, state_dir, store_file
+from monitor.place import place_of
+from monitor.process_settings import ROLES
+from monitor.revisions import keep_start
+from monitor.roster import private_folder
+from monitor.settings import Configured, KafkaSource, Settings, resolve
+from monitor.spare import Spare
+from monitor.store.store import owner, owner_lock
 from monitor.stream.sources.simulate import SimulatedSource as SimulatedLog
 from monitor.stream.sources.source import Source
 from monitor.stream.sources.until_end import UntilEnd
-from monitor.views import Principal
+from monitor.supervisor import Staff, Supervisor
 
 logger = logging.getLogger(__name__)
 
-PAUSE_S = 0.2
-"""Between two looks of a loop that found nothing."""
-BACKOFF_S = 2.0
-"""After the store did not answer."""
+MOST_WORKERS = 8
+"""Ingest processes where nobody says how many."""
+ORPHANS_S = 8.0
+"""The children of a daemon that was killed have so long to leave before a start gives up."""
 
 
-@dataclass(slots=True)
-class Daemon:
-    """Everything of one running installation."""
-
-    configured: Configured
-    store: Store
-    source: Source
-    clock: Clock
-    metrics: Metrics
-    pager: Pager
-    ingest: Ingest
-    decide: Decide
-    deliver: Deliver
-    runs: Runs
-    shelf: Shelf
-    stopping: threading.Event
-
-    def desk_for(self, name: str, uid: int) -> Desk:
-        """A desk that speaks for a local user."""
-        rights = Rights(
-            self.configured.settings.desk.admins,
-            self.configured.settings.desk.responders,
-            os.getuid(),
-        )
-        return self.desk(Principal(name=name, role=rights.role(name, uid), via="socket"))
-
-    def desk(self, principal: Principal) -> Desk:
-        """A desk that speaks for `principal`."""
-        return Desk(
-            self.store,
-            self.configured,
-            self.shelf,
-            principal,
-            self.clock.now,
-            perform=self.runs.perform,
-            live=not isinstance(self.clock, ReplayClock),
-        )
-
-    def step_replay(self) -> bool:
-        """One round of a recording, in lock-step; False when all of it is done."""
-        wall = WallClock().now()
-        self.ingest.step(wall, timeout_s=PAUSE_S)
-        while True:
-            decided = self.decide.step(wall)
-            self.tell_time()
-            self.drain()
-            if decided.caught_up:
-                break
-        self.runs.step(self.clock.now())
-        return not self.ingest.finished
-
-    def announce(self, changes: Iterable[tuple[datetime, str, str, dict[str, str]]]) -> None:
-        """Record the changes that a simulated release tool would send, once."""
-        with self.store.write() as tx:
-            known = {(row.at, row.title) for row in tx.incidents.changes(limit=10_000)}
-            for at, kind, title, dimensions in changes:
-                if (at, title) not in known:
-                    tx.incidents.add_change(kind, title, at, dimensions, "simulator", at)
-
-    def tell_time(self) -> None:
-        """Move a recording's clock to where its decisions are."""
-        if isinstance(self.clock, ReplayClock) and self.decide.now is not None:
-            self.clock.move(self.decide.now)
-
-    def drain(self, limit_s: float = 10.0) -> None:
-        """Deliver all that is due before a recording's clock moves on."""
-        deadline = time.monotonic() + limit_s
-        while time.monotonic() < deadline:
-            # A recording may be dated after today; what it queued is due all the same.
-            claimed = self.deliver.step(max(WallClock().now(), self.clock.now()))
-            self.deliver.settle()
-            if not claimed:
-                return
-
-    def close(self) -> None:
-        """Write what is there, finish what is under way, let go."""
-        try:
-            self.ingest.close(WallClock().now())
-        except StoreUnavailable as problem:
-            logger.warning("the last counts are read again at the next start: %s", problem)
-        self.runs.close()
-        self.deliver.close()
-        self.store.close()
-
-
-def build(configured: Configured, *, source: Source, store: Store, page: bool = True) -> Daemon:
-    """Wire the rooms together; starts nothing."""
-    with store.write() as tx:
-        tx.decisions.save_profile(configured.profile.name)
-    metrics = Metrics()
-    clock: Clock = ReplayClock() if source.finite else WallClock()
-    pager = Pager(configured.policy)
-    settings = configured.settings
-    wall = WallClock()
-    channels = open_channels(configured.receivers, page=page)
-    ingest = Ingest(store, source, configured.plan, metrics, digest_key=digest_key(settings))
-    decide = Decide(
-        store, configured.plan, configured.profile, pager, metrics, replay=source.finite
-    )
-    deliver = Deliver(store, channels, pager, metrics, wall.now, fallback=settings.paging.fallback)
-    runs = Runs(store, settings.runbooks.allow, clock.now, configured.plan)
-    return Daemon(
-        configured=configured,
-        store=store,
-        source=source,
-        clock=clock,
-        metrics=metrics,
-        pager=pager,
-        ingest=ingest,
-        decide=decide,
-        deliver=deliver,
-        runs=runs,
-        shelf=Shelf(settings.runbooks.folders),
-        stopping=threading.Event(),
-    )
-
-
-def _loop(daemon: Daemon, name: str, step: Callable[[datetime], bool]) -> threading.Thread:
-    """A loop in a thread: `step` says whether it found something to do."""
-
-    def run() -> None:
-        while not daemon.stopping.is_set():
-            started = time.monotonic()
-            try:
-                busy = step(WallClock().now())
-            except StoreUnavailable as problem:
-                daemon.metrics.store_errors.labels(name).inc()
-                logger.warning("%s waits for the store: %s", name, problem)
-                daemon.stopping.wait(BACKOFF_S)
-                continue
-            daemon.metrics.loop_seconds.labels(name).observe(time.monotonic() - started)
-            daemon.metrics.loop_tick.labels(name).set(time.time())
-            if not busy:
-                daemon.stopping.wait(PAUSE_S)
-
-    def guarded() -> None:
-        try:
-            run()
-        except BaseException:
-            # A loop that dies silently is the worst failure: take the whole daemon down with it.
-            logger.exception("the %s loop died", name)
-            daemon.stopping.set()
-            raise
-
-    thread = threading.Thread(target=guarded, name=name)
-    thread.start()
-    return thread
-
-
-def run_live(daemon: Daemon) -> None:
-    """Run the loops until told to stop."""
-
-    def ingest(now: datetime) -> bool:
-        return daemon.ingest.step(now) > 0
-
-    def decide(now: datetime) -> bool:
-        return daemon.decide.step(now).buckets > 0
-
-    def deliver(now: datetime) -> bool:
-        return daemon.deliver.step(now) > 0
-
-    def runs(now: datetime) -> bool:
-        daemon.runs.step(now)
-        return False
-
-    threads = [
-        _loop(daemon, "ingest", ingest),
-        _loop(daemon, "decide", decide),
-        _loop(daemon, "deliver", deliver),
-        _loop(daemon, "runs", runs),
-    ]
-    for thread in threads:
-        thread.join()
-
-
-def run_replay(daemon: Daemon) -> None:
-    """Play a recording to its end; a person at a terminal sees how far it is."""
-    watched = sys.stderr.isatty()
-    while not daemon.stopping.is_set() and daemon.step_replay():
-        if watched:
-            at = f"{daemon.clock.now():%Y-%m-%d %H:%M} UTC"
-            print(f"\rdecided up to {at}", end="", file=sys.stderr, flush=True)  # noqa: T201 - progress
-    if watched:
-        print(file=sys.stderr)  # noqa: T201 - ends the progress line
-
-
-def summary(daemon: Daemon) -> str:
-    """What a recording came to, in one line, with what to type next."""
-    store = daemon.configured.settings.store
-    with daemon.store.read() as tx:
-        pipeline = tx.stream.known_pipeline(daemon.configured.plan)
-        totals: Counter[str] = Counter()
-        for part in tx.stream.partitions(pipeline) if pipeline is not None else []:
-            totals.update(part.totals)
-        incidents = len(tx.incidents.search(limit=100_000))
-    fates = ", ".join(
-        f"{count:,} {fate.replace('_', ' ')}" for fate, count in sorted(totals.items())
-    )
-    held = "; see: tocsin quarantine list" if totals["quarantined"] else ""
-    damage = f"DAMAGED at {daemon.ingest.damage}: what follows was not read. " * bool(
-        daemon.ingest.damage
-    )
-    profile = daemon.configured.profile.name
-    return (
-        f"{damage}{fates or 'no events'}{held}; {incidents} incidents, profile {profile}. "
-        f"Next: tocsin --store {store} inc list"
-    )
-
-
-def too_early(daemon: Daemon, known: Collection[str], decided: int | None) -> str:
-    """What a recording lost by beginning before what this store has decided; empty for nothing.
+def main(options: RunOptions, spare: Spare | None = None) -> int:
+    """`tocsin run`: the exit status.
 
     Args:
-        daemon: after the recording.
-        known: topics that had cells before it.
-        decided: end of the last bucket decided before it, unix seconds.
-    """
-    with daemon.store.read() as tx:
-        pipeline = tx.stream.known_pipeline(daemon.configured.plan)
-        topics = tx.stream.topics(pipeline) if pipeline is not None else {}
-    new = [first for topic, first in topics.items() if topic not in known]
-    if decided is None or not new or min(new) >= decided:
-        return ""
-    at = datetime.fromtimestamp(decided, UTC)
-    return (
-        f"NOT JUDGED: this store had decided up to {at:%Y-%m-%d %H:%M} UTC, and the recording "
-        "begins before; its earlier events were counted only. Use another --store."
-    )
-
-
-def _replayed(daemon: Daemon) -> int:
-    with daemon.store.read() as tx:
-        pipeline = tx.stream.known_pipeline(daemon.configured.plan)
-        known = set(tx.stream.topics(pipeline)) if pipeline is not None else set()
-        decided = tx.decisions.position(pipeline) if pipeline is not None else None
-    run_replay(daemon)
-    early = too_early(daemon, known, decided)
-    for line in (summary(daemon), early):
-        if line:
-            print(line, file=sys.stderr)  # noqa: T201 - the command's own answer
-    return 1 if daemon.ingest.damage or early else 0
-
-
-def main(options: RunOptions) -> int:
-    """`tocsin run`: the exit status.
+        options: the flags.
+        spare: a process that may become the control process of a daemon.
 
     Raises:
         Problems: the configuration has mistakes, or names a secret that cannot be read.
         DeskError: `invalid` for a wrong flag, `unavailable` for what does not answer.
     """
     configure_logs()
-    with refusals():
+    with refusals(), ExitStack() as stack:
+        if spare is not None:
+            stack.callback(spare.dismiss)
         configured = resolve(settings_for(options, os.environ))
+        if isinstance(configured.settings.source, KafkaSource) and not options.until_end:
+            stack.pop_all()
+            return _supervise(configured, options, spare)
+        if options.roles is not None or options.workers is not None:
+            raise UsageError("a recording has one process: --roles and --workers are for Kafka")
         source = open_source(configured.settings)
         if options.until_end and not source.finite:
             source = UntilEnd(source)
-        return _run(configured, source, options)
+        return _replay(configured, source, options)
 
 
-def _run(configured: Configured, source: Source, options: RunOptions) -> int:
+# -- a recording --------------------------------------------------------------------------------
+
+
+def _replay(configured: Configured, source: Source, options: RunOptions) -> int:
+    # Here and not above: a supervisor starts quicker without them.
+    from monitor.control import serve
+    from monitor.daemon import build
+    from monitor.recording import replayed
+
     settings = configured.settings
-    store = open_store(settings)
-    with owner_lock(store.engine), ExitStack() as stack:
+    with owner_lock(settings.store), ExitStack() as stack:
+        store = open_store(settings)
         live = isinstance(settings.source, KafkaSource)
         daemon = build(configured, source=source, store=store, page=options.page or live)
         stack.callback(daemon.close)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: daemon.stopping.set())
+        # Its incidents are of another time: what changed today is not told to them.
+        keep_start(store, settings, WallClock().now(), tell=False)
         if isinstance(source, SimulatedLog):
             daemon.announce(source.simulation.announcements())
-        _serve(daemon, options, stack)
-        if source.finite:
-            return _replayed(daemon)
-        run_live(daemon)
-    return 0
+        listeners = {"http": listen(settings.http)} if settings.http else {}
+        serve(daemon, listeners, desk_path(settings, options), stack)
+        return replayed(daemon)
 
 
-def _serve(daemon: Daemon, options: RunOptions, stack: ExitStack) -> None:
-    settings = daemon.configured.settings
-    path: Path = (
-        options.socket or settings.desk.socket or socket_path(settings.store, None, os.environ)
-    )
-    desk = http.Server(http.desk_app(daemon.desk_for), listen_desk(path), peers=True)
-    desk.start()
-    stack.callback(lambda: path.unlink(missing_ok=True))
-    stack.callback(desk.close)
-    if settings.http:
-        health = http.Server(
-            http.health_app(daemon.metrics, lambda: _healthy(daemon)), listen(settings.http)
+def desk_path(settings: Settings, options: RunOptions) -> Path:
+    """Where the desk's socket is."""
+    return options.socket or settings.desk.socket or socket_path(settings.store, None, os.environ)
+
+
+# -- a daemon -----------------------------------------------------------------------------------
+
+
+def _supervise(configured: Configured, options: RunOptions, spare: Spare | None) -> int:
+    settings = configured.settings
+    roles = settings.processes.roles
+    with ExitStack() as stack:
+        if spare is not None:
+            stack.callback(spare.dismiss)
+        _fitting(settings)
+        lock = stack.enter_context(_owned(settings.store))
+        with closing(open_store(settings)), closing(open_source(settings)):
+            digest_key(settings)
+        place = stack.enter_context(place_of(settings.store, lock, os.environ))
+        folder = stack.enter_context(private_folder())
+        desk = desk_path(settings, options)
+        sockets = _sockets(settings, desk, stack)
+        errand = Errand(
+            role="control",
+            settings=settings,
+            place=place,
+            stacks=_stacks(settings.store),
+            roster=folder.roster,
+            metrics=folder.metrics,
+            adopted=folder.path / "settings",
+            desk=desk,
+            options=options,
         )
-        health.start()
-        stack.callback(health.close)
+        supervisor = Supervisor(
+            staff=_staff(settings, errand),
+            hold=tuple(one for one in (folder.descriptor, place.descriptor) if one is not None),
+            listeners={name: each.fileno() for name, each in sockets.items()},
+            stall_s=settings.processes.stall.total_seconds(),
+        )
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: supervisor.stop())
+        signal.signal(signal.SIGHUP, lambda *_: supervisor.reload())
+        logger.info(
+            "supervisor %d: %s on %s, place %s, desk at %s, health at %s",
+            os.getpid(),
+            ", ".join(roles),
+            settings.store.partition("://")[0],
+            place.name,
+            desk,
+            _address(sockets.get("http")),
+        )
+        supervisor.spare = spare
+        return supervisor.run()
 
 
-def _healthy(daemon: Daemon) -> tuple[bool, list[str]]:
-    overview = daemon.desk(Principal(name="health", role="reader", via="system")).overview()
-    parts = [*overview.parts, overview.pager]
-    return all(p.state != "bad" for p in parts), [f"{p.name}: {p.state}: {p.text}" for p in parts]
+def _fitting(settings: Settings) -> None:
+    """Look whether the roles fit the store.
+
+    Raises:
+        UsageError: they do not.
+    """
+    if store_file(settings.store) is not None and set(settings.processes.roles) != set(ROLES):
+        raise UsageError(
+            "a SQLite store has one daemon, which does everything: leave out `roles`, or use "
+            "PostgreSQL"
+        )
+
+
+def _sockets(settings: Settings, desk: Path, stack: ExitStack) -> dict[str, socket.socket]:
+    """What the control process serves on: they stay open while it is started again."""
+    sockets = {"desk": stack.enter_context(listen_desk(desk))}
+    stack.callback(desk.unlink, missing_ok=True)
+    if settings.http:
+        sockets["http"] = stack.enter_context(listen(settings.http))
+    if settings.desk.tls is not None:
+        sockets["tls"] = stack.enter_context(listen(settings.desk.tls.listen))
+    return sockets
+
+
+def _address(listener: socket.socket | None) -> str:
+    if listener is None:
+        return "none"
+    host, port = listener.getsockname()[:2]
+    return f"{host}:{port}"
+
+
+def _staff(settings: Settings, errand: Errand) -> Staff:
+    wanted = settings.processes.workers
+    most = wanted or max(1, min(cores() - 1, MOST_WORKERS))
+    reads = "ingest" in settings.processes.roles
+    return Staff(errand, most if reads else 0, wanted or 1)
+
+
+def _stacks(store: str) -> Path:
+    """Where a stall is written down: beside the store, or in the folder for what is kept."""
+    file = store_file(store)
+    if file is not None:
+        return file.with_name(file.name + ".stalls")
+    folder = state_dir(os.environ)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / "stalls"
+
+
+@contextmanager
+def _owned(store: str) -> Iterator[int | None]:
+    """Hold the store; what is left of a daemon that was killed is given time to leave.
+
+    Raises:
+        StoreError: another daemon holds it.
+    """
+    patience = time.monotonic() + ORPHANS_S
+    while (pid := owner(store)) is not None and _is_gone(pid) and time.monotonic() < patience:
+        logger.warning("daemon %s was killed, its processes are leaving", pid)
+        time.sleep(0.5)
+    with owner_lock(store) as lock:
+        yield lock
+
+
+def _is_gone(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except (PermissionError, ValueError):
+        pass
+    return False

@@ -8,35 +8,48 @@ incidents, timeline entries and the pages to send. What is decided is pure and l
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
+from monitor import scoreboard
 from monitor.alerting import alerts, grouping, pages
 from monitor.alerting.alerts import Advance, Alert, Change, Reading
 from monitor.detection import Detection, series_id
 from monitor.explain import causes_of
+from monitor.faults import fault_point
+from monitor.gates import gated
 from monitor.incidents import actions
 from monitor.incidents.model import Incident, Origin
 from monitor.incidents.timeline import Entry
 from monitor.metrics import Metrics
-from monitor.notify.channel import Kind
+from monitor.notify.channel import Channel, Kind
 from monitor.opening import Certain, change_entries, incident_uuid
 from monitor.paging import Pager
+from monitor.posts import Guard, Sole
 from monitor.profiles import Profile
+from monitor.settings import Configured
 from monitor.silence import TITLES, Silences, stream_readings
 from monitor.store.decision_rows import Seen
+from monitor.store.lease_rows import Fenced
 from monitor.store.store import Store, StoreUnavailable, Tx
 from monitor.store.stream_rows import Counts, PartitionRow
 from monitor.stream.holes import beyond
 from monitor.stream.series import dims_of, expand
 from monitor.stream.signals import Plan, Signal
+from monitor.watchdog import tick
 
 logger = logging.getLogger(__name__)
 
 BUCKETS_PER_STEP = 60
+SITTING_S = 2.0
+"""A live step decides for so long: other writers wait for it."""
 IDLE = timedelta(seconds=30)
 """A partition read to its end for this long does not block the others."""
+SEEN = timedelta(seconds=30)
+"""What is known of a partition counts for so long: what nobody reads any more is not idle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +58,7 @@ class Decided:
 
     buckets: int
     caught_up: bool
-    """No complete bucket is left."""
+    """No complete bucket is left, and no never-event."""
 
 
 def complete_until(parts: Sequence[PartitionRow], now: datetime) -> int | None:
@@ -68,7 +81,9 @@ def complete_until(parts: Sequence[PartitionRow], now: datetime) -> int | None:
 
 
 def _idle(part: PartitionRow, now: datetime) -> bool:
-    return part.caught_up_at is not None and now - part.caught_up_at >= IDLE
+    if part.caught_up_at is None or part.seen_at is None:
+        return False
+    return now - part.caught_up_at >= IDLE and now - part.seen_at <= SEEN
 
 
 @dataclass(slots=True)
@@ -97,14 +112,28 @@ class Decide:
         metrics: Metrics,
         *,
         replay: bool = False,
+        post: Guard | None = None,
     ) -> None:
-        """`replay`: `now` of a bucket is its own end plus lateness, not the wall clock."""
+        """The detectors are built by the first step.
+
+        Args:
+            store: open.
+            plan: what is counted, and by what.
+            profile: how loud the rules are.
+            pager: whom to tell.
+            metrics: of this process.
+            replay: `now` of a bucket is its own end plus lateness, not the wall clock.
+            post: whether deciding is ours; None where nobody else could.
+        """
+        self.gate = threading.Lock()
+        """Held during a step."""
         self._store = store
         self._plan = plan
         self._profile = profile
         self._pager = pager
         self._metrics = metrics
         self._replay = replay
+        self._post = post or Sole()
         self._signals: dict[str, Signal] = {signal.name: signal for signal in plan.signals}
         self._detection = Detection(plan, profile)
         self._silences = Silences(plan)
@@ -113,14 +142,17 @@ class Decide:
         self.now: datetime | None = None
         """The time of the last decision of a recording."""
 
+    @gated
     def step(self, now: datetime, limit: int = BUCKETS_PER_STEP) -> Decided:
         """Decide at most `limit` complete buckets, never-events, gaps and due timers.
 
         Raises:
             StoreUnavailable: nothing was decided; the detectors are rebuilt by the next step.
+            Fenced: the same, and deciding is somebody else's now.
         """
         try:
             with self._store.write() as tx:
+                self._post.guard(tx)
                 pipeline = tx.stream.pipeline(self._plan, now)
                 if not self._ready:
                     self._detection.rebuild(tx, tx.decisions.position(pipeline))
@@ -130,23 +162,35 @@ class Decide:
                 if self._replay:
                     self._certain.gaps(tx, self.now or now)
                     if decided.caught_up and self._ended(tx, pipeline):
-                        self._never_events(tx, self.now or now)
+                        self._certain.never_events(tx, self.now or now)
                 else:
-                    self._never_events(tx, now)
+                    if not self._certain.never_events(tx, now, seconds=SITTING_S):
+                        decided = replace(decided, caught_up=False)
                     self._certain.gaps(tx, now)
                     self._stream(tx, pipeline, now)
                     self._timers(tx, now)
                 self._observe(tx)
-        except StoreUnavailable:
-            self._ready = False
+        except (StoreUnavailable, Fenced):
+            self.forget()
             raise
         return decided
+
+    def take(self, configured: Configured, _channels: Mapping[str, Channel]) -> None:
+        """Use the tiers of another configuration that counts the same; the gate is held."""
+        self._plan = configured.plan
+        self._signals.update((signal.name, signal) for signal in configured.plan.signals)
+
+    def forget(self) -> None:
+        """Build the detectors anew at the next step: others may have decided meanwhile."""
+        self._ready = False
 
     # -- buckets --------------------------------------------------------------------------------
 
     def _buckets(self, tx: Tx, pipeline: int, now: datetime, limit: int) -> Decided:
         parts = tx.stream.partitions(pipeline)
         end = complete_until(parts, now)
+        if end is not None:
+            self._metrics.complete.set(end)
         position = tx.decisions.position(pipeline)
         first = position if position is not None else tx.stream.first_bucket(pipeline)
         if end is None or first is None or first >= end:
@@ -157,7 +201,12 @@ class Decide:
         sitting = _Sitting(tx, pipeline, self._tiers(tx), tx.incidents.firing())
         sitting.eventful = bool(tx.incidents.open() or tx.stream.open_occurrences(limit=1))
         last = tx.stream.last_bucket(pipeline, before=first)
+        patience = time.monotonic() + SITTING_S
         for bucket in range(first, stop, step):
+            tick()
+            if not self._replay and bucket > first and time.monotonic() > patience:
+                stop = bucket
+                break
             if bucket in counts:
                 last = bucket
             elif beyond(bucket, last):
@@ -167,7 +216,7 @@ class Decide:
             self._bucket(sitting, bucket, counts.get(bucket, Counts({}, {})), at)
             if self._replay:
                 if sitting.eventful:
-                    self._never_events(tx, at, until=bucket)
+                    self._certain.never_events(tx, at, until=bucket)
                     self._timers(tx, at)
                 self.now = at
         tx.decisions.save_points(sitting.kept)
@@ -184,6 +233,7 @@ class Decide:
 
     def _bucket(self, sitting: _Sitting, bucket: int, counts: Counts, now: datetime) -> None:
         tx, firing, kept = sitting.tx, sitting.firing, sitting.kept
+        scoreboard.bucket(self._metrics, self._plan, counts)
         series = expand(self._plan, counts.base, counts.narrow)
         watched = {
             series_id(alert.signal, dims_of(self._signals[alert.signal], alert.dimensions))
@@ -364,32 +414,31 @@ class Decide:
     def _ended(tx: Tx, pipeline: int) -> bool:
         return all(part.finished for part in tx.stream.partitions(pipeline))
 
-    def _never_events(self, tx: Tx, now: datetime, *, until: int | None = None) -> None:
-        """Decide what is there; in a recording, what lies in buckets up to `until`."""
-        for topic_id, number, occurrence in tx.stream.open_occurrences(until=until):
-            self._certain.never_event(tx, occurrence, now)
-            tx.stream.occurrence_handled(topic_id, number, occurrence, now)
-            tx.touch()
-
     def _stream(self, tx: Tx, pipeline: int, now: datetime) -> None:
         firing = tx.incidents.firing()
         readings = stream_readings(tx.stream.partitions(pipeline), firing, now)
         self._advance(tx, pipeline, readings, firing, now)
 
     def _timers(self, tx: Tx, now: datetime) -> None:
+        patience = time.monotonic() + SITTING_S
         for incident in tx.incidents.open():
+            tick()
             step = actions.close_by_itself(incident, now)
             if step is not None:
                 tx.incidents.apply(step, now)
                 tx.touch()
             elif self._waits(incident) and self._pager.climb(tx, incident, now):
+                fault_point("K9")
                 tx.touch()
+                if time.monotonic() > patience and not self._replay:
+                    break  # the next step finds these rung, and comes to the others
 
     @staticmethod
     def _waits(incident: Incident) -> bool:
         return incident.acknowledged_at is None and incident.normal_at is None
 
     def _observe(self, tx: Tx) -> None:
-        self._metrics.incidents_open.set(len(tx.incidents.open()))
+        scoreboard.people(self._metrics, tx.incidents.open())
+        scoreboard.firing(self._metrics, self._plan, tx.incidents.firing().values())
         for state, count in self._detection.states.items():
             self._metrics.series.labels(state).set(count)

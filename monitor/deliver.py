@@ -3,21 +3,30 @@
 A page is claimed under a lease, sent outside any transaction, and what happened is written back.
 Each receiver has at most one sender at a time, in a thread of its own, so that a slow one delays
 nobody else and the order of an incident's messages is kept.
+
+Any number of processes deliver. Each keeps a lease that says that it lives; what one held whose
+lease has run out is sent again by another, under the same key.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import datetime, timedelta
 
+from monitor import scoreboard
+from monitor.faults import fault_point
+from monitor.gates import gated
 from monitor.incidents.timeline import Entry
 from monitor.metrics import Metrics
 from monitor.notify.channel import Channel, Kind, Outcome, Refused, Retry, Sent, Unknown
 from monitor.paging import Pager
+from monitor.settings import Configured
+from monitor.store.lease_rows import Lease
 from monitor.store.outbox import Queued
 from monitor.store.store import Store, StoreUnavailable, Tx
 
@@ -27,6 +36,12 @@ FIRST_RETRY_S = 1.0
 LONGEST_RETRY_S = 300.0
 """A provider's outage may last a day; a page is tried every five minutes until it is over."""
 GIVE_UP = timedelta(hours=24)
+PRESENT = timedelta(seconds=10)
+"""A process that has not been heard of for so long is gone, and another sends its pages."""
+SURE_S = 5.0
+"""A page that was claimed longer ago is looked at again before it is sent: is it still ours?"""
+JOB = "deliver:"
+"""The leases of those who deliver begin with it."""
 
 
 def retry_in(attempts: int, outcome: Retry | Unknown) -> float:
@@ -34,6 +49,10 @@ def retry_in(attempts: int, outcome: Retry | Unknown) -> float:
     if isinstance(outcome, Retry) and outcome.after_s is not None:
         return min(max(outcome.after_s, 0.0), LONGEST_RETRY_S)
     return float(min(FIRST_RETRY_S * 2 ** (min(attempts, 12) - 1), LONGEST_RETRY_S))
+
+
+def _pool(senders: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max_workers=senders, thread_name_prefix="deliver")
 
 
 class Deliver:
@@ -48,21 +67,47 @@ class Deliver:
         clock: Callable[[], datetime],
         *,
         fallback: str = "",
+        owner: str = "",
     ) -> None:
-        """Args: `clock` tells the wall time; `fallback` is rung when a page is refused."""
+        """Opens nothing.
+
+        Args:
+            store: open.
+            channels: by the receiver's name.
+            pager: whom to tell that a page was refused.
+            metrics: of this process.
+            clock: tells the wall time.
+            fallback: is rung when a page is refused.
+            owner: a name that no other process has at the same time; where it survives a restart,
+                what was under way is sent again at once. Empty: a new one at each start.
+        """
+        self.gate = threading.Lock()
+        """Held during a step."""
         self._store = store
         self._channels = channels
         self._pager = pager
         self._metrics = metrics
         self._clock = clock
         self._fallback = fallback
+        scoreboard.receivers(metrics, channels)
+        # The name of this life: what an earlier one of the same owner writes late must not count.
         self._owner = uuid.uuid4().hex
-        self._pool = ThreadPoolExecutor(
-            max_workers=max(2, len(channels)), thread_name_prefix="deliver"
-        )
+        self._job = JOB + (owner or self._owner)
+        self._senders = max(2, len(channels))
+        self._pool = _pool(self._senders)
         self._busy: dict[str, Future[None]] = {}
-        self._recovered = False
+        self._retired: list[tuple[Future[None] | None, Channel]] = []
+        """Channels of an earlier configuration, each with what it still sends."""
+        self._lease: Lease | None = None
+        self._told_at = 0.0
+        self._closing = threading.Event()
 
+    @property
+    def channels(self) -> Mapping[str, Channel]:
+        """By receiver, as they are now."""
+        return self._channels
+
+    @gated
     def step(self, now: datetime) -> int:
         """Start sending what is due; how many pages were claimed.
 
@@ -70,21 +115,49 @@ class Deliver:
             StoreUnavailable: nothing was claimed.
         """
         self._reap()
-        with self._store.write() as tx:
-            if not self._recovered:
-                again = tx.outbox.release(self._owner, now)
-                if again:
-                    logger.warning("recovered: %d pages of a killed daemon are sent again", again)
-                self._recovered = True
-            pages = tx.outbox.claim(self._owner, now, busy=self._busy)
-            for state, count in tx.outbox.counts().items():
-                self._metrics.outbox.labels(state).set(count)
+        claimed = time.monotonic()
+        with self._store.queue() as tx:
+            lease = self._present(tx, now)
+            pages = (
+                tx.outbox.claim(self._owner, now, busy=self._busy, clock=tx.leases.now(now))
+                if lease is not None
+                else []
+            )
+            scoreboard.outbox(self._metrics, tx.outbox.counts(), tx.outbox.oldest())
+        if lease is not self._lease:
+            self._lease, self._told_at = lease, time.monotonic()
+        if pages:
+            fault_point("K5")
         by_receiver: dict[str, list[Queued]] = {}
         for page in pages:
             by_receiver.setdefault(page.receiver, []).append(page)
         for receiver, batch in by_receiver.items():
-            self._busy[receiver] = self._pool.submit(self._send_all, batch)
+            channel = self._channels.get(receiver)
+            self._busy[receiver] = self._pool.submit(self._send_all, batch, channel, claimed)
         return len(pages)
+
+    def _present(self, tx: Tx, now: datetime) -> Lease | None:
+        """Tell the others that we deliver, and take what those held who are gone.
+
+        Returns:
+            Our lease; None when another process delivers under our name.
+        """
+        first = self._lease is None
+        if not first and time.monotonic() - self._told_at < PRESENT.total_seconds() / 3:
+            return self._lease
+        wall = self._clock()
+        lease = tx.leases.take(self._job, self._owner, PRESENT, wall, sure=self._told_at == 0.0)
+        if lease is None:
+            logger.error("another process delivers as %s: this one does not", self._job)
+            return None
+        living = {self._owner}
+        if self._store.shared:
+            living |= {other.holder for other in tx.leases.living(JOB, wall)}
+        elif not first:
+            return lease
+        if again := tx.outbox.release(living, now):
+            logger.warning("recovered: %d pages of a killed daemon are sent again", again)
+        return lease
 
     def _reap(self) -> None:
         """Forget the senders that are done; one that broke is a bug and must be heard."""
@@ -94,30 +167,72 @@ class Deliver:
                 if (problem := job.exception()) is not None:
                     logger.error("sending to %s broke, it is tried again: %r", name, problem)
 
+        for last, channel in list(self._retired):
+            if last is None or last.done():
+                self._retired.remove((last, channel))
+                channel.close()
+
+    def take(self, configured: Configured, channels: Mapping[str, Channel]) -> None:
+        """Send through other channels from the next step on; the gate is held.
+
+        What is being sent is sent to its end by the channel that has it.
+        """
+        for name, channel in self._channels.items():
+            if channels.get(name) is not channel:
+                self._retired.append((self._busy.get(name), channel))
+        self._channels = dict(channels)
+        self._fallback = configured.settings.paging.fallback
+        scoreboard.receivers(self._metrics, channels)
+        if len(channels) > self._senders:
+            self._senders = len(channels)
+            self._pool.shutdown(wait=False)
+            self._pool = _pool(self._senders)
+
     def settle(self) -> None:
         """Wait for everything under way."""
         wait(self._busy.values())
 
     def close(self) -> None:
-        """Finish what is under way and release the channels."""
+        """Finish the messages under way and release the channels."""
+        self._closing.set()
+        self.settle()
         self._pool.shutdown(wait=True)
-        for channel in self._channels.values():
+        if self._lease is not None:
+            try:
+                with self._store.queue() as tx:
+                    tx.leases.let_go(self._lease)
+            except StoreUnavailable as problem:
+                logger.warning("the others hear of our end when the lease runs out: %s", problem)
+        for channel in (*self._channels.values(), *(each for _, each in self._retired)):
             channel.close()
 
-    def _send_all(self, pages: list[Queued]) -> None:
+    def _send_all(self, pages: list[Queued], channel: Channel | None, claimed: float) -> None:
         for page in pages:
-            channel = self._channels.get(page.receiver)
+            if self._closing.is_set():
+                return  # another sender has them when our lease is given back, or the next start
+            if time.monotonic() - claimed > SURE_S and not self._still_ours(page):
+                logger.warning("page %s has another sender meanwhile, or nobody knows", page.id)
+                continue
             started = time.monotonic()
             outcome: Outcome = (
                 Refused(f"no receiver {page.receiver!r} in the configuration")
                 if channel is None
                 else channel.send(page.message, self._clock())
             )
+            fault_point("K7")
             try:
                 self._record(page, outcome, time.monotonic() - started)
             except StoreUnavailable as problem:
                 # The lease runs out and the page is sent again under the same key.
                 logger.warning("page %s was sent but not recorded: %s", page.id, problem)
+
+    def _still_ours(self, page: Queued) -> bool:
+        """Renew the claim of a page that waited, behind others or in a machine that stood still."""
+        try:
+            with self._store.queue() as tx:
+                return tx.outbox.hold(page, self._owner, tx.leases.now(self._clock()))
+        except StoreUnavailable:
+            return False
 
     def _record(self, page: Queued, outcome: Outcome, seconds: float) -> None:
         now = self._clock()
@@ -135,12 +250,14 @@ class Deliver:
                         tx, page, "SENT", f"{page.receiver} accepted the {page.message.kind}"
                     )
                 case Retry() | Unknown() if now - page.created_at < GIVE_UP or self._is_old(page):
-                    at = now + timedelta(seconds=retry_in(page.attempts, outcome))
+                    at = tx.leases.now(now) + timedelta(seconds=retry_in(page.attempts, outcome))
                     tx.outbox.again(page, self._owner, at, detail)
                 case _:
                     tx.outbox.dead(page, self._owner, detail)
                     self._failed(tx, page, detail, now)
             tx.touch()
+        if not isinstance(outcome, Sent):
+            fault_point("K8")
 
     def _is_old(self, page: Queued) -> bool:
         """A page of a recording is dated by its own time; only its attempts say how long it is."""
@@ -152,10 +269,13 @@ class Deliver:
         incident = tx.incidents.get(page.incident)
         if incident is None or page.message.kind is not Kind.TRIGGER:
             return
+        gone = page.receiver not in self._channels
         if self._fallback and self._fallback != page.receiver:
-            self._pager.ring(
-                tx, incident, (self._fallback,), now, f"delivery to {page.receiver} is broken"
-            )
+            reason = "is no longer configured" if gone else "is broken"
+            reason = f"delivery to {page.receiver} {reason}"
+            self._pager.ring(tx, incident, (self._fallback,), now, reason)
+        elif gone:
+            self._pager.reroute(tx, incident, page.receiver, now)
 
     def _tell(self, tx: Tx, page: Queued, kind: str, text: str) -> None:
         repeat = f" (attempt {page.attempts}, possible repeat)" if page.attempts > 1 else ""

@@ -23,7 +23,7 @@ from typing import Any
 import msgspec
 
 from monitor import http
-from monitor.app import Daemon, build
+from monitor.daemon import Daemon, build
 from monitor.desk_port import DeskPort
 from monitor.notify.loopback.pagerduty import PagerDutyReceiver
 from monitor.notify.loopback.phone import Notice, pagerduty_notices, slack_notices
@@ -222,8 +222,8 @@ def stage(store_url: str | None) -> Iterator[Stage]:
             pagerduty_at=pagerduty_at,
             change_at=change_at,
         )
+        stack.enter_context(owner_lock(settings.store))
         store = Store(settings.store)
-        stack.enter_context(owner_lock(store.engine))
         daemon = build(resolve(settings), source=story, store=store)
         stack.callback(daemon.close)
         daemon.announce(story.announcements)

@@ -19,6 +19,8 @@ import msgspec
 
 from monitor import desk_views, views
 from monitor.clock import WallClock
+from monitor.desk_access import AccessDesk
+from monitor.desk_config import ConfigDesk
 from monitor.desk_runs import RunDesk
 from monitor.health import overview
 from monitor.incidents import actions
@@ -60,7 +62,7 @@ class Rights:
         return "reader"
 
 
-class Desk(RunDesk):
+class Desk(RunDesk, ConfigDesk, AccessDesk):
     """A desk that speaks for one principal."""
 
     # -- questions ------------------------------------------------------------------------------
@@ -72,7 +74,14 @@ class Desk(RunDesk):
     def overview(self) -> views.Overview:
         """The state of everything."""
         with self._reading() as tx:
-            return overview(tx, self._configured, self._clock(), self._who.name, live=self._live)
+            return overview(
+                tx,
+                self._configured,
+                self._clock(),
+                self._who.name,
+                live=self._live,
+                more=self._parts,
+            )
 
     def incidents(
         self,
@@ -180,7 +189,9 @@ class Desk(RunDesk):
 
     def acknowledge(self, ref: str) -> Done:
         """Stop the pager."""
-        return self._act(ref, lambda i, now: actions.acknowledge(i, self._who.name, now))
+        return self._act(
+            ref, lambda i, now: actions.acknowledge(i, self._who.name, now, via=self._who.via)
+        )
 
     def take(self, ref: str) -> Done:
         """Take command; acknowledges too."""
@@ -210,6 +221,7 @@ class Desk(RunDesk):
             if incident.paged_at is None:
                 self._pager.page(tx, incident, now, f"escalated by {by}")
                 return self._done(tx, f"{incident.name}: paged", incident)
+            told = tuple(tx.outbox.triggers(incident.uuid))
             rung = self._pager.climb(tx, incident, now, by=by)
             if rung is None:
                 self._refuse(
@@ -218,6 +230,9 @@ class Desk(RunDesk):
                         "call somebody, or add a rung to paging.escalation",
                     )
                 )
+            news = f"escalated by {by} at {now:%H:%M} UTC: paged {rung}"
+            stamp = f"escalated-{now.timestamp():.3f}"
+            self._pager.tell(tx, incident, Kind.UPDATE, now, stamp, news=news, only=told)
             return self._done(tx, f"{incident.name}: paged {rung}", incident)
 
     def mitigate(self, ref: str, *, reason: str = "") -> Done:

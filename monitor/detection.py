@@ -20,6 +20,7 @@ from monitor.store.store import Tx
 from monitor.stream.holes import walk
 from monitor.stream.series import Dims, Pair, named
 from monitor.stream.signals import Plan, Signal
+from monitor.watchdog import tick
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +78,8 @@ class Detection:
             return
         first = max(start, min(by_bucket))
         for bucket in walk(by_bucket, first, end, self._plan.bucket_s, last=first):
+            tick()
+            tx.revision()  # a server ends a transaction in which nothing is asked for long
             self._judge(bucket, by_bucket.get(bucket, {}))
 
     def step(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 
 from monitor import views
+from monitor.roster import Member
 from monitor.settings import Configured
 from monitor.store.store import Tx
 from monitor.store.stream_rows import PartitionRow
@@ -12,14 +14,22 @@ from monitor.stream.signals import Plan
 
 BEHIND_WARN_S = 60.0
 BEHIND_BAD_S = 600.0
+RECENT = timedelta(minutes=10)
+JOBS = ("decide", "runs")
 COUNTED_S = 3600
 """A signal that nothing was counted for in this long is called switched off."""
 
 
 def overview(
-    tx: Tx, configured: Configured, now: datetime, person: str, *, live: bool
+    tx: Tx,
+    configured: Configured,
+    now: datetime,
+    person: str,
+    *,
+    live: bool,
+    more: Sequence[Callable[[Tx, datetime], views.Health]] = (),
 ) -> views.Overview:
-    """The state of everything."""
+    """The state of everything; `more` are parts that only a daemon knows."""
     pipeline = tx.stream.known_pipeline(configured.plan)
     parts = tx.stream.partitions(pipeline) if pipeline is not None else []
     open_incidents = tx.incidents.open()
@@ -34,11 +44,45 @@ def overview(
         yours=sum(person in {i.commander, i.acknowledged_by} for i in open_incidents),
         lag_s=lag,
         pager=_pager(tx),
-        parts=[_stream(parts, lag), _quarantine(tx), *signals],
+        parts=[_stream(parts, lag), _quarantine(tx), *signals, *(part(tx, now) for part in more)],
         profile=configured.profile.name,
         live=live,
         revision=tx.revision(),
     )
+
+
+def processes(
+    tx: Tx, now: datetime, members: Sequence[Member], holder: str, *, recent: timedelta = RECENT
+) -> views.Health:
+    """The processes of this daemon, and who owns the jobs of which there is one owner.
+
+    Args:
+        tx: tells the leases.
+        now: aware UTC, of the wall.
+        members: as the supervisor wrote them down.
+        holder: the name under which this process takes leases.
+        recent: a process that was started again within this is worth a warning.
+    """
+    lines, state = [], "ok"
+    for one in members:
+        word = "since" if one.up else "starting since"
+        text = f"{one.name} pid {one.pid or 'none'} {word} {one.since:%Y-%m-%d %H:%M:%S} UTC"
+        if one.restarts:
+            text += f" ({one.restarts} restarts; the last one {one.ended})"
+        if one.pid is None or (one.restarts and now - one.since < recent):
+            state = "warn"
+        lines.append(text)
+    clock = tx.leases.now(now)
+    for lease in tx.leases.all():
+        if lease.name not in JOBS:
+            continue
+        whose = "ours" if lease.holder == holder else f"{lease.holder}'s"
+        since = f"since {lease.since:%Y-%m-%d %H:%M:%S} UTC"
+        if lease.until <= clock:
+            whose, since = "nobody's", f"until {lease.until:%Y-%m-%d %H:%M:%S} UTC {lease.holder}'s"
+        lines.append(f"{lease.name} {whose}, epoch {lease.epoch}, {since}")
+    text = "; ".join(lines) or "starting"
+    return views.Health(name="processes", state=state, text=text)  # type: ignore[arg-type] # ok or warn
 
 
 def _lag(parts: list[PartitionRow], now: datetime, *, live: bool) -> float | None:

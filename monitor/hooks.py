@@ -14,6 +14,7 @@ import binascii
 import hmac
 import ipaddress
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -38,6 +39,10 @@ READ_S = 10.0
 """A body that is not here by then is not waited for."""
 AT_ONCE = 16
 """Calls that are worked on at the same time; the next is told to come again."""
+READ_AT_ONCE = 64
+"""Bodies that are read at the same time, before it is known who sends them."""
+READ_EACH = 16
+"""Of these from one address: who sends a byte at a time holds up himself, not the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +77,21 @@ def hooks_app(
         metrics: calls are counted by hook and status.
     """
     busy = asyncio.Semaphore(AT_ONCE)
+    reading: Counter[str] = Counter()
 
     async def call(request: Request) -> Response:
         name = request.path_params["name"]
         hook = hooks.get(name)
         if hook is None:
             return _response(Answer.of(404, "no such hook"))
-        if busy.locked():
+        read = await _read(request, reading)
+        if isinstance(read, Answer):
+            answer = read
+        elif busy.locked():
             answer = Answer.of(503, "busy: send it again")
         else:
             async with busy:
-                answer = await _called(name, hook, request, clock)
+                answer = await _called(name, hook, read, request.headers, clock())
         metrics.hook_calls.labels(name, str(answer.status)).inc()
         if answer.status >= 400:
             said = vis(answer.body.decode(errors="replace").strip(), limit=200)
@@ -92,7 +101,17 @@ def hooks_app(
     return Starlette(routes=[Route("/{name}", call, methods=["POST"])])
 
 
-async def _called(name: str, hook: Hook, request: Request, clock: Callable[[], datetime]) -> Answer:
+async def _read(request: Request, reading: Counter[str]) -> bytes | Answer:
+    """The body, or what its sender hears instead.
+
+    Args:
+        request: of which.
+        reading: bodies that are being read, by address.
+    """
+    address = "" if request.client is None else request.client.host
+    if reading[address] >= READ_EACH or reading.total() >= READ_AT_ONCE:
+        return Answer.of(503, "busy: send it again")
+    reading[address] += 1
     try:
         async with asyncio.timeout(READ_S):
             body = await _body(request)
@@ -100,11 +119,19 @@ async def _called(name: str, hook: Hook, request: Request, clock: Callable[[], d
         return Answer.of(503, f"the body was not here within {READ_S:.0f} s")
     except ClientDisconnect:
         return Answer.of(400, "the body broke off")
-    if body is None:
-        return Answer.of(413, f"a body is at most {MAX_BODY} bytes")
-    headers = {key.lower(): value for key, value in request.headers.items()}
+    finally:
+        reading[address] -= 1
+        if not reading[address]:
+            del reading[address]
+    return Answer.of(413, f"a body is at most {MAX_BODY} bytes") if body is None else body
+
+
+async def _called(
+    name: str, hook: Hook, body: bytes, given: Mapping[str, str], now: datetime
+) -> Answer:
+    headers = {key.lower(): value for key, value in given.items()}
     try:
-        return await run_in_threadpool(hook, body, headers, clock())
+        return await run_in_threadpool(hook, body, headers, now)
     except StoreUnavailable as problem:
         logger.warning("hook %s waits for the store: %s", name, problem)
         return Answer.of(503, "the store does not answer: send it again")

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from monitor.faults import fault_point
 from monitor.metrics import Metrics
 from monitor.store.finding_rows import GapRow, Quarantined
 from monitor.store.store import Store, StoreUnavailable, Tx
@@ -77,6 +78,8 @@ class Ingest:
         """What the source told and the store has not let us act on yet."""
         self._unsaved = False
         self._finished = False
+        self.partitions = 0
+        """Of the whole topic, as last looked up; 0 before."""
 
     damage = ""
     """Where a recording was found damaged; what was readable before is counted."""
@@ -115,16 +118,27 @@ class Ingest:
             self._metrics.source_errors.inc()
             self.damage = str(problem)
             logger.error("the recording is damaged: %s", problem)  # noqa: TRY400 - the place is the news, not our stack
+        fault_point("K1")
+        return self._act(now)
+
+    def _act(self, now: datetime) -> int:
         taken = 0
         while self._waiting:
-            taken += self._handle(self._waiting[0], now)
+            try:
+                taken += self._handle(self._waiting[0], now)
+            except SourceUnavailable as problem:
+                self._metrics.source_errors.inc()
+                logger.warning("the topic cannot be looked at: %s", problem)
+                break
             self._waiting.popleft()
         return taken
 
     def _handle(self, item: SourceEvent, now: datetime) -> int:
         match item:
             case Chunk():
-                return self._take(item, now)
+                taken = self._take(item, now)
+                fault_point("K2")
+                return taken
             case Assigned():
                 self._assigned(item.partitions, now)
             case Revoked():
@@ -155,6 +169,7 @@ class Ingest:
         except StoreUnavailable:
             self._source.pause()
             raise
+        fault_point("K4")
         for share in self._shares.values():
             share.saved()
         self._source.resume()
@@ -187,12 +202,18 @@ class Ingest:
             where = (pipeline, share.partition.topic_id, share.partition.number)
             for emission in share.unsaved:
                 tx.stream.save(*where, emission)
+            fault_point("K3")
             tx.stream.quarantine(share.quarantine)
             for gap in share.gaps:
                 tx.stream.gap(gap)
 
     def _assigned(self, partitions: Iterable[Partition], now: datetime) -> None:
+        # Others may read the rest: decide must know of every partition before it trusts a bucket.
+        topology = None if self._source.finite else self._source.topology()
         with self._store.write() as tx:
+            if topology is not None:
+                tx.stream.known(topology.topic, topology.topic_id, topology.partitions, now)
+                self.partitions = len(topology.partitions)
             pipeline = tx.stream.pipeline(self._plan, now)
             for partition in partitions:
                 key = (pipeline, partition.topic_id, partition.number)

@@ -6,6 +6,7 @@ import hashlib
 import os
 import secrets
 import socket
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,9 @@ from monitor import http
 from monitor.notify.build import build_channel
 from monitor.notify.channel import Channel
 from monitor.notify.settings import ChannelSettings, LogSettings
+from monitor.notify.slack_buttons import Buttons
 from monitor.options import DEFAULT_STORE, RunOptions, find_config, host_port, store_file
+from monitor.process_settings import ROLES, Processes
 from monitor.profiles import PROFILES, ProfileName
 from monitor.secret import SecretUnavailableError
 from monitor.settings import FileSource, KafkaSource, Settings, SimulatedSource, begin, load
@@ -27,7 +30,7 @@ from monitor.stream.sources.simulate import SimulatedSource as SimulatedLog
 from monitor.stream.sources.simulate import Simulation
 from monitor.stream.sources.source import Source, SourceUnavailable
 from monitor.views import DeskError
-from runbooks.document import did_you_mean
+from runbooks.document import Document, did_you_mean
 from runbooks.problems import Problem, Problems
 
 
@@ -83,20 +86,30 @@ def parse_source(text: str, start: str | None) -> KafkaSource | FileSource | Sim
 
 
 def settings_for(options: RunOptions, env: Mapping[str, str]) -> Settings:
-    """The configuration with the command line over it.
+    """The configuration with the command line over it; see `read_settings`."""
+    return read_settings(options, env)[0]
+
+
+def read_settings(options: RunOptions, env: Mapping[str, str]) -> tuple[Settings, Document]:
+    """The configuration with the command line over it, and where each part of it stands.
 
     Raises:
         Problems: the configuration has mistakes.
         UsageError: a flag has, or the configuration cannot be read.
     """
     path = find_config(options.config, env)
+    settings, document = Settings(store=DEFAULT_STORE), Document("configuration", {})
     try:
-        settings = Settings(store=DEFAULT_STORE) if path is None else load(path)[0]
+        if path is not None:
+            settings, document = load(path)
     except OSError as problem:
         raise UsageError(f"cannot read {path}: {problem.strerror or problem}") from problem
     changes: dict[str, object] = {}
     if options.store is not None:
         changes["store"] = options.store
+        if options.store != settings.store:
+            # The password belongs to the store of the configuration, not to any that is named.
+            changes["store_password"] = None
     if options.profile is not None:
         changes["profile"] = _profile(options.profile)
     if options.http is not None:
@@ -105,7 +118,22 @@ def settings_for(options: RunOptions, env: Mapping[str, str]) -> Settings:
         changes["source"] = parse_source(options.source, options.start)
     elif options.start is not None and isinstance(settings.source, KafkaSource):
         changes["source"] = msgspec.structs.replace(settings.source, start=_begin(options.start))
-    return msgspec.structs.replace(settings, **changes)
+    if options.roles is not None or options.workers is not None:
+        changes["processes"] = _processes(settings.processes, options)
+    return msgspec.structs.replace(settings, **changes), document
+
+
+def _processes(known: Processes, options: RunOptions) -> Processes:
+    roles, workers = known.roles, known.workers
+    if options.roles is not None:
+        names = [name.strip() for name in options.roles.split(",")]
+        for name in names:
+            if name not in ROLES:
+                raise UsageError(f"--roles: no role {name!r}; {did_you_mean(name, ROLES)}")
+        roles = tuple(role for role in ROLES if role in names)
+    if options.workers is not None:
+        workers = options.workers
+    return msgspec.structs.replace(known, roles=roles, workers=workers)
 
 
 def _profile(name: str) -> ProfileName:
@@ -136,8 +164,12 @@ def member_of(store: str) -> str:
     return f"tocsin-{socket.gethostname()}-{where}"
 
 
-def open_source(settings: Settings) -> Source:
+def open_source(settings: Settings, leaving: threading.Event | None = None) -> Source:
     """The source that the settings name; Kafka is connected to with the first question.
+
+    Args:
+        settings: name it.
+        leaving: once it is set, reading waits for nothing any more.
 
     Raises:
         UsageError: none is named, or it cannot be opened.
@@ -149,7 +181,7 @@ def open_source(settings: Settings) -> Source:
             from monitor.stream.sources.kafka import KafkaSource as Kafka
 
             try:
-                return Kafka(chosen.kafka(member_of(settings.store)))
+                return Kafka(chosen.kafka(member_of(settings.store)), leaving)
             except ValueError as problem:
                 raise UsageError(f"source: {problem}") from None
         case FileSource(path=path):
@@ -183,11 +215,19 @@ def open_store(settings: Settings) -> Store:
             file.parent.mkdir(parents=True, exist_ok=True)
         except OSError as problem:
             raise Unreachable(f"cannot make {file.parent}: {problem.strerror}") from problem
-    return Store(settings.store)
+    secret = settings.store_password
+    return Store(settings.store, password=None if secret is None else secret.reveal)
 
 
-def open_channels(receivers: Sequence[ChannelSettings], *, page: bool) -> dict[str, Channel]:
+def open_channels(
+    receivers: Sequence[ChannelSettings], *, page: bool, buttons: Buttons | None = None
+) -> dict[str, Channel]:
     """A channel for each receiver, by name; without `page` all of them only log.
+
+    Args:
+        receivers: settings of each.
+        page: whether they may speak to anybody.
+        buttons: makes the buttons of Slack messages; None where nobody listens for clicks.
 
     Raises:
         UsageError: a file that one of them names cannot be read.
@@ -197,7 +237,7 @@ def open_channels(receivers: Sequence[ChannelSettings], *, page: bool) -> dict[s
         speaks = page or isinstance(receiver, LogSettings)
         try:
             channels[receiver.name] = build_channel(
-                receiver if speaks else LogSettings(name=receiver.name)
+                receiver if speaks else LogSettings(name=receiver.name), buttons=buttons
             )
         except OSError as problem:
             said = f"the ca_file of {receiver.name} cannot be used: {problem.strerror or problem}"

@@ -16,6 +16,11 @@ LONGEST = 8 * 1024
 class JsonLines(logging.Formatter):
     """One record, one line, ASCII only."""
 
+    def __init__(self, process: str = "") -> None:
+        """Args: `process` is named in each line; empty where there is only one."""
+        super().__init__()
+        self._process = {"process": process} if process else {}
+
     def format(self, record: logging.LogRecord) -> str:
         text = record.getMessage()
         if record.exc_info:
@@ -23,17 +28,23 @@ class JsonLines(logging.Formatter):
         line = {
             "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
+            **self._process,
             "logger": record.name,
             "text": vis(text, limit=LONGEST),
         }
         return json.dumps(line, ensure_ascii=True)
 
 
-def configure_logs(level: int = logging.INFO) -> None:
-    """Send all records to standard error as JSON lines; libraries only from WARNING on."""
+def configure_logs(level: int = logging.INFO, process: str = "") -> None:
+    """Send all records to standard error as JSON lines; libraries only from WARNING on.
+
+    Args:
+        level: from which on our own are sent.
+        process: is named in each line; empty where there is only one.
+    """
     logging.Formatter.converter = time.gmtime
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines())
+    handler.setFormatter(JsonLines(process))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)

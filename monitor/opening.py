@@ -5,6 +5,8 @@ A never-event or a hole in the log is certain: one is enough, and it is found on
 
 from __future__ import annotations
 
+import math
+import time
 import uuid
 from collections.abc import Mapping
 from datetime import datetime
@@ -17,6 +19,7 @@ from monitor.paging import Pager
 from monitor.store.store import Tx
 from monitor.stream.counting import Occurrence
 from monitor.stream.signals import Signal
+from monitor.watchdog import tick
 
 
 def incident_uuid(name: str, at: datetime) -> str:
@@ -49,23 +52,55 @@ class Certain:
         self._pager = pager
         self._metrics = metrics
 
-    def never_event(self, tx: Tx, occurrence: Occurrence, now: datetime) -> None:
-        """Page on a never-event, or note it on the open incident of its rule and source."""
-        group = f"never:{occurrence.rule}:{occurrence.source}"
-        for incident in tx.incidents.open():
-            if group in incident.groups:
-                entry = Entry(
-                    kind="NEVER",
-                    text=f"again at {occurrence.at:%H:%M:%S} UTC (event {occurrence.event_id})",
-                    actor="detector",
-                    occurred_at=occurrence.at,
-                    key=f"never:{occurrence.bucket}",
-                )
-                tx.incidents.append(incident.uuid, (entry,), now)
-                return
-        self._first(tx, occurrence, group, now)
+    def never_events(
+        self, tx: Tx, now: datetime, *, until: int | None = None, seconds: float = math.inf
+    ) -> bool:
+        """Page on each never-event, or note it on the open incident of its rule and source.
 
-    def _first(self, tx: Tx, occurrence: Occurrence, group: str, now: datetime) -> None:
+        Args:
+            tx: the open transaction.
+            now: the time of the decision.
+            until: only those of buckets that start by then.
+            seconds: other writers wait for so long at most.
+
+        Returns:
+            Whether none is left.
+        """
+        patience = time.monotonic() + seconds
+        known: dict[str, str] = {}
+        while found := tx.stream.open_occurrences(until=until):
+            if not known:
+                # The oldest of a group comes last and stays.
+                newest_first = reversed(tx.incidents.open())
+                known = {group: i.uuid for i in newest_first for group in i.groups}
+            for topic_id, number, occurrence in found:
+                if time.monotonic() > patience:
+                    return False
+                tick()
+                self._never_event(tx, occurrence, known, now)
+                tx.stream.occurrence_handled(topic_id, number, occurrence, now)
+                tx.touch()
+        return True
+
+    def _never_event(
+        self, tx: Tx, occurrence: Occurrence, known: dict[str, str], now: datetime
+    ) -> None:
+        """One of them; `known` are open incidents by group."""
+        group = f"never:{occurrence.rule}:{occurrence.source}"
+        if group not in known:
+            known[group] = self._first(tx, occurrence, group, now)
+            return
+        entry = Entry(
+            kind="NEVER",
+            text=f"again at {occurrence.at:%H:%M:%S} UTC (event {occurrence.event_id})",
+            actor="detector",
+            occurred_at=occurrence.at,
+            key=f"never:{occurrence.bucket}",
+        )
+        tx.incidents.append(known[group], (entry,), now)
+
+    def _first(self, tx: Tx, occurrence: Occurrence, group: str, now: datetime) -> str:
+        """Open an incident; its id."""
         signal = self._signals.get(occurrence.rule)
         title = signal.title if signal else "A secret or card number in an event"
         severity = signal.severity if signal else "SEV1"
@@ -97,6 +132,7 @@ class Certain:
         tx.incidents.append(incident.uuid, (entry, *change_entries(tx, incident, now)), now)
         self._metrics.incidents.labels(str(Origin.NEVER_EVENT), severity).inc()
         self._pager.consider(tx, incident, now)
+        return incident.uuid
 
     def gaps(self, tx: Tx, now: datetime) -> None:
         """Page for every range of records that could not be read and was not told yet."""

@@ -6,6 +6,7 @@ imports nothing heavy, so that `tocsin --help` stays quick.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,6 +34,10 @@ class RunOptions:
     socket: Path | None = None
     http: str | None = None
     """`HOST:PORT` for health and metrics."""
+    roles: str | None = None
+    """What this machine does, of `ingest,decide,deliver,runs`."""
+    workers: int | None = None
+    """Processes that ingest; 0 for as many as fit."""
     start: str | None = None
     """Where a first start begins: `earliest`, `latest` or an RFC 3339 time."""
 
@@ -120,3 +125,12 @@ def host_port(text: str) -> tuple[str, int]:
     if found is None or int(found[2]) > 65535:
         raise ValueError(f"{text!r} is not HOST:PORT with a port from 0 to 65535")
     return found[1].strip("[]"), int(found[2])
+
+
+def on_loopback(address: str) -> bool:
+    """Whether only this machine can call `HOST:PORT`; False for what is no address."""
+    try:
+        host, _ = host_port(address)
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -8,14 +8,14 @@ need from the open transaction and writes their outcome into it: outbox rows, th
 from __future__ import annotations
 
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from urllib.parse import quote
 
 from monitor.alerting import pages, routes
 from monitor.alerting.alerts import Alert, labels
-from monitor.incidents.model import Incident, Rung
+from monitor.incidents.model import Incident, Origin, Rung
 from monitor.incidents.timeline import Entry
 from monitor.notify.channel import Kind, Link, Message
 from monitor.store.store import Tx
@@ -65,6 +65,8 @@ def message(
     *,
     key: str,
     now: datetime,
+    offers: tuple[str, ...] = (),
+    news: str = "",
 ) -> Message:
     """The message to one receiver; `key` tells apart messages of one incident to it."""
     return Message(
@@ -80,6 +82,10 @@ def message(
         links=render_links(policy.links, incident),
         command=f"tocsin open {incident.name}",
         occurred_at=now,
+        uuid=incident.uuid,
+        offers=offers,
+        acknowledged=pages.acknowledged(incident),
+        news=news,
     )
 
 
@@ -132,18 +138,48 @@ class Pager:
         rung = tx.outbox.triggers(incident.uuid)
         for receiver in receivers:
             key = f"trigger:{incident.severity.lower()}:{rung.get(receiver, 0) + 1}"
-            self._put(tx, incident, Kind.TRIGGER, receiver, key, now)
+            self._put(tx, incident, Kind.TRIGGER, receiver, key, now, rung=receivers)
         text = f"{', '.join(receivers)}: {reason}"
         entry = Entry(kind="PAGE", text=text, actor="tocsin", occurred_at=now)
         tx.incidents.append(incident.uuid, (entry,), now)
 
-    def tell(self, tx: Tx, incident: Incident, kind: Kind, now: datetime, key: str) -> None:
-        """Send `kind` to every receiver that was rung; nothing for an incident never paged."""
+    def reroute(self, tx: Tx, incident: Incident, gone: str, now: datetime) -> None:
+        """Page, in place of a receiver that is no longer configured, whom the route names now."""
+        hops = routes.route(self.policy.route, trusted_labels(incident))
+        rung = tx.outbox.triggers(incident.uuid)
+        instead = [hop.receiver for hop in hops if hop.receiver not in rung]
+        if instead:
+            self.ring(tx, incident, instead, now, f"{gone} is no longer configured")
+
+    def tell(
+        self,
+        tx: Tx,
+        incident: Incident,
+        kind: Kind,
+        now: datetime,
+        key: str,
+        *,
+        news: str = "",
+        only: Collection[str] | None = None,
+    ) -> None:
+        """Send `kind` to every receiver that was rung; nothing for an incident never paged.
+
+        Args:
+            tx: the open transaction.
+            incident: as it is now.
+            kind: what the message asks of them.
+            now: the time of the decision.
+            key: tells this message apart from others of its kind.
+            news: what somebody just did, in one line.
+            only: none but these; None for all that were rung.
+        """
         for receiver in tx.outbox.triggers(incident.uuid):
+            if only is not None and receiver not in only:
+                continue
             # A severity that rose rang under a new key; every key that rang must hear the end.
             for number, ringing in enumerate(tx.outbox.trigger_keys(incident.uuid, receiver), 1):
                 tag = f"{kind}:{key}:{number}"
-                self._put(tx, incident, kind, receiver, tag, now, ringing=ringing)
+                self._put(tx, incident, kind, receiver, tag, now, ringing=ringing, news=news)
 
     def climb(self, tx: Tx, incident: Incident, now: datetime, *, by: str = "") -> str | None:
         """Ring the next rung of the escalation; whom, or None when there is none (left, due).
@@ -154,9 +190,9 @@ class Pager:
             now: rungs whose time has come are due.
             by: a person who asks for it, whatever the time.
         """
-        rung_so_far = set(tx.outbox.triggers(incident.uuid))
+        rung_so_far = tx.outbox.triggers(incident.uuid)
         for rung in incident.escalation:
-            new = [receiver for receiver in rung.receivers if receiver not in rung_so_far]
+            new = pages.unrung(rung, rung_so_far)
             if not new or incident.paged_at is None:
                 continue
             if not by and now < incident.paged_at + timedelta(seconds=rung.after_s):
@@ -176,6 +212,8 @@ class Pager:
         now: datetime,
         *,
         ringing: str = "",
+        news: str = "",
+        rung: Sequence[str] = (),
     ) -> None:
         alerts = tx.incidents.alerts_of(incident.uuid)
         since = (incident.impact_at or incident.detected_at) - pages.CHANGE_WINDOW
@@ -184,9 +222,24 @@ class Pager:
             for row in tx.incidents.changes(since=since, until=now)
             if concerns(row.dimensions, incident.dimensions)
         ]
-        made = message(incident, kind, receiver, alerts, changes, self.policy, key=key, now=now)
+        made = message(
+            incident,
+            kind,
+            receiver,
+            alerts,
+            changes,
+            self.policy,
+            key=key,
+            now=now,
+            offers=pages.offers(incident, {*rung, *tx.outbox.triggers(incident.uuid)}),
+            news=news,
+        )
         if ringing:
             made = replace(made, dedup_key=ringing)
+        if incident.origin is Origin.TOCSIN:
+            # No alert speaks for it: what the auditor found does, and the cure.
+            found = tx.incidents.timeline(incident.uuid, limit=1)
+            made = replace(made, lines=tuple(entry.entry.text for entry in found))
         tx.outbox.put(incident.uuid, receiver, made, now)
 
 

@@ -9,6 +9,11 @@ from functools import partial
 
 import msgspec
 
+from monitor import certificate
+from monitor.clock import WallClock
+from monitor.desk_settings import Tls
+from monitor.http_tls import CertificateUnusable, make_context
+from monitor.inbound.trial import try_pagerduty, try_slack
 from monitor.launch import (
     Unreachable,
     UsageError,
@@ -18,6 +23,8 @@ from monitor.launch import (
     refusals,
     settings_for,
 )
+from monitor.notify.alertmanager_settings import AlertmanagerSettings
+from monitor.notify.build import build_peers
 from monitor.notify.settings import ChannelSettings
 from monitor.options import RunOptions, store_file
 from monitor.secret import Secret, SecretUnavailableError
@@ -58,7 +65,16 @@ def _parts(configured: Configured) -> Iterator[tuple[Health, int]]:
     yield _try("config", lambda: _summary(configured))
     for receiver in configured.receivers:
         yield _try("receiver", partial(_receiver, receiver), of=receiver.name)
+    if settings.alertmanager is not None:
+        yield _try("alertmanager", partial(_alertmanager, settings.alertmanager))
+    inbound = settings.inbound
+    if inbound.slack is not None:
+        yield _try("answers", partial(try_slack, inbound.slack), of="slack")
+    if inbound.pagerduty is not None:
+        yield _try("answers", partial(try_pagerduty, inbound.pagerduty), of="pagerduty")
     yield _try("key", lambda: _key(settings))
+    if settings.desk.tls is not None:
+        yield _try("desk.tls", partial(_tls, settings.desk.tls))
     yield _try("source", lambda: _source(settings))
     yield _try("store", lambda: _store(settings))
 
@@ -88,6 +104,27 @@ def _receiver(receiver: ChannelSettings) -> str:
     return f"secret in {secrets[0].where}" if secrets else "needs no secret"
 
 
+def _alertmanager(settings: AlertmanagerSettings) -> str:
+    """Every peer is asked whether it is ready; one that answers is enough."""
+    for secret in settings.secrets():
+        secret.reveal()
+    try:
+        peers = build_peers(settings)
+    except OSError as problem:
+        said = problem.strerror or problem
+        raise UsageError(f"the ca_file of alertmanager cannot be used: {said}") from None
+    silent = {}
+    for peer in peers:
+        with closing(peer):
+            if said := peer.ready():
+                silent[peer.name] = said
+    told = "; ".join(f"{name}: {said}" for name, said in silent.items())
+    if peers and len(silent) == len(peers):
+        raise Unreachable(f"no Alertmanager answers: {told}")
+    taken = " and takes alerts in" if settings.receive is not None else ""
+    return f"{len(peers) - len(silent)} of {len(peers)} peers ready{taken}{told and '; ' + told}"
+
+
 def _key(settings: Settings) -> str:
     """As `monitor.launch.digest_key`, without making one."""
     if settings.digest_key is not None:
@@ -96,6 +133,18 @@ def _key(settings: Settings) -> str:
     if store_file(settings.store) is None:
         raise UsageError("a server store needs `digest_key: {file: ...}` in the configuration")
     return "beside the store"
+
+
+def _tls(tls: Tls) -> str:
+    """Certificate, key and authorities are read and belong together, and the end is ahead."""
+    try:
+        make_context(tls)
+    except CertificateUnusable as problem:
+        raise UsageError(str(problem)) from None
+    found = certificate.health(tls, WallClock().now())
+    if found.state == "bad":
+        raise UsageError(found.text)
+    return f"{tls.listen}, certificate {found.text}"
 
 
 def _source(settings: Settings) -> str:

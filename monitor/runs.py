@@ -8,20 +8,28 @@ after the commit, and comes back as another event.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 from monitor.actions import carry_out
+from monitor.faults import fault_point
+from monitor.gates import gated
 from monitor.http_client import HttpClient
 from monitor.incidents import actions as incident_actions
 from monitor.incidents.timeline import Entry
+from monitor.notify.channel import Channel
+from monitor.posts import Guard, Sole
+from monitor.settings import Configured
+from monitor.store.lease_rows import Fenced
 from monitor.store.run_rows import RunRow
 from monitor.store.store import Store, StoreUnavailable, Tx
 from monitor.stream.series import dims_of
 from monitor.stream.signals import Plan
+from monitor.watchdog import tick
 from runbooks.allow import AllowList
-from runbooks.engine import advance, decode_run, encode_run, next_deadline
+from runbooks.engine import advance, decode_run, encode_run, next_deadline, under_way
 from runbooks.events import Advance, Effect, Event, Recovered, SignalObserved, StartAttempt, Tick
 from runbooks.load import load_runbook
 from runbooks.model import Runbook
@@ -87,8 +95,17 @@ class Runs:
     """Carries out attempts, feeds waits, and lets deadlines come true."""
 
     def __init__(
-        self, store: Store, allow: AllowList, clock: Callable[[], datetime], plan: Plan
+        self,
+        store: Store,
+        allow: AllowList,
+        clock: Callable[[], datetime],
+        plan: Plan,
+        *,
+        post: Guard | None = None,
     ) -> None:
+        """Args: `clock` tells the time of outcomes; `post` whether the runs are ours to work."""
+        self.gate = threading.Lock()
+        """Held during a step."""
         self._store = store
         self._allow = allow
         self._clock = clock
@@ -97,28 +114,65 @@ class Runs:
         self._http = HttpClient()
         self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="runs")
         self._recovered = False
+        self._post = post or Sole()
+        self._begun: set[tuple[str, str, int]] = set()
+        """Attempts that this process has begun since the runs are ours."""
+        self._lock = threading.Lock()
 
+    @gated
     def step(self, now: datetime) -> None:
         """Feed waits with new samples and apply deadlines.
 
         Raises:
             StoreUnavailable: nothing was changed.
+            Fenced: the runs are somebody else's now.
         """
         with self._store.read() as tx:
             rows = tx.runs.live()
         for row in rows:
-            if not self._recovered:
+            tick()
+            if self._recovered:
+                self._pick_up(row, now)
+            else:
                 self._apply(row.id, Recovered(), now)
             self._watch(row.id, now)
             if row.deadline_at is not None and row.deadline_at <= now:
                 self._apply(row.id, Tick(), now)
         self._recovered = True
 
+    def take(self, configured: Configured, _channels: Mapping[str, Channel]) -> None:
+        """Use another allow-list; the gate is held, and what is under way goes on."""
+        self._allow = configured.settings.runbooks.allow
+
+    def forget(self) -> None:
+        """Take the next step as the first: others may have worked the runs meanwhile."""
+        self._recovered = False
+        with self._lock:
+            self._begun.clear()
+
     def perform(self, run: str, effects: Sequence[Effect]) -> None:
-        """Do in the world what a stored transition asks for; returns at once."""
+        """Do in the world what a stored transition asks for; returns at once.
+
+        Where the runs are not ours this does nothing: their owner finds the attempt in the row.
+        """
+        if not self._post.held:
+            return
         for effect in effects:
-            if isinstance(effect, StartAttempt):
+            if isinstance(effect, StartAttempt) and self._is_first(run, effect):
                 self._pool.submit(self._attempt, run, effect)
+
+    def _is_first(self, run: str, effect: StartAttempt) -> bool:
+        name = (run, effect.step, effect.attempt)
+        with self._lock:
+            known = name in self._begun
+            self._begun.add(name)
+        return not known
+
+    def _pick_up(self, row: RunRow, now: datetime) -> None:
+        """Begin what another machine's desk has written down: only we carry anything out."""
+        if any(step.state is StepState.RUNNING for step in decode_run(row.body).steps):
+            book, run = opened(row)
+            self.perform(row.id, under_way(book, run, now, self._allow))
 
     def close(self) -> None:
         """Wait for attempts under way."""
@@ -126,15 +180,18 @@ class Runs:
         self._http.close()
 
     def _attempt(self, run: str, effect: StartAttempt) -> None:
+        fault_point("K11")
         finished = carry_out(effect, self._http)
+        fault_point("K12")
         try:
             self._apply(run, finished, self._clock())
-        except StoreUnavailable as problem:
+        except (StoreUnavailable, Fenced) as problem:
             # The attempt's deadline passes and the engine asks a person what became of it.
             logger.warning("run %s: the outcome was not recorded: %s", run, problem)
 
     def _apply(self, run: str, event: Event, now: datetime) -> None:
         with self._store.write() as tx:
+            self._post.guard(tx)
             row = tx.runs.get(run)
             if row is None:
                 return

@@ -27,8 +27,13 @@ class Principal(View, frozen=True, kw_only=True):
 
     name: str
     role: Literal["reader", "responder", "admin"]
-    via: Literal["socket", "token", "direct", "slack", "pagerduty", "system"] = "socket"
-    """`direct` is break-glass: the local owner of the store opened it without a daemon."""
+    via: Literal["socket", "tls", "direct", "slack", "pagerduty", "system"] = "socket"
+    """`direct` is break-glass: the local owner of the store opened it without a daemon; `tls` is
+    another machine, with a token."""
+    token: str = ""
+    """Id of the token, over `tls`."""
+    expires_at: datetime | None = None
+    """When that token ends."""
 
 
 class Health(View, frozen=True, kw_only=True):
@@ -227,6 +232,8 @@ class TimelineEntry(View, frozen=True, kw_only=True):
     occurred_at: datetime
     recorded_at: datetime
     revises: int | None = None
+    via: str = ""
+    """How the person came in, where the entry says: `socket`, `tls`, `slack` ..."""
 
 
 class PageView(View, frozen=True, kw_only=True):
@@ -300,6 +307,83 @@ class Done(View, frozen=True, kw_only=True):
     revision: int = 0
     daemon: bool = True
     """False: recorded on the store itself; receivers hear of it when a daemon runs again."""
+
+
+class ConfigProblem(View, frozen=True, kw_only=True):
+    """One thing wrong with a configuration, and where."""
+
+    file: str
+    line: int
+    """From 1; 0 when the file as a whole is meant."""
+    col: int
+    severity: Literal["error", "warning"]
+    code: str
+    text: str
+    hint: str
+
+
+class ConfigReloaded(Done, frozen=True, kw_only=True):
+    """What came of a reload: taken whole, or not at all and why."""
+
+    taken: bool
+    number: int
+    """The revision in force; 0 when it was not taken."""
+    changed: list[str]
+    """Keys, without values."""
+    problems: list[ConfigProblem]
+
+
+class ConfigRevision(View, frozen=True, kw_only=True):
+    """A configuration that was in force from `at` on."""
+
+    number: int
+    """People write r7; 0 for one that is in force here and not the last that was stored."""
+    at: datetime
+    who: str
+    """The person who asked for it, or `start`."""
+    via: str
+    note: str
+    """The keys that changed, without values."""
+    digest: str
+    body: str
+    """The whole of it as JSON text, secrets as references; empty in a list."""
+
+
+class TokenMade(Done, frozen=True, kw_only=True):
+    """A new token: the only time its text is shown."""
+
+    id: str
+    token: str
+    expires_at: datetime
+
+
+class TokenRow(View, frozen=True, kw_only=True):
+    """A token that opens the desk from another machine; its text is nowhere."""
+
+    id: str
+    name: str
+    role: Literal["reader", "responder", "admin"]
+    state: Literal["live", "expired", "revoked"]
+    created_by: str
+    created_at: datetime
+    expires_at: datetime
+    revoked_at: datetime | None
+    used_at: datetime | None
+    """Last use, to the minute."""
+
+
+class AuditLine(View, frozen=True, kw_only=True):
+    """Somebody was refused, or a way into the desk was changed."""
+
+    at: datetime
+    who: str
+    """`-` where nobody was recognised."""
+    via: str
+    """`socket`, `direct`, or `tls` and an address."""
+    action: str
+    outcome: str
+    """`done`, or the reason of a refusal in one word."""
+    detail: str
 
 
 class DeskError(Exception):

@@ -9,6 +9,7 @@ import re
 import sys
 from pathlib import Path
 
+MAKEFILE = Path(__file__).parents[1] / "Makefile"
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+\s+(.*)$", re.MULTILINE)
 _CODE = re.compile(r"```.*?```", re.DOTALL)
@@ -27,7 +28,7 @@ def anchors(text: str) -> set[str]:
 def problems(path: Path) -> list[str]:
     """What is wrong with one document."""
     text = path.read_text("utf-8")
-    makefile = (path.parent / "Makefile").read_text("utf-8")
+    makefile = MAKEFILE.read_text("utf-8")
     wrong = []
     for link in _LINK.findall(_CODE.sub("", text)):
         if link.startswith(("http://", "https://", "mailto:")):

@@ -40,6 +40,8 @@ class Look:
     fps: float = 2.0
     """Questions to the desk, and so redraws, a second; at most 2."""
     clock: Callable[[], float] = time.monotonic
+    desk: str = ""
+    """Name of a desk on another machine; every screen says it."""
 
 
 class TocsinApp(App[None]):
@@ -95,6 +97,8 @@ class TocsinApp(App[None]):
     # news ----------------------------------------------------------------------------------------
 
     def _tell(self, show: Callable[[DeskScreen], None]) -> None:
+        if not self.screen_stack:  # news that came while the app was being closed
+            return
         screen = self.screen
         if not isinstance(screen, DeskScreen) or not screen.ready:
             return
@@ -143,7 +147,7 @@ class TocsinApp(App[None]):
 
     def notes(self) -> list[str]:
         """The modes that a header must say."""
-        made = []
+        made = [f"ON {self.face.say(self.look.desk)}"] if self.look.desk else []
         if self.lost is not None:
             made.append("DESK LOST")
         if self.paused:

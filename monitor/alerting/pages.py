@@ -6,13 +6,13 @@ lines without content, and the command to type.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from detectors.verdicts import times
 from monitor.alerting.alerts import Alert, Cause
-from monitor.incidents.model import Incident, Origin
+from monitor.incidents.model import Incident, Origin, Rung
 
 SHIFT = timedelta(hours=12)
 PAGED_PER_SHIFT = 2
@@ -68,6 +68,8 @@ def due(
         return Due(page=True, reason="a never-event pages on the first occurrence")
     if incident.origin is Origin.DECLARED:
         return Due(page=True, reason="declared by a person")
+    if incident.origin is Origin.ALERTMANAGER:
+        return Due(page=True, reason="Alertmanager sent it: its own routes said so")
     if not any(alert.tier == "page" for alert in alerts):
         return Due(page=False, reason="no alert of it is promoted to page: ticket only")
     if incident.origin is Origin.NO_DATA:
@@ -156,6 +158,34 @@ def strongest(alerts: Sequence[Alert]) -> Alert:
             -a.reading.excess,
         ),
     )
+
+
+def unrung(rung: Rung, rung_so_far: Collection[str]) -> list[str]:
+    """Receivers of a rung that were not rung yet."""
+    return [receiver for receiver in rung.receivers if receiver not in rung_so_far]
+
+
+def offers(incident: Incident, rung_so_far: Collection[str]) -> tuple[str, ...]:
+    """What may be done about an incident with one click: what is safe, and would have an effect.
+
+    To resolve is not among it: that wants a verdict.
+
+    Args:
+        incident: as it is now.
+        rung_so_far: receivers that were rung, this message's included.
+    """
+    if not incident.is_open:
+        return ()
+    answer = () if incident.acknowledged_at is not None else ("acknowledge",)
+    left = any(unrung(rung, rung_so_far) for rung in incident.escalation)
+    return (*answer, "escalate") if left else answer
+
+
+def acknowledged(incident: Incident) -> str:
+    """`acknowledged by ana at 14:03 UTC`; empty while nobody has."""
+    if incident.acknowledged_at is None:
+        return ""
+    return f"acknowledged by {incident.acknowledged_by} at {incident.acknowledged_at:%H:%M} UTC"
 
 
 def dedup_key(incident: Incident) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -21,6 +22,7 @@ from monitor.desk import Desk
 from monitor.faults import fault_point
 from monitor.incidents.model import Incident
 from monitor.incidents.timeline import Entry
+from monitor.limits import Buckets
 from monitor.metrics import Metrics
 from monitor.store.audit_rows import Audited
 from monitor.store.joined import Joined, Transactions
@@ -37,6 +39,8 @@ DeskFor = Callable[[Transactions, Principal], Desk]
 
 PATIENCE_S = 2.5
 """Slack wants its receipt within 3 s, PagerDuty within 5 s."""
+REFUSED_A_DAY = 1000
+"""Refusals written down of each source; all are logged and counted."""
 AT_ONCE = 16
 """Answers that are worked on or wait for the store; the next has to come again."""
 
@@ -48,6 +52,8 @@ class Answer:
     source: Source
     keys: tuple[str, ...]
     """Each is taken once; one that was taken before makes the answer a repeat."""
+    once: str = ""
+    """As a key, but taken only by an answer that was done: a refusal leaves it to who may."""
     account: str
     """Who it was over there, for the audit: `T0123/U0123`."""
     who: Principal | None
@@ -88,6 +94,7 @@ class Answers:
         self._desk_for = desk_for
         self._metrics = metrics
         self._clock = clock
+        self._refused = Buckets(per_s=REFUSED_A_DAY / 86_400, burst=REFUSED_A_DAY)
         self._room = threading.Semaphore(AT_ONCE)
         self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="answers")
 
@@ -133,8 +140,14 @@ class Answers:
             for key in answer.keys:
                 if not tx.received.first(key, answer.source, now):
                     return Reply("repeat", "that was done already", key)
+            if answer.once and tx.received.has(answer.once):
+                return Reply("repeat", "that was done already", answer.once)
             reply = self._applied(tx, answer, now)
-            _audit(tx, answer, reply, now)
+            if answer.once and reply.outcome != "refused":
+                tx.received.first(answer.once, answer.source, now)
+            refused = reply.outcome == "refused"
+            if not (refused and self._refused.take(answer.source, time.monotonic())):
+                _audit(tx, answer, reply, now)
             tx.touch()
         return reply
 

@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 OLDEST = timedelta(days=3)
 """PagerDuty repeats for 48 hours; what is older is a copy that somebody kept."""
+AHEAD = timedelta(days=1)
+"""A time further in the future is nobody's clock, and may not even have a place in UTC."""
 NOTE = 4000
 _OURS = re.compile(r"tocsin:([^:]{1,80}):sev[1-4]")
 _ID = re.compile(r"[A-Za-z0-9]{1,40}")
@@ -112,7 +114,7 @@ def read_answer(event: _Event, people: People, now: datetime) -> Answer | None:
     ours = _OURS.fullmatch(data.incident_key or "")
     if event.event_type not in _KNOWN or not _ID.fullmatch(there):
         return None
-    if event.occurred_at.tzinfo is None or now - event.occurred_at > OLDEST:
+    if event.occurred_at.tzinfo is None or not -AHEAD <= now - event.occurred_at <= OLDEST:
         return None
     agent = event.agent or _Ref()
     person = agent.type.startswith("user")

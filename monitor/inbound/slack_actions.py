@@ -72,7 +72,10 @@ class Click:
     """`ts` of the message in which the button stands."""
     action: str
     incident: str
-    keys: tuple[str, ...]
+    key: str
+    """Of this press of the button."""
+    once: str = ""
+    """Of the button, where it does its work once, whoever presses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +115,10 @@ def read_click(
     if known is None or pressed.action_id != PREFIX + known.action:
         return Foreign("a value that was not made here")
     thread = payload.container.message_ts
-    keys = [_digest("click", user.id, channel, thread, pressed.value, pressed.action_ts)]
-    if known.action == "escalate":
-        # Each press of it would page one more; a message's button counts once, whoever presses.
-        keys.append(_digest("once", pressed.value))
-    return Click(team, user.id, channel, thread, known.action, known.incident, tuple(keys))
+    key = _digest("click", user.id, channel, thread, pressed.value, pressed.action_ts)
+    # Each press of it would page one more; a message's button counts once, whoever presses.
+    once = _digest("once", pressed.value) if known.action == "escalate" else ""
+    return Click(team, user.id, channel, thread, known.action, known.incident, key, once)
 
 
 def _digest(*parts: str) -> str:
@@ -208,7 +210,8 @@ def _form(body: bytes) -> bytes | None:
 def _answer(click: Click, who: Principal | None, signed: str) -> Answer:
     return Answer(
         source="slack",
-        keys=((signed,) if signed else ()) + click.keys,
+        keys=(signed, click.key) if signed else (click.key,),
+        once=click.once,
         account=vis(f"{click.team}/{click.user}", limit=80),
         who=who,
         action="escalate" if click.action == "escalate" else "acknowledge",

@@ -43,6 +43,8 @@ ROUGH_S = 10.0
 OVERLAP_S = 2.0
 """How long an old connection may finish what it has after the next one stands."""
 STALE_S = 30.0
+CLOSE_S = 2.0
+"""An attempt to connect that is under way at the end is waited for so long, then left."""
 
 Take = Callable[[bytes], object]
 """Applies a payload; raises `StoreUnavailable` when Slack must hear nothing."""
@@ -121,7 +123,7 @@ class SlackSocket:
         self._stop.set()
         self._wanted.set()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(CLOSE_S)
         self._pool.shutdown(wait=True)
         links = self._open_links()
         for link in links:
@@ -181,6 +183,9 @@ class SlackSocket:
             return _Failed(str(problem))
         link = SlackLink(self, socket, app=self._settings.app)
         with self._lock:
+            if self._stop.is_set():
+                socket.close()
+                return _Failed("it ends")
             self._links.append(link)
         link.thread.start()
         if not link.hello.wait(HELLO_S) or not link.ready:

@@ -34,6 +34,9 @@ class Origin(StrEnum):
     NEVER_EVENT = "never_event"
     NO_DATA = "no_data"
     DECLARED = "declared"
+    TOCSIN = "tocsin"
+    """Tocsin itself is in trouble: its auditor says so."""
+    ALERTMANAGER = "alertmanager"
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from monitor.url import origin
 BATCH_BYTES = 64 * 1024
 BATCH = 200
 MOST_REFUSED = 20
-"""A peer that refuses more alerts of one push than this refuses everything: it is not asked on."""
+"""After so many refused alerts the rest of a push waits: halving costs requests."""
 PATIENCE_S = 10.0
 """One push to one peer; what is left then waits for the next."""
 SEVERITY = {"SEV1": "critical", "SEV2": "critical", "SEV3": "warning", "SEV4": "info"}
@@ -126,17 +126,29 @@ class Peer:
         offenders: list[Offender] = []
         patient_until = time.monotonic() + PATIENCE_S
         waiting = list(batches([(alert, alert.encode(now, lease)) for alert in alerts]))[::-1]
+        problem = ""
         try:
-            while waiting:
+            while waiting and not problem:
                 waiting += self._taken(waiting.pop(), offenders)
                 if waiting and time.monotonic() > patient_until:
-                    return Pushed("it takes too long: the rest waits", tuple(offenders))
-        except (_Stopped, HttpError, SecretUnavailableError) as problem:
-            return Pushed(str(problem), tuple(offenders[:MOST_REFUSED]))
-        return Pushed("", tuple(offenders))
+                    problem = "it takes too long: the rest waits"
+        except (_Stopped, HttpError, SecretUnavailableError) as stopped:
+            problem = str(stopped)
+        if offenders and (why := self._refuses_all()):
+            # A proxy before it, or its own trouble: that says nothing of any one alert.
+            return Pushed(why)
+        return Pushed(problem, tuple(offenders[:MOST_REFUSED]))
 
-    def _taken(self, batch: Batch, offenders: list[Offender]) -> list[Batch]:
-        """Send one batch; its halves where it must be tried again."""
+    def _refuses_all(self) -> str:
+        """Why it does not even take an empty list; empty if it does."""
+        try:
+            status, why = self._posted([])
+        except (HttpError, SecretUnavailableError) as problem:
+            return str(problem)
+        return "" if 200 <= status < 300 else why
+
+    def _posted(self, batch: Batch) -> tuple[int, str]:
+        """Send one batch: the status of the answer, and its words."""
         headers, secrets = self._headers()
         answer = self._http.request(
             "POST",
@@ -145,10 +157,14 @@ class Peer:
             headers={"content-type": "application/json", **headers},
             timeout_s=self._settings.timeout_s,
         )
-        if 200 <= answer.status < 300:
+        return answer.status, f"it answers {answer.status}: {_words(answer, secrets)}"
+
+    def _taken(self, batch: Batch, offenders: list[Offender]) -> list[Batch]:
+        """Send one batch; its halves where it must be tried again."""
+        status, why = self._posted(batch)
+        if 200 <= status < 300:
             return []
-        why = f"it answers {answer.status}: {_words(answer, secrets)}"
-        if answer.status not in {400, 413, 422}:
+        if status not in {400, 413, 422}:
             raise _Stopped(why)
         if len(batch) > 1:
             half = len(batch) // 2

@@ -207,6 +207,8 @@ class IncidentRows:
             )
 
     def _marked(self, entry: Entry) -> Entry:
+        # The chain is over what the row will say.
+        entry = replace(entry, text=t.storable(entry.text), actor=t.storable(entry.actor))
         who, via = self.acting
         if not via or entry.actor != who:
             return entry

@@ -23,6 +23,8 @@ from monitor.store.upserts import insert_new
 LEASE = timedelta(seconds=30)
 """Longer than any channel's own time-out."""
 WAITING = ("new", "claimed")
+KEEPS_ITS_PLACE = 5
+"""So many attempts of a page may end with the death of its sender until it waits behind others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,11 +223,15 @@ class OutboxRows:
     def release(self, living: Collection[str], now: datetime) -> int:
         """Make pages due at once whose owner is gone; how many.
 
+        They keep their place in the line, so that a look-up for an earlier attempt need not go far
+        back; one that has brought its sender down again and again goes to the end.
+
         Args:
             living: owners that still send.
-            now: when they are due.
+            now: when they are due at the latest.
         """
         o = t.outbox
+        last = sa.or_(o.c.next_at > now, o.c.attempts > KEEPS_ITS_PLACE)
         gone = (
             sa.select(o.c.id)
             .where(o.c.state == "claimed", o.c.owner.not_in(list(living)))
@@ -234,7 +240,12 @@ class OutboxRows:
         done = self._c.execute(
             o.update()
             .where(o.c.id.in_(gone))
-            .values(state="new", next_at=now, lease_until=None, owner=None)
+            .values(
+                state="new",
+                next_at=sa.case((last, sa.literal(now, t.UtcTime())), else_=o.c.next_at),
+                lease_until=None,
+                owner=None,
+            )
         )
         return int(done.rowcount)
 

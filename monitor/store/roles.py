@@ -16,7 +16,7 @@ from monitor.store.errors import StoreError
 
 APPEND_ONLY = frozenset({"timeline", "audit", "attempts", "changes", "revisions"})
 """Rows that are written once."""
-DELETED = frozenset({"audit", "leases", "quarantine", "received", "revisions", "tokens"})
+DELETED = frozenset({"leases", "quarantine", "received", "revisions", "tokens"})
 """Tables out of which the daemon drops old rows."""
 UNREAD = frozenset({"tokens"})
 """Not for the reader."""

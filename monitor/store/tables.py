@@ -28,6 +28,27 @@ class UtcTime(TypeDecorator[datetime]):
         return None if value is None else EPOCH + value * MICROSECOND
 
 
+def storable(text: str) -> str:
+    r"""`text` as every database takes it: NUL and lone surrogates as visible `\x00`, `\udcff`.
+
+    PostgreSQL refuses the one and UTF-8 the other, and with it the whole transaction: a message
+    that holds one would never be taken, however often its sender comes again.
+    """
+    if "\0" in text:
+        text = text.replace("\0", "\\x00")
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
+class Words(TypeDecorator[str]):
+    """Text that may be from outside; see `storable`."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:  # noqa: ARG002 - SQLAlchemy's signature
+        return None if value is None else storable(value)
+
+
 metadata = sa.MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -45,7 +66,7 @@ def _table(name: str, *columns: Any) -> sa.Table:
 
 
 def _text(name: str, *, null: bool = False, default: str | None = None) -> sa.Column[str]:
-    return sa.Column(name, sa.Text, nullable=null, server_default=default)
+    return sa.Column(name, Words, nullable=null, server_default=default)
 
 
 def _int(name: str, *, null: bool = False) -> sa.Column[int]:

@@ -7,6 +7,7 @@ of `value` (a category, a risk tier): k is then the interactions with at least o
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
 from importlib import resources
@@ -149,6 +150,7 @@ def _conditions(signal: Signal) -> Iterable[tuple[str, Expression, type[msgspec.
         yield "n_each", signal.n_each, item
 
 
+@functools.cache
 def default_signals() -> tuple[Signal, ...]:
     """The set that is shipped."""
     text = (resources.files(__package__) / "signals.yaml").read_text("utf-8")

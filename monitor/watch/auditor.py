@@ -20,7 +20,7 @@ from pathlib import Path
 
 from monitor.paging import Pager
 from monitor.settings import Configured
-from monitor.store.store import Store, StoreError
+from monitor.store.store import Store, StoreError, Tx
 from monitor.text import vis
 from monitor.watch import checks, ordinary
 from monitor.watch.checks import Finding, Jump, Limits, span
@@ -94,6 +94,8 @@ class Auditor:
         self._where = blake2b(store_name + self._host.encode(), digest_size=4).hexdigest()
         self._started = now
         self._answered_at = now
+        self._answered_s: float | None = None
+        """The same by the steady clock: the wall's may jump."""
         self._pulse: str | None = None
         self._problem = ""
         self._memory: Memory = first_memory(now)
@@ -119,10 +121,10 @@ class Auditor:
         self._clocks(now, steady_s)
         look = self._ask(now)
         answers = look is not None and (look.written or self._beats(look.pulse))
-        if answers:
-            self._answered_at = now
+        if answers or self._answered_s is None:
+            self._answered_at, self._answered_s = now, steady_s
         self._disk(now)
-        self._storage(now, answers=answers)
+        self._storage(now, steady_s - self._answered_s, answers=answers)
         if look is not None:
             self._audit(now, steady_s, ours=look.ours)
             if look.written:
@@ -141,7 +143,7 @@ class Auditor:
                 logger.warning("the clock moved %+d s", int(jump.by.total_seconds()))
                 self._jump = jump
                 # What was measured on the old clock says nothing on the new one.
-                self._answered_at = now
+                self._answered_at += jump.by
                 self._memory = first_memory(now)
         self._clock = (now, steady_s)
 
@@ -169,22 +171,24 @@ class Auditor:
             pulse = tx.watch.pulse()
         try:
             with self._store.write() as tx:
-                lease = tx.leases.take(
-                    LEASE, self._holder, LEASE_FOR, now, sure=self._file is not None
-                )
+                ours = self._speaks(tx, now)
         except StoreError as problem:
             return Look(pulse, written=False, ours=False, problem=str(problem))
-        return Look(pulse, written=True, ours=lease is not None)
+        return Look(pulse, written=True, ours=ours)
 
-    def _storage(self, now: datetime, *, answers: bool) -> None:
-        silent = now - self._answered_at
+    def _speaks(self, tx: Tx, now: datetime) -> bool:
+        """Whether we speak for the installation; asked in each transaction that does."""
+        lease = tx.leases.take(LEASE, self._holder, LEASE_FOR, now, sure=self._file is not None)
+        return lease is not None
+
+    def _storage(self, now: datetime, silent_s: float, *, answers: bool) -> None:
         if answers:
             running = self._road.running(STORAGE)
             if running is not None:
                 lasted = span(now - running.opened.since)
                 self._road.close(STORAGE, f"storage is back after {lasted}; {self._waiting()}", now)
             return
-        if silent >= self._watch.storage_down:
+        if silent_s >= self._watch.storage_down.total_seconds():
             self._road.open(
                 STORAGE,
                 STORAGE,
@@ -289,8 +293,9 @@ class Auditor:
         due = {one.uuid for one in (*lost.overdue, *lost.exhausted)} - driven.keys()
         if ours and (due or ordinary.differs(own, found)):
             with self._store.write() as tx:
-                driven |= ordinary.drive(tx, self._pager, lost, driven, now)
-                ordinary.tell(tx, self._pager, found, now)
+                if self._speaks(tx, now):
+                    driven |= ordinary.drive(tx, self._pager, lost, driven, now)
+                    ordinary.tell(tx, self._pager, found, now)
         self._memory, self._facts, self._driven = memory, facts, driven
 
     def _low(self, now: datetime) -> Iterator[Finding]:

@@ -151,7 +151,7 @@ class Spool:
             flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
             self._file = os.open(path, flags, 0o600)
             try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _hold(self._file, path)
                 self.records = self._read()
                 _sync_folder(path.parent)
             except BaseException:
@@ -237,6 +237,17 @@ class Spool:
     def close(self) -> None:
         """Let another auditor have it."""
         os.close(self._file)
+
+
+def _hold(file: int, path: Path) -> None:
+    """Lock the file that has the name.
+
+    Raises:
+        BlockingIOError: another holds it, or has just put a new one in its place.
+    """
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    if not os.path.samestat(os.fstat(file), path.stat()):
+        raise BlockingIOError
 
 
 def _write_all(file: int, data: bytes) -> None:

@@ -464,6 +464,26 @@ def test_a_timeline_is_a_chain(store: Store) -> None:
         assert len(tx.incidents.timeline("i", limit=2)) == 2
 
 
+@pytest.mark.parametrize(("text", "shown"), [("a\0b", "a\\x00b"), ("a\udcffb", "a\\udcffb")])
+def test_no_text_from_outside_breaks_a_transaction(store: Store, text: str, shown: str) -> None:
+    """NUL and half a surrogate pair become visible, the chain holds, and searches find nothing."""
+    raw = incident(title=text)
+    entry = Entry(kind="NOTE", text=text, actor=text, occurred_at=T0)
+    with store.write() as tx:
+        pipeline = tx.stream.pipeline(PLAN, T0)
+        assert tx.stream.first_seen(pipeline, "feature", text) is None
+        assert tx.incidents.get(text) is None
+        tx.incidents.save(raw)
+        tx.incidents.append(raw.uuid, (entry,), T0)
+        tx.incidents.add_change("release", text, T0, {}, text, T0)
+    with store.read() as tx:
+        kept = tx.incidents.get(raw.uuid)
+        chain = tx.incidents.timeline(raw.uuid)
+    assert kept is not None
+    assert kept.title == chain[0].entry.text == shown
+    assert broken_at(chain) is None
+
+
 def test_changes_by_their_own_time(store: Store) -> None:
     """Newest first, within a span."""
     with store.write() as tx:
@@ -585,6 +605,18 @@ def test_what_a_dead_daemon_held_is_released(store: Store) -> None:
         tx.outbox.claim("me", T0)
         assert tx.outbox.release(["me"], T0) == 1
     assert claimed(store) == ["a"]
+
+
+def test_what_is_released_keeps_its_place_unless_it_kills_its_senders(store: Store) -> None:
+    """It goes before what waits already; after many deaths it goes behind."""
+    with store.write() as tx:
+        put(tx, "a")
+        put(tx, "b", incident_id="j")
+        for death in range(1, 8):
+            (page,) = tx.outbox.claim("dead", T0 + minutes(death), limit=1)
+            first = page.message.id
+            assert first == ("a" if death <= 6 else "b")
+            assert tx.outbox.release([], T0 + minutes(death)) == 1
 
 
 def test_times_are_exact(store: Store) -> None:

@@ -1,251 +1,292 @@
-"""SIGKILL the real daemon again and again while it reads Apache Kafka and pages strict receivers.
+"""SIGKILL the real daemon at its worst moments, on real stores, Apache Kafka and strict receivers.
 
-Each event on the topic is a never-event of a source of its own, so each owes exactly one incident
-and one page a receiver. The journals of the receivers, fsynced before they answer, are the oracle.
-
-    python -m tests.fault.kills          # QUICK=1 for a short slice
-
-The last line of the output is one JSON object.
+A round has a store, a topic and receivers of its own. In each of its lives the daemon gets
+never-events and dies: at a named point of `monitor.faults`, again and again as the supervisor
+starts it anew, or at a random time, a random process of it. After the last life it is given time to
+work everything off. The journals of the receivers, fsynced before they answer, are the oracle.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
 import subprocess
-import sys
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from monitor.store.store import Store
-from monitor.stream.sources.kafka_client import KafkaSettings
-from monitor.stream.sources.publish import Publisher
-from tests.servers.journal import read_journal
-from tests.servers.kafka_server import KafkaServer
-from tests.servers.pagerduty_server import ROUTING_KEY
-from tests.servers.slack_server import CHANNEL, TOKEN
+from monitor.views import DeskError
+from tests.fault.events import Feed, feed
+from tests.fault.ground import (
+    Ground,
+    Receivers,
+    Stuck,
+    configuration,
+    daemon,
+    deaths,
+    keep,
+    receivers,
+    wait_until,
+)
+from tests.fault.oracle import Tally, seen, tally, waiting
+from tests.integration.process_stage import Tree
+from tests.integration.run_stage import BOOK, SCRIPT
+from tests.servers.faults import status
+from tui.desk_client import Place, connect
 
-START = datetime(2026, 11, 16, 9, tzinfo=UTC)
+ROAD = ("K1", "K2", "K3", "K4", "K5", "K6", "K7", "K8", "K9")
+"""Points that a never-event passes on its way to a phone."""
+RUNBOOK = ("K11", "K12")
+MIGRATION = "K13"
+PASSINGS = {"K1": 3, "K2": 3, "K3": 2, "K4": 2, "K5": 3, "K6": 40, "K7": 40, "K8": 2, "K9": 20}
+"""It dies at a passing up to this one, drawn anew for each life."""
+HIT_S = 30.0
+"""A death that has not come by then is counted as missed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
-    """What the run came to."""
+class Plan:
+    """One round."""
 
-    kills: int
-    incidents: int
-    lost: int
-    """Incidents that owe a page which no receiver journal shows."""
-    incidents_missing: int
-    """Events without an incident."""
-    incidents_twice: int
-    pagerduty_duplicates: int
-    """Dedup keys under which the strict server opened more than one incident."""
-    slack_repeats_per_kill: float
-    chains_broken: int
-
-    def row(self) -> dict[str, Any]:
-        """For the last line."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+    points: tuple[str, ...]
+    """One life each."""
+    deaths: int = 2
+    """At its point, in one life."""
+    randoms: int = 3
+    share: int = 100
+    """Never-events of one life."""
 
 
-def event(number: int) -> bytes:
-    """A denied tool that ran, from a source of its own."""
-    at = START + timedelta(seconds=number)
-    return json.dumps(
-        {
-            "type": "io.aisafety.interaction.v1",
-            "id": f"fault-{number:06}",
-            "source": f"//fault/{number:06}",
-            "time": at.isoformat(),
-            "data": {
-                "deployment": {"environment": "prod", "feature": f"feature-{number % 7}"},
-                "gen_ai": {"request_model": "model-a"},
-                "outcome": {"status": "answered"},
-                "redaction": {"status": "redacted"},
-                "tool_calls": [{"tool": "refund", "decision": "denied", "status": "ok"}],
-            },
-        }
-    ).encode()
+@dataclass(slots=True)
+class Round:
+    """What a round came to."""
+
+    backend: str
+    tally: Tally
+    at_points: Counter[str] = field(default_factory=Counter)
+    at_random: int = 0
+    missed: list[str] = field(default_factory=list)
+    """Lives in which the point was not reached as often as wanted."""
+    steps_twice: int = 0
+    """Runbook steps that were carried out more than once."""
+    seconds: float = 0.0
+    worked_off_per_s: float = 0.0
+
+    @property
+    def kills(self) -> int:
+        """All of them."""
+        return sum(self.at_points.values()) + self.at_random
 
 
-@contextmanager
-def receiver(module: str, log: Path, *flags: str) -> Iterator[str]:
-    """A strict receiver as a process of its own; its URL."""
-    command = [sys.executable, "-m", f"tests.servers.{module}", "--port", "0", "--log", str(log)]
-    process = subprocess.Popen([*command, *flags], stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        yield str(json.loads(process.stdout.readline())["url"])
-    finally:
-        process.terminate()
-        process.communicate(timeout=10)
+def settings(ground: Ground, paged: Receivers) -> dict[str, object]:
+    """The daemon's, with a runbook of one step that leaves a mark."""
+    books, script = ground.folder / "books", ground.folder / "mark"
+    books.mkdir(exist_ok=True)
+    (books / "mark.yaml").write_text(BOOK.replace("FILE", str(ground.folder / "marked")))
+    script.write_text(SCRIPT)
+    script.chmod(0o755)
+    allow = {"commands": [{"path": str(script), "args": [[]], "max_effect": "reversible"}]}
+    return configuration(ground, paged, runbooks={"folders": [str(books)], "allow": allow})
 
 
-def configuration(folder: Path, kafka: KafkaServer, topic: str, urls: dict[str, str]) -> Path:
-    """The daemon's configuration file."""
-    (folder / "slack").write_text(TOKEN)
-    (folder / "pagerduty").write_text(ROUTING_KEY)
-    path = folder / "tocsin.yaml"
-    path.write_text(
-        json.dumps(
-            {
-                "version": 1,
-                "store": f"sqlite:///{folder / 'tocsin.db'}",
-                "profile": "loud",
-                "source": {
-                    "type": "kafka",
-                    "bootstrap": [kafka.bootstrap],
-                    "topic": topic,
-                    "start": "earliest",
-                },
-                "paging": {
-                    "receivers": [
-                        {
-                            "type": "slack",
-                            "name": "slack",
-                            "token": {"file": str(folder / "slack")},
-                            "channel": CHANNEL,
-                            "base_url": urls["slack"] + "/api/",
-                        },
-                        {
-                            "type": "pagerduty",
-                            "name": "pagerduty",
-                            "routing_key": {"file": str(folder / "pagerduty")},
-                            "base_url": urls["pagerduty"],
-                        },
-                    ]
-                },
-            }
-        )
+class Killing:
+    """One round under way."""
+
+    def __init__(self, tree: Tree, ground: Ground, paged: Receivers, feed: Feed, seed: int) -> None:
+        self._tree, self._ground, self._paged, self._feed = tree, ground, paged, feed
+        self._rng = random.Random(seed)
+        self._marks: list[Path] = []
+        self.at_points: Counter[str] = Counter()
+        self.at_random = 0
+        self.missed: list[str] = []
+
+    def migrations(self, count: int) -> None:
+        """Kill the first starts within the migration of an empty store."""
+        for _ in range(count):
+            self._start(f"{MIGRATION}:1")
+            assert self._tree.process is not None
+            with suppress(subprocess.TimeoutExpired):
+                self._tree.process.wait(HIT_S)
+            if self._tree.process.poll() == -signal.SIGKILL:
+                self.at_points[MIGRATION] += 1
+            else:
+                self.missed.append(MIGRATION)
+                self._tree.kill()
+
+    def at(self, point: str, plan: Plan) -> None:
+        """One life that dies at a point, until the supervisor is killed too."""
+        passing = self._rng.randint(1, PASSINGS.get(point, 1))
+        before = deaths(self._tree)
+        self._start(f"{point}:{passing}")
+        for death in range(1, plan.deaths + 1):
+            if point == "K8":
+                self._refuse_some()
+            self._feed.send(-(-plan.share // plan.deaths))
+            if point in RUNBOOK:
+                self._run_step()
+            if not self._died(before + death):
+                self.missed.append(f"{point}:{passing}")
+                break
+        self.at_points[point] += deaths(self._tree) - before
+        self._kill_all()
+
+    def at_any_time(self, plan: Plan) -> None:
+        """One life in which a process dies at a random time, then all of it."""
+        self._start("")
+        self._feed.send(plan.share)
+        with suppress(Stuck):
+            wait_until(self._tree.children, "a child", 20.0)
+        time.sleep(self._rng.uniform(0.5, 5.0))
+        children = sorted(self._tree.children())
+        if children:
+            with suppress(KeyError, ProcessLookupError):
+                self._tree.kill_child(self._rng.choice(children))
+                self.at_random += 1
+            time.sleep(self._rng.uniform(0.1, 2.0))
+        self._kill_all()
+
+    def finish(self) -> float:
+        """Let it work everything off; pages a second.
+
+        Raises:
+            Stuck: it does not; the message ends with the daemon's log.
+        """
+        self._start("")
+        wanted, came = self._feed.owed(), len(seen(self._paged))
+        started = time.monotonic()
+        try:
+            wait_until(lambda: wanted <= seen(self._paged), "all incidents rang", 240.0)
+            spent = time.monotonic() - started
+            night = self._paged.night
+            wait_until(lambda: len(night.documents) >= len(wanted), "all timers ran", 120.0)
+            wait_until(lambda: not waiting(self._ground.store), "an empty outbox", 60.0)
+        except Stuck as problem:
+            # What is lost is counted, not hidden behind a failure of the harness.
+            keep(self._ground.folder, self._tree)
+            self.missed.append(str(problem))
+            spent = time.monotonic() - started
+        self._tree.end()
+        return (len(wanted) - came) / max(spent, 0.001)
+
+    def steps_twice(self) -> int:
+        """Runbook steps carried out more than once."""
+        return sum(len(m.read_text().splitlines()) > 1 for m in self._marks if m.exists())
+
+    def _start(self, fault: str) -> None:
+        self._tree.env = {"TOCSIN_FAULT": fault}
+        self._tree.start()
+
+    def _died(self, count: int) -> bool:
+        """Whether so many deaths were seen in time."""
+        try:
+            wait_until(lambda: deaths(self._tree) >= count, "a death", HIT_S)
+        except Stuck:
+            return False
+        return True
+
+    def _refuse_some(self) -> None:
+        for server in (self._paged.slack, self._paged.pagerduty):
+            server.fail_next(status(503), times=3)
+
+    def _run_step(self) -> None:
+        """Somebody declares an incident and runs a step of a runbook."""
+        mark = self._ground.folder / f"mark-{len(self._marks)}"
+        self._marks.append(mark)
+        socket = self._ground.folder / "desk"
+        with suppress(Stuck):
+            wait_until(lambda: self._stepped(socket, mark), "a desk that takes a step", HIT_S)
+
+    def _stepped(self, socket: Path, mark: Path) -> bool:
+        place = Place(store=self._ground.store, socket=socket)
+        if not socket.exists() or not self._tree.children().get("control"):
+            return False
+        try:
+            desk = connect(place, warn=lambda _: None, timeout_s=5.0)
+            ref = desk.declare(title="it burns", severity="SEV2").incident
+            assert ref is not None
+            desk.start_run(ref, runbook="leave-a-mark", params={"file": str(mark)})
+        except DeskError:
+            return False
+        with suppress(DeskError):  # it may die before it answers
+            desk.step(ref, number=1, action="run", confirm="y")
+        return True
+
+    def _kill_all(self) -> None:
+        """SIGKILL: all at once, or the supervisor alone, whose children then leave."""
+        assert self._tree.process is not None
+        if self._tree.process.poll() is None:
+            self.at_random += 1
+            if self._rng.random() < 0.2:
+                os.kill(self._tree.pid, signal.SIGKILL)
+                return
+        self._tree.kill()
+
+
+def round_of(ground: Ground, plan: Plan, *, backend: str, seed: int) -> Round:
+    """Publish, kill, let it finish, count.
+
+    Args:
+        ground: a topic and a store that are empty; the store's own user may make the schema.
+        plan: what to kill.
+        backend: its name in the figures.
+        seed: of what is random.
+    """
+    started = time.monotonic()
+    with (
+        receivers(ground.folder) as paged,
+        daemon(ground.folder / "daemon", settings(ground, paged)) as tree,
+        feed(ground.bootstrap, ground.topic) as publishing,
+    ):
+        killing = Killing(tree, ground, paged, publishing, seed)
+        killing.migrations(plan.deaths if MIGRATION in plan.points else 0)
+        lives: list[str] = [p for p in plan.points if p != MIGRATION] + [""] * plan.randoms
+        random.Random(seed).shuffle(lives)
+        for point in lives:
+            if point:
+                killing.at(point, plan)
+            else:
+                killing.at_any_time(plan)
+        speed = killing.finish()
+        counted = tally(paged, ground.folder, ground.store, publishing.owed())
+        keep(ground.folder, tree)
+    return Round(
+        backend=backend,
+        tally=counted,
+        at_points=killing.at_points,
+        at_random=killing.at_random,
+        missed=killing.missed,
+        steps_twice=killing.steps_twice(),
+        seconds=time.monotonic() - started,
+        worked_off_per_s=speed,
     )
-    return path
 
 
-def daemon(config: Path, log: Path, *flags: str) -> subprocess.Popen[bytes]:
-    """`tocsin run`, its logs kept."""
-    with log.open("ab") as sink:
-        return subprocess.Popen(
-            [sys.executable, "-m", "tui.cli", "run", "-c", str(config), *flags],
-            stderr=sink,
-            stdout=sink,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        )
+def by_point(rounds: Iterable[Round]) -> dict[str, int]:
+    """Kills at each named point, of all rounds together."""
+    points: Counter[str] = sum((one.at_points for one in rounds), Counter())
+    return {name: points[name] for name in (*ROAD, *RUNBOOK, MIGRATION)}
 
 
-def run(kafka: KafkaServer, topic: str, *, kills: int, incidents: int, seed: int) -> Figures:
-    """Publish, kill, let it finish, count."""
-    rng = random.Random(seed)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        logs = {kind: folder / f"{kind}.jsonl" for kind in ("slack", "pagerduty")}
-        with (
-            receiver(
-                "slack_server", logs["slack"], "--per-second", "500", "--burst", "500"
-            ) as slack,
-            receiver("pagerduty_server", logs["pagerduty"], "--per-minute", "100000") as pagerduty,
-        ):
-            config = configuration(folder, kafka, topic, {"slack": slack, "pagerduty": pagerduty})
-            settings = KafkaSettings(bootstrap=(kafka.bootstrap,), topic=topic)
-            _kill_often(config, folder, settings, rng, kills=kills, incidents=incidents)
-        return _figures(folder, logs, kills=kills, incidents=incidents)
-
-
-def _kill_often(
-    config: Path,
-    folder: Path,
-    settings: KafkaSettings,
-    rng: random.Random,
-    *,
-    kills: int,
-    incidents: int,
-) -> None:
-    share = -(-incidents // kills)
-    sent = 0
-    log = folder / "daemon.log"
-    with Publisher(settings) as publisher:
-        for _ in range(kills):
-            process = daemon(config, log)
-            for number in range(sent, min(incidents, sent + share)):
-                at = START + timedelta(seconds=number)
-                publisher.send(
-                    b"key",
-                    event(number),
-                    timestamp_ms=int(at.timestamp() * 1000),
-                )
-            publisher.flush()
-            sent = min(incidents, sent + share)
-            time.sleep(rng.uniform(1.0, 4.0))
-            assert process.poll() is None, log.read_text()[-3000:]
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-    last = daemon(config, log, "--until-end")
-    assert last.wait(180) == 0, log.read_text()[-3000:]
-
-
-def _figures(folder: Path, logs: dict[str, Path], *, kills: int, incidents: int) -> Figures:
-    store = Store(f"sqlite:///{folder / 'tocsin.db'}")
-    with store.read() as tx:
-        found = tx.incidents.search(limit=incidents * 2)
-        keys = {incident.uuid: incident.name for incident in found}
-        broken = sum(_broken(tx, uuid) for uuid in keys)
-    store.close()
-    groups = Counter(next(iter(incident.groups)) for incident in found)
-    opened = Counter(
-        row["key"]
-        for row in read_journal(logs["pagerduty"])
-        if row["outcome"] == "accepted: opened"
-    )
-    posted = Counter(
-        row["key"]
-        for row in read_journal(logs["slack"])
-        if row["outcome"].startswith("accepted") and row["path"].endswith("chat.postMessage")
-    )
-    rung = {key.split(":")[1] for key in opened} & {key.split(":")[0] for key in posted}
-    repeats = sum(count - 1 for count in posted.values())
-    return Figures(
-        kills=kills,
-        incidents=len(found),
-        lost=len(set(keys) - rung),
-        incidents_missing=incidents - len(groups),
-        incidents_twice=sum(count > 1 for count in groups.values()),
-        pagerduty_duplicates=sum(count > 1 for count in opened.values()),
-        slack_repeats_per_kill=round(repeats / kills, 3),
-        chains_broken=broken,
-    )
-
-
-def _broken(tx: Any, uuid: str) -> bool:
-    from monitor.incidents.timeline import broken_at
-
-    return broken_at(tx.incidents.timeline(uuid)) is not None
-
-
-def main() -> None:
-    """Print the figures; the last line is JSON."""
-    quick = bool(os.environ.get("QUICK"))
-    kills, incidents = (5, 100) if quick else (60, 2400)
-    with KafkaServer() as kafka:
-        from kafka import KafkaAdminClient
-
-        from tests.servers.kafka_fixtures import create_topic
-
-        admin = KafkaAdminClient(bootstrap_servers=kafka.bootstrap)
-        topic = create_topic(admin, 4)
-        admin.close()
-        print(f"Apache Kafka at {kafka.bootstrap}; {kills} kills, {incidents} incidents")
-        figures = run(kafka, topic, kills=kills, incidents=incidents, seed=1)
-    print(json.dumps(figures.row()))
-
-
-if __name__ == "__main__":
-    main()
+def figures(rounds: Iterable[Round]) -> dict[str, object]:
+    """The keys of all rounds together."""
+    done = list(rounds)
+    kills = sum(one.kills for one in done)
+    sums = ("incidents", "lost", "incidents_missing", "incidents_twice", "pagerduty_duplicates")
+    more = ("timers_missed", "timers_twice", "slack_repeats_unmarked", "chains_broken", "unsent")
+    found: dict[str, object] = {"kills": kills}
+    found |= {name: sum(getattr(one.tally, name) for one in done) for name in sums + more}
+    repeats = sum(one.tally.slack_repeats for one in done)
+    found["slack_repeats_per_kill"] = round(repeats / max(kills, 1), 3)
+    found["steps_twice"] = sum(one.steps_twice for one in done)
+    found["kills_at"] = by_point(done)
+    found["kills_at_random"] = sum(one.at_random for one in done)
+    found["kills_by_store"] = {
+        name: sum(one.kills for one in done if one.backend == name)
+        for name in dict.fromkeys(one.backend for one in done)
+    }
+    found["points_missed"] = [text for one in done for text in one.missed]
+    return found

@@ -1,22 +1,33 @@
-"""A short slice of `make fault` for CI."""
+"""A short slice of `make fault`: kills at named points and at random."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.fault.kills import run
-from tests.servers.kafka_fixtures import NewTopic
-from tests.servers.kafka_server import KafkaServer
+from tests.fault.conftest import NewGround
+from tests.fault.kills import Plan, Round, figures, round_of
+
+pytestmark = pytest.mark.kafka
 
 
-@pytest.mark.kafka
-def test_no_page_is_lost_under_sigkill(
-    kafka_server: KafkaServer, new_kafka_topic: NewTopic
+def check(done: Round, kills: int) -> None:
+    """Nothing lost, nothing twice, every chain whole, and so many kills at least."""
+    assert done.tally.sound(), done
+    assert done.steps_twice == 0
+    assert done.kills >= kills, done
+
+
+def test_no_page_is_lost_under_sigkill_on_sqlite(new_ground: NewGround) -> None:
+    """A daemon killed five times pages every incident, once a PagerDuty key."""
+    plan = Plan(("K13", "K3", "K6"), deaths=1, randoms=0, share=20)
+    done = round_of(new_ground(""), plan, backend="sqlite", seed=2)
+    check(done, 5)
+    assert figures([done])["kills_at_random"] == 2
+
+
+def test_no_page_is_lost_under_sigkill_on_postgresql(
+    new_ground: NewGround, postgres_url: str
 ) -> None:
-    """A daemon killed five times on a real log pages every incident, once a PagerDuty key."""
-    figures = run(kafka_server, new_kafka_topic(4), kills=5, incidents=60, seed=2)
-    assert figures.lost == 0
-    assert figures.incidents_missing == 0
-    assert figures.incidents_twice == 0
-    assert figures.pagerduty_duplicates == 0
-    assert figures.chains_broken == 0
+    """The same with three kills where the store is a server."""
+    plan = Plan(("K13", "K7"), deaths=1, randoms=0, share=20)
+    check(round_of(new_ground(postgres_url), plan, backend="postgresql", seed=3), 3)

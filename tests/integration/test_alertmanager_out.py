@@ -12,6 +12,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from monitor import http
 from monitor.alertsync import AlertSync
@@ -213,6 +215,28 @@ def test_an_offender_is_found_and_the_others_are_taken() -> None:
     assert [one.alert for one in pushed.offenders] == [alerts[137]]
     assert "bad-label" in pushed.offenders[0].reason
     assert taken == {str(number) for number in range(300) if number != 137}
+
+
+def test_a_peer_that_refuses_everything_blames_no_alert() -> None:
+    """A proxy that answers 400 to all is a peer that is down: no alert is held back from it."""
+
+    def refuse(_body: bytes, _headers: Mapping[str, str], _now: datetime) -> Answer:
+        return Answer.of(400, "bad request")
+
+    listener = http.listen_tcp("127.0.0.1:0")
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    refusing = hooks_app({"alerts": refuse}, real_now, Metrics())
+    served = http.Server(Starlette(routes=[Mount("/api/v2", app=refusing)]), listener)
+    served.start()
+    try:
+        peer = Peer(url, AlertmanagerSettings(urls=(url,)), HttpClient())
+        alert = Posted(labels={"alertname": "X"}, annotations={}, starts_at=real_now())
+        pushed = peer.push([alert], real_now(), minutes(4))
+        peer.close()
+    finally:
+        served.close()
+    assert "400" in pushed.problem
+    assert pushed.offenders == ()
 
 
 def test_all_peers_are_told_and_one_that_is_down_is_said(store: Store) -> None:

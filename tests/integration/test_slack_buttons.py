@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from monitor.inbound.settings import SlackAnswers
+from monitor.inbound.slack_socket import SlackSocket
 from monitor.incidents.model import Incident
+from monitor.metrics import Metrics
+from monitor.secret import Secret
 from tests.integration.answering_stage import (
     ANA,
     BO,
@@ -20,7 +26,7 @@ from tests.integration.answering_stage import (
     root,
     until,
 )
-from tests.servers.slack_people import has_button, post, press, sign
+from tests.servers.slack_people import APP, TEAM, has_button, post, press, sign
 from tests.servers.slack_server import CHANNEL, SlackServer
 from tests.servers.slack_socket import SlackSockets
 
@@ -150,6 +156,21 @@ def test_escalate_now_pages_the_next_rung_once(
     assert not has_button(root(server), "escalate")
 
 
+@pytest.mark.parametrize("user", [EVE, BO])
+def test_who_may_not_escalate_takes_it_from_nobody(
+    server: SlackServer, stage: Stage, click: Callable[[dict[str, Any]], None], user: str
+) -> None:
+    """A stranger's or a reader's press is refused, and the button still works for who may."""
+    incident = stage.page()
+    message = root(server)
+    click(press(message, "escalate", user))
+    click(press(message, "escalate", ANA))
+    stage.send()
+    pages = [entry.text for entry in stage.entries(incident, "PAGE")]
+    assert pages[1:] == ["second: escalated by Ana"]
+    assert [outcome for _, _, outcome in stage.audited()] == ["done", "refused"]
+
+
 def test_a_click_after_the_end_is_refused(
     server: SlackServer, stage: Stage, click: Callable[[dict[str, Any]], None]
 ) -> None:
@@ -175,6 +196,27 @@ def test_no_receipt_without_the_store(server: SlackServer, stage: Stage) -> None
         assert answer.status == 503
     assert post(f"{stage.url}/slack", sign(press(message, "acknowledge", ANA))).status == 200
     assert _acks(stage, incident) == ["Ana"]
+
+
+def test_a_slack_that_never_answers_does_not_hold_up_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told to stop while an attempt to connect hangs, it is left in time for what must finish."""
+    monkeypatch.setenv("SLACK_APP", "xapp-1-test")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        settings = SlackAnswers(
+            team=TEAM,
+            app=APP,
+            app_token=Secret(env="SLACK_APP"),
+            base_url=f"http://127.0.0.1:{silent.getsockname()[1]}/api/",
+            timeout_s=30.0,
+        )
+        road = SlackSocket(settings, lambda _: None, Metrics())
+        road.start()
+        with silent.accept()[0]:
+            began = time.monotonic()
+            road.close()
+            assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize("road", ["socket"], indirect=True)

@@ -111,6 +111,19 @@ def test_a_store_in_which_others_write_without_pause_is_not_down(
     assert not on_stage.pagerduty.incidents
 
 
+def test_a_clock_that_creeps_delays_no_page(on_stage: Stage, tmp_path: Path) -> None:
+    """The wall stands still, or is put back a little again and again: half a minute is one."""
+    steady = on_stage.now.timestamp()
+    other = sqlite3.connect(tmp_path / "tocsin.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    for number in range(1, 11):
+        on_stage.auditor.step(on_stage.now, steady + 3 * number)
+        on_stage.auditor._road.settle(10)
+    assert len(on_stage.pagerduty.incidents) == 1
+    other.execute("ROLLBACK")
+    other.close()
+
+
 @pytest.mark.parametrize("seconds", [-3600, 3600])
 def test_a_clock_that_jumps_is_told_and_is_no_failure_of_the_store(
     on_stage: Stage, seconds: int

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from monitor.alerting.alerts import fingerprint
-from monitor.app import Daemon, build
+from monitor.daemon import Daemon, build
 from monitor.notify.settings import LogSettings
 from monitor.settings import Paging, Settings, resolve
 from monitor.store.store import Store

@@ -9,6 +9,7 @@ command -v mvn >/dev/null || wanted="$wanted maven"
 ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || wanted="$wanted postgresql"
 command -v promtool >/dev/null || wanted="$wanted prometheus"
 command -v prometheus-alertmanager >/dev/null || wanted="$wanted prometheus-alertmanager"
+command -v systemd-analyze >/dev/null || wanted="$wanted systemd"
 command -v tmux >/dev/null || wanted="$wanted tmux"
 [ -z "$wanted" ] && exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then

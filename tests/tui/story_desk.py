@@ -239,7 +239,7 @@ class StoryDesk:
         self.revision += 1
         return new
 
-    def _did(self, name: str, **arguments: Any) -> None:
+    def _did(self, name: str, /, **arguments: Any) -> None:
         if self.lost:
             raise DeskError("unavailable", "no answer from the daemon", "is `tocsin run` running?")
         self.log.append((name, arguments))
@@ -405,6 +405,31 @@ class StoryDesk:
     def changes(self, *, since: datetime | None = None) -> list[views.ChangeView]:
         self._find("latest")
         return [each for each in self._changes if since is None or each.at >= since]
+
+    def config_history(self, *, limit: int = 50) -> list[views.ConfigRevision]:
+        self._find("latest")
+        return [changed(self.config_revision(), body="")][:limit]
+
+    def config_revision(self, *, number: int = 0) -> views.ConfigRevision:
+        self._find("latest")
+        if number > 7:
+            raise DeskError("not_found", f"no revision r{number}", "tocsin config history")
+        return views.ConfigRevision(
+            number=number or 7,
+            at=NOW - timedelta(hours=3),
+            who=self.dress("mira"),
+            via="socket",
+            note=self.dress("paging.route.receivers"),
+            digest="d" * 64,
+            body='{"version": 1, "profile": "page", "store": "sqlite:///t.db"}',
+        )
+
+    def reload_config(self) -> views.ConfigReloaded:
+        self._did("reload_config")
+        text = "configuration r8 is in force: tiers.error_rate changed"
+        return views.ConfigReloaded(
+            text=text, taken=True, number=8, changed=["tiers.error_rate"], problems=[]
+        )
 
     def quarantine(self, *, limit: int = 100) -> list[views.QuarantineRow]:
         self._find("latest")
@@ -624,6 +649,45 @@ class StoryDesk:
     def review(self, ref: str, *, form: str = "md") -> str:
         row = self._find(ref)
         return f"# {row.id}\n" if form == "md" else '{"id": "' + row.id + '"}'
+
+    def tokens(self, *, limit: int = 100) -> list[views.TokenRow]:
+        self._find("latest")
+        row = views.TokenRow(
+            id="a2b3c4d5",
+            name=self.dress("jo"),
+            role="responder",
+            state="live",
+            created_by=self.dress("mira"),
+            created_at=NOW,
+            expires_at=NOW + timedelta(days=30),
+            revoked_at=None,
+            used_at=None,
+        )
+        return [row][:limit]
+
+    def create_token(
+        self, *, name: str, role: str = "responder", seconds: int = 2_592_000
+    ) -> views.TokenMade:
+        self._did("create_token", name=name, role=role, seconds=seconds)
+        until = NOW + timedelta(seconds=seconds)
+        text = "tocsin_a2b3c4d5_" + "x" * 43
+        return views.TokenMade(text="made", id="a2b3c4d5", token=text, expires_at=until)
+
+    def revoke_token(self, token: str) -> views.Done:
+        self._did("revoke_token", token=token)
+        return views.Done(text="revoked", revision=self.revision)
+
+    def audit(self, *, limit: int = 100) -> list[views.AuditLine]:
+        self._find("latest")
+        line = views.AuditLine(
+            at=NOW,
+            who=self.dress("jo"),
+            via="tls 192.0.2.7",
+            action="resolve",
+            outcome="forbidden",
+            detail="token a2b3c4d5",
+        )
+        return [line][:limit]
 
 
 def as_json(value: Any) -> Any:

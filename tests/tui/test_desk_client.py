@@ -32,6 +32,10 @@ QUESTIONS: tuple[Callable[[DeskPort], object], ...] = (
     lambda desk: desk.runbooks("142"),
     lambda desk: desk.runbook_text("refusal-spike"),
     lambda desk: desk.review("142", form="json"),
+    lambda desk: desk.tokens(limit=5),
+    lambda desk: desk.audit(),
+    lambda desk: desk.config_history(limit=3),
+    lambda desk: desk.config_revision(number=2),
 )
 
 COMMANDS: tuple[Callable[[DeskPort], object], ...] = (
@@ -49,6 +53,9 @@ COMMANDS: tuple[Callable[[DeskPort], object], ...] = (
     lambda desk: desk.close("142"),
     lambda desk: desk.declare(title="t", severity="SEV2"),
     lambda desk: desk.add_change(kind="flag", title="t", at=NOW, dimensions={"a": "b"}),
+    lambda desk: desk.create_token(name="jo", role="reader", seconds=60),
+    lambda desk: desk.revoke_token("a2b3c4d5"),
+    lambda desk: desk.reload_config(),
 )
 
 

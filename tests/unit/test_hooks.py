@@ -5,12 +5,14 @@ from __future__ import annotations
 import http.client
 import socket
 import threading
+import time
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from datetime import datetime
 
 import pytest
 
-from monitor.hooks import AT_ONCE, MAX_BODY, Answer, hooks_app
+from monitor.hooks import AT_ONCE, MAX_BODY, READ_EACH, Answer, hooks_app
 from monitor.http import Server, listen_tcp
 from monitor.metrics import Metrics
 from monitor.store.store import StoreUnavailable
@@ -43,9 +45,13 @@ class Stage:
     def down(self, _body: bytes, _headers: Mapping[str, str], _now: datetime) -> Answer:
         raise StoreUnavailable("locked by /secret/path")
 
-    def call(self, name: str, body: bytes = b"", method: str = "POST") -> tuple[int, bytes]:
+    def call(
+        self, name: str, body: bytes = b"", method: str = "POST", *, source: str = "127.0.0.1"
+    ) -> tuple[int, bytes]:
         """Status and body of the answer."""
-        client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        client = http.client.HTTPConnection(
+            "127.0.0.1", self.port, timeout=60, source_address=(source, 0)
+        )
         try:
             client.request(method, f"/{name}", body, {"X-Thing": "Y"})
             answer = client.getresponse()
@@ -112,3 +118,18 @@ def test_more_than_can_be_worked_on_come_again(stage: Stage) -> None:
     for thread in threads:
         thread.join(60)
     assert stage.call("echo")[0] == 202
+
+
+def test_who_dawdles_holds_up_only_himself(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bodies that never come fill the room of their own address; others are heard at once."""
+    monkeypatch.setattr("monitor.hooks.READ_S", 300.0)
+    with ExitStack() as slow:
+        for _ in range(READ_EACH):
+            raw = slow.enter_context(socket.create_connection(("127.0.0.1", stage.port), 60))
+            raw.sendall(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nab")
+        deadline = time.monotonic() + 60
+        while stage.call("echo")[0] != 503:
+            assert time.monotonic() < deadline
+        assert stage.call("echo", source="127.0.0.2")[0] == 202
+    while stage.call("echo")[0] != 202:
+        assert time.monotonic() < deadline

@@ -32,7 +32,13 @@ root = Group(
         "quarantine": ("tui.cli.groups:quarantine", "What was wrong with records, by rule."),
         "config": ("tui.cli.groups:config", "Check and show the configuration; schemas; paths."),
         "metrics": ("tui.cli.groups:metrics", "The metrics that /metrics serves."),
+        "store": ("tui.cli.groups:store", "The database: check, backup, restore, migrate, roles."),
         "doctor": ("tui.cli.doctor:doctor", "Look at terminal, store, daemon and configuration."),
+        "login": ("tui.cli.login:login", "Log in to the desk of another machine."),
+        "logout": ("tui.cli.login:logout", "Forget a login; --revoke ends its token."),
+        "whoami": ("tui.cli.login:whoami", "Who the desk takes you for."),
+        "token": ("tui.cli.groups:token", "Tokens for other machines: create, list, revoke."),
+        "audit": ("tui.cli.groups:audit", "Whom the desk turned away."),
         "completion": ("tui.cli.completion:completion", "Shell completion."),
     },
     examples="""

@@ -119,7 +119,19 @@ class Call:
 
             desk = connect(place_of(self.flags), warn=lambda text: tell(text, self.flags))
             self._desk.append(desk)
+            hang_up = getattr(desk, "hang_up", None)
+            if hang_up is not None:
+                click.get_current_context().find_root().call_on_close(hang_up)
+            if self.where and self.flags.output == "text":
+                tell(f"desk {self.where}", self.flags)
         return self._desk[0]
+
+    @property
+    def where(self) -> str:
+        """Name and address of the desk that was found; empty for this machine's."""
+        from tui.desk_client import place_name
+
+        return place_name(self._desk[0]) if self._desk else ""
 
     def writing_desk(self) -> DeskPort:
         """The desk for a command that changes something.

@@ -27,6 +27,7 @@ class Flags:
     config: Path | None = None
     store: str | None = None
     socket: Path | None = None
+    desk: str | None = None
     output: Output = "text"
     quiet: bool = False
     verbose: bool = False
@@ -61,12 +62,27 @@ def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
         return
     meta = ctx.find_root().meta
     name = param.name
+    if _goes_by(ctx, name, meta):
+        return
     if name == "json_":
         if not value:
             return
         name, value = "output", "json"
     assert name in {field.name for field in fields(Flags)}
     meta[_KEY] = replace(meta.get(_KEY, Flags()), **{name: value})
+
+
+def _goes_by(ctx: click.Context, name: str, meta: dict[str, Any]) -> bool:
+    """Whether a desk of the environment is passed over; a store or socket that is typed does it.
+
+    A desk, where one is left, goes before store and socket: the last one typed wins.
+    """
+    typed = click.core.ParameterSource.COMMANDLINE
+    if name in {"store", "socket"} and ctx.get_parameter_source(name) is typed:
+        meta[_KEY] = replace(meta.get(_KEY, Flags()), desk=None)
+    if name == "desk" and ctx.get_parameter_source(name) is not typed:
+        return any(ctx.get_parameter_source(other) is typed for other in ("store", "socket"))
+    return False
 
 
 def _version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
@@ -96,7 +112,12 @@ def global_options(*, root: bool) -> list[click.Option]:
     path = click.Path(path_type=Path)
     made = [
         _option(
-            "-c", "--config", root=root, env="CONFIG", help_text="Configuration file.", type=path
+            "-c",
+            "--config",
+            root=root,
+            env="CONFIG",
+            help_text="Configuration: a file, or a folder of *.yaml.",
+            type=path,
         ),
         _option(
             "--store", root=root, env="STORE", help_text="Database URL, e.g. sqlite:///tocsin.db."
@@ -107,6 +128,12 @@ def global_options(*, root: bool) -> list[click.Option]:
             env="SOCKET",
             help_text="The daemon's Unix socket. Default: beside the store.",
             type=path,
+        ),
+        _option(
+            "--desk",
+            root=root,
+            env="DESK",
+            help_text="A desk you logged in to, by name or address; local: this machine's.",
         ),
         _option(
             "-o",

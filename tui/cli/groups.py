@@ -113,13 +113,42 @@ config = Group(
     help="The configuration.",
     late={
         "check": ("tui.cli.config:check", "Every problem, with its place."),
-        "show": ("tui.cli.config:show_", "The configuration in force, secrets masked."),
+        "show": ("tui.cli.config:show_", "All of it, defaults filled in, secrets as references."),
+        "diff": ("tui.cli.revisions:diff", "What a reload would change."),
+        "reload": ("tui.cli.revisions:reload", "Take the files as they are now, whole or not."),
+        "history": ("tui.cli.revisions:history", "What was in force, since when, by whom."),
         "schema": ("tui.cli.config:schema", "A JSON Schema: event, signals, config or runbook."),
         "paths": ("tui.cli.config:paths", "The files and sockets of this call."),
     },
     examples="""
     tocsin config check tocsin.yaml
+    tocsin config diff && tocsin config reload
     tocsin config schema event > event.schema.json
+    """,
+)
+
+token = Group(
+    "token",
+    help="Tokens that open the desk from other machines.",
+    late={
+        "create": ("tui.cli.token:create", "Make one; it is shown once."),
+        "list": ("tui.cli.token:list_", "The tokens and when they end."),
+        "revoke": ("tui.cli.token:revoke", "End one."),
+    },
+    examples="""
+    tocsin token create ada --role responder --expires 30d
+    tocsin token list --json
+    tocsin token revoke a2b3c4d5
+    """,
+)
+
+audit = Group(
+    "audit",
+    help="Refusals of the desk, and changes of the ways in.",
+    late={"list": ("tui.cli.token:audit_list", "Who, where, what and why, newest first.")},
+    examples="""
+    tocsin audit list
+    tocsin audit list --json
     """,
 )
 
@@ -129,5 +158,22 @@ metrics = Group(
     late={"list": ("tui.cli.config:metrics_list", "Name, type and meaning of each.")},
     examples="""
     tocsin metrics list
+    """,
+)
+
+store = Group(
+    "store",
+    help="The database: look, back up, restore, upgrade, rights.",
+    late={
+        "check": ("tui.cli.store:check", "File, schema and every timeline's chain."),
+        "backup": ("tui.cli.store:backup", "Copy a SQLite store while the daemon goes on."),
+        "restore": ("tui.cli.store:restore", "Put a backup in its place; the old one is kept."),
+        "migrate": ("tui.cli.store:migrate", "Upgrade the schema."),
+        "roles": ("tui.cli.store:roles", "PostgreSQL roles with the least rights."),
+    },
+    examples="""
+    tocsin store check
+    tocsin store backup /backup/tocsin.db
+    tocsin store restore /backup/tocsin.db
     """,
 )

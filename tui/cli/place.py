@@ -9,6 +9,7 @@ from monitor.options import find_config
 from tui.cli.flags import Flags
 from tui.cli.output import USAGE, ExitError
 from tui.desk_client import Place
+from tui.desks import LOCAL
 
 
 def place_of(flags: Flags) -> Place:
@@ -19,22 +20,25 @@ def place_of(flags: Flags) -> Place:
     Raises:
         ExitError: the configuration cannot be read.
     """
+    if flags.desk is not None and flags.desk != LOCAL:
+        return Place(desk=flags.desk)
     if flags.store is not None or flags.socket is not None:
         return Place(store=flags.store, socket=flags.socket)
     path = find_config(flags.config, os.environ)
     if path is None:
         return Place()
-    from runbooks.problems import Problems
-    from runbooks.yaml import load_yaml
+    from monitor.config_files import read
+    from runbooks.problems import Severity
 
     try:
-        data = load_yaml(path.read_bytes(), str(path)).data
+        found = read(path)
     except OSError as error:
         raise ExitError(USAGE, "invalid", f"cannot read {path}: {error.strerror}") from error
-    except Problems as problems:
-        raise ExitError(
-            USAGE, "invalid", str(problems.problems[0]), f"see `tocsin config check {path}`"
-        ) from problems
+    errors = [problem for problem in found.problems if problem.severity is Severity.ERROR]
+    if errors or found.document is None:
+        said = str(errors[0]) if errors else f"{path} holds nothing"
+        raise ExitError(USAGE, "invalid", said, f"see `tocsin config check {path}`")
+    data = found.document.data
     store, socket = _text(data, "store"), _text(data, "desk", "socket")
     return Place(store=store, socket=Path(socket) if socket else None)
 

@@ -40,6 +40,12 @@ if TYPE_CHECKING:
 @click.option(
     "--check", is_flag=True, help="Try configuration, secrets, source and store, then end."
 )
+@click.option("--roles", help="What this machine does: of ingest,decide,deliver,runs (all).")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=0, max=64),
+    help="Processes that read the stream (0: a core less than there are).",
+)
 @click.option("--http", metavar="HOST:PORT", help="Where /metrics and /healthz are served.")
 def run(
     call: Call,
@@ -50,6 +56,8 @@ def run(
     start: str | None,
     page: bool,
     check: bool,
+    roles: str | None,
+    workers: int | None,
     http: str | None,
 ) -> int:
     """Read the stream, detect, page, and serve the desk: the daemon. SIGTERM drains and ends it."""
@@ -65,6 +73,8 @@ def run(
         page=page,
         socket=flags.socket,
         http=http,
+        roles=roles,
+        workers=workers,
         start=start,
     )
     try:
@@ -74,9 +84,9 @@ def run(
 
 
 def _start(options: RunOptions) -> int:
-    from monitor.app import main
+    from monitor.start import start
 
-    return main(options)
+    return start(options)
 
 
 def _check(call: Call, options: RunOptions) -> int:

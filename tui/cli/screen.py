@@ -51,6 +51,7 @@ def show_screen(
         color=not flags.no_color,
         read_only=flags.read_only,
         fps=fps,
+        desk=getattr(desk, "name", ""),
     )
     drafts = Drafts(state_dir(os.environ) / "drafts.json")
     app = TocsinApp(desk, look=look, drafts=drafts, ref=ref)

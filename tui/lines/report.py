@@ -159,9 +159,14 @@ def timeline(entries: Iterable[TimelineEntry], face: Face) -> list[Line]:
         Line.of(
             (face.stamp(entry.occurred_at), "dim"),
             f"  {face.cell(entry.kind, 9)} ",
-            f"{face.say(entry.actor)}: " if entry.actor else "",
+            f"{_actor(entry, face)}: " if entry.actor else "",
             face.say(entry.text, limit=4000),
             (f"  (revises {entry.revises})" if entry.revises is not None else "", "dim"),
         )
         for entry in entries
     ]
+
+
+def _actor(entry: TimelineEntry, face: Face) -> str:
+    """A name, and that it came from another machine."""
+    return face.say(entry.actor) + (" (remote)" if entry.via == "tls" else "")

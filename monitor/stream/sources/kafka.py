@@ -11,6 +11,7 @@ its own. The callbacks only leave a note; everything else here belongs to the th
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections import deque
 from collections.abc import Collection, Iterable
@@ -36,6 +37,7 @@ from monitor.stream.sources.source import (
     Topology,
 )
 from monitor.stream.sources.stalls import Stall, StallWatch
+from monitor.watchdog import tick
 
 _Batches = dict[TopicPartition, list[Record]]
 
@@ -70,9 +72,10 @@ class KafkaSource:
     finite = False
     exhausted = False
 
-    def __init__(self, settings: KafkaSettings) -> None:
-        """Connects with the first `poll`."""
+    def __init__(self, settings: KafkaSettings, leaving: threading.Event | None = None) -> None:
+        """Connects with the first `poll`; once `leaving` is set, no poll waits for the group."""
         self._settings = settings
+        self._leaving = leaving or threading.Event()
         self._lookup = TopicLookup(settings)
         self._consumer: KafkaConsumer | None = None
         self._notes: _Notes | None = None
@@ -165,6 +168,9 @@ class KafkaSource:
         try:
             batches = consumer.poll(timeout_ms=int(timeout_s * 1000), max_records=most)
             while not batches and _joining(consumer) and time.monotonic() < patience:
+                if self._leaving.is_set():
+                    break
+                tick()
                 _finish_join(consumer)
                 batches = consumer.poll(timeout_ms=_JOIN_SLICE_MS, max_records=most)
         except (OffsetOutOfRangeError, LogTruncationError) as error:
@@ -316,6 +322,7 @@ class KafkaSource:
         if self._consumer is None or not places:
             return {}
         look = self._consumer.end_offsets if end else self._consumer.beginning_offsets
+        tick()
         try:
             found: dict[TopicPartition, int] = look(places, timeout_ms=_LOOKUP_MS)
         except KafkaError as error:

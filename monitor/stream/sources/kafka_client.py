@@ -13,6 +13,7 @@ from kafka.errors import KafkaError, for_code
 from kafka.net.compat import KafkaNetClient
 
 from monitor.stream.sources.source import SourceUnavailable, Topology
+from monitor.watchdog import tick
 
 _CONNECT_MS = 2000
 _ANSWER_MS = 5000
@@ -112,6 +113,7 @@ class TopicLookup:
             SourceUnavailable: no broker answers, or it does not let us see the topic.
         """
         topic = self._settings.topic
+        tick()
         try:
             described = self._client().describe_topics([topic])[0]
         except (KafkaError, OSError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import tempfile
 from datetime import UTC, datetime
@@ -126,6 +127,25 @@ def test_only_its_owner_may_read_it_and_only_one_auditor_holds_it(tmp_path: Path
         Spool(tmp_path / "spool")
     spool.close()
     Spool(tmp_path / "spool").close()
+
+
+def test_a_spool_that_was_rewritten_under_us_is_not_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its holder puts a new file in its place between our open and our lock: we are refused."""
+    path = tmp_path / "spool"
+    holder = Spool(path)
+    lock = fcntl.flock
+
+    def late(file: int, how: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", lock)
+        holder.rewrite(())
+        lock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with pytest.raises(SpoolUnavailable, match="another auditor"):
+        Spool(path)
+    holder.close()
 
 
 def test_after_a_write_that_failed_the_next_one_is_whole(tmp_path: Path) -> None:

@@ -1,0 +1,138 @@
+"""Notices a loop that no longer turns, says where every thread stands, and ends the process.
+
+A thread that is stuck cannot be ended from outside; a process can, and nothing that must survive
+lives in it. A loop says `tick` wherever it gets on; a wait that may last is announced with `allow`.
+Both find the loop by the thread they are called on, and do nothing on any other thread, so that a
+source or the store may call them without knowing who runs it.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+STALLED = 70
+"""The exit status of a process that ended itself (EX_SOFTWARE of sysexits.h)."""
+LOOK_S = 1.0
+LARGEST = 256 * 1024
+"""Bytes from which on the file of stacks is put aside; one older one is kept."""
+
+
+class Beat:
+    """The sign of life of one loop."""
+
+    def __init__(self, name: str, stall_s: float) -> None:
+        self.name = name
+        self._stall_s = stall_s
+        self.due = time.monotonic() + stall_s
+        """Monotonic seconds until which it must have ticked."""
+
+    def tick(self, allow_s: float = 0.0) -> None:
+        """It gets on; the next sign may take `allow_s` longer than usual."""
+        self.due = time.monotonic() + self._stall_s + allow_s
+
+
+class _Here(threading.local):
+    beat: Beat | None = None
+
+
+_here = _Here()
+
+
+def tick() -> None:
+    """The loop on this thread gets on."""
+    if _here.beat is not None:
+        _here.beat.tick()
+
+
+def allow(seconds: float) -> None:
+    """The loop on this thread is about to wait, for so long at most; then it ticks again."""
+    if _here.beat is not None:
+        _here.beat.tick(seconds)
+
+
+class Watchdog:
+    """Watches the loops of one process from a thread of its own."""
+
+    def __init__(
+        self, stall_s: float, stacks: Path, beat: Callable[[], None] = lambda: None
+    ) -> None:
+        """Args: `stacks` gets where the threads stood; `beat` is called at every quiet look."""
+        self._stall_s = stall_s
+        self._stacks = stacks
+        self._beat = beat
+        self._beats: list[Beat] = []
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Look no more."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def enter(self, name: str) -> None:
+        """The loop `name` runs on this thread from now on."""
+        beat = Beat(name, self._stall_s)
+        _here.beat = beat
+        self._beats.append(beat)
+
+    def leave(self) -> None:
+        """The loop of this thread has ended in order."""
+        if _here.beat is not None:
+            self._beats.remove(_here.beat)
+            _here.beat = None
+
+    def _watch(self) -> None:
+        looked = time.monotonic()
+        self._beat()
+        while not self._stopping.wait(min(LOOK_S, self._stall_s / 3)):
+            now = time.monotonic()
+            if now - looked > self._stall_s / 2:
+                # We were not there ourselves (SIGSTOP, a machine asleep): the loops neither.
+                for beat in list(self._beats):
+                    beat.tick()
+            looked = now
+            stalled = [beat.name for beat in list(self._beats) if beat.due < now]
+            if stalled:
+                self._end(stalled)
+            self._beat()
+
+    def _end(self, stalled: list[str]) -> None:
+        names = ", ".join(stalled)
+        logger.critical(
+            "no sign of life of %s for %.0f s: ending this process; where its threads stand is in "
+            "%s",
+            names,
+            self._stall_s,
+            self._stacks,
+        )
+        faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
+        write_stacks(self._stacks, f"stall of {names}")
+        os._exit(STALLED)
+
+
+def write_stacks(path: Path, why: str) -> None:
+    """Append where every thread of this process stands; the file is bounded."""
+    try:
+        if path.exists() and path.stat().st_size > LARGEST:
+            path.replace(path.with_name(path.name + ".1"))
+        with path.open("a") as file:
+            at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            file.write(f"\n{at} pid {os.getpid()}: {why}\n")
+            file.flush()
+            faulthandler.dump_traceback(file=file, all_threads=True)
+    except OSError as problem:
+        logger.warning("where the threads stand was not written to %s: %s", path, problem)

@@ -1,0 +1,146 @@
+"""What a part of the harness stands on: Kafka, a store, strict receivers, the daemon."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.integration.process_stage import Tree
+from tests.servers.pagerduty_server import ROUTING_KEY, PagerDutyServer
+from tests.servers.slack_server import CHANNEL, TOKEN, SlackServer
+from tests.servers.webhook_server import SECRET, WebhookServer
+
+DEATH = re.compile(r"\) was killed by SIGKILL after")
+PATIENCE_S = 120.0
+
+
+class Stuck(Exception):
+    """What had to happen did not happen in time."""
+
+
+def wait_until(met: Callable[[], object], what: str, seconds: float = PATIENCE_S) -> float:
+    """Until `met` is true; how many seconds it took.
+
+    Raises:
+        Stuck: it did not become true.
+    """
+    started = time.monotonic()
+    while not met():
+        if time.monotonic() - started > seconds:
+            raise Stuck(f"not within {seconds:.0f} s: {what}")
+        time.sleep(0.02)
+    return time.monotonic() - started
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """A folder, a topic and a store that nobody else uses."""
+
+    folder: Path
+    bootstrap: str
+    topic: str
+    store: str
+
+
+@dataclass(frozen=True, slots=True)
+class Receivers:
+    """Who is paged: two at once, the third by an escalation. Their journals are fsynced."""
+
+    slack: SlackServer
+    pagerduty: PagerDutyServer
+    night: WebhookServer
+
+    def settings(self, folder: Path) -> list[dict[str, Any]]:
+        """As the configuration names them."""
+        for name, value in (("bot", TOKEN), ("routing", ROUTING_KEY), ("hook-out", SECRET)):
+            (folder / name).write_text(value)
+        return [
+            {
+                "type": "slack",
+                "name": "slack",
+                "token": {"file": str(folder / "bot")},
+                "channel": CHANNEL,
+                "base_url": self.slack.base_url,
+            },
+            {
+                "type": "pagerduty",
+                "name": "pagerduty",
+                "routing_key": {"file": str(folder / "routing")},
+                "base_url": self.pagerduty.base_url,
+            },
+            {
+                "type": "webhook",
+                "name": "night",
+                "secret": {"file": str(folder / "hook-out")},
+                "url": self.night.hook,
+            },
+        ]
+
+
+@contextmanager
+def receivers(folder: Path) -> Iterator[Receivers]:
+    """Strict servers whose rates are no limit here."""
+    with ExitStack() as stack:
+        yield Receivers(
+            stack.enter_context(
+                SlackServer(log=folder / "slack.jsonl", per_second=1000, burst=1000)
+            ),
+            stack.enter_context(
+                PagerDutyServer(log=folder / "pagerduty.jsonl", per_minute=1_000_000)
+            ),
+            stack.enter_context(WebhookServer(log=folder / "night.jsonl")),
+        )
+
+
+def configuration(ground: Ground, paged: Receivers, **more: Any) -> dict[str, Any]:
+    """A loud daemon that pages Slack and PagerDuty, and the night two seconds later."""
+    folder = ground.folder
+    (folder / "digest").write_text("k" * 32)
+    (folder / "digest").chmod(0o600)
+    made: dict[str, Any] = {
+        "version": 1,
+        "store": ground.store,
+        "profile": "loud",
+        "source": {
+            "type": "kafka",
+            "bootstrap": [ground.bootstrap],
+            "topic": ground.topic,
+            "start": "earliest",
+        },
+        "http": "127.0.0.1:0",
+        "digest_key": {"file": str(folder / "digest")},
+        "desk": {"socket": str(folder / "desk")},
+        "watch": {"reserve": 0, "disk_free": 0},
+        "paging": {
+            "receivers": paged.settings(folder),
+            "route": {"receivers": ["slack", "pagerduty"]},
+            "escalation": [{"after": "2s", "receivers": ["night"]}],
+        },
+    }
+    return {**made, **more}
+
+
+@contextmanager
+def daemon(folder: Path, settings: dict[str, Any], flags: tuple[str, ...] = ()) -> Iterator[Tree]:
+    """`tocsin run` with these settings, not started; killed at the end."""
+    tree = Tree(folder, settings, flags)
+    try:
+        yield tree
+    finally:
+        tree.close()
+
+
+def deaths(tree: Tree) -> int:
+    """How many children have died by SIGKILL, as the supervisor has seen it."""
+    return len(DEATH.findall(tree.said()))
+
+
+def keep(folder: Path, tree: Tree) -> str:
+    """The end of the daemon's log, for who has to find out what went wrong."""
+    (folder / "said").write_text(tree.said())
+    return tree.said()[-3000:]

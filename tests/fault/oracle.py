@@ -1,0 +1,165 @@
+"""What the receivers have seen, from their fsynced journals, against what was owed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from monitor.incidents.timeline import broken_at
+from monitor.store.store import Store
+from tests.fault.ground import Receivers
+from tests.servers.journal import read_journal
+
+ID_LENGTH = 32
+REPEAT = "this may repeat a page already sent"
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """Which incidents rang whom."""
+
+    pagerduty: Mapping[str, int]
+    """Times that a dedup key opened an incident; by dedup key."""
+    slack: Mapping[str, int]
+    """Messages in the channel; by the page's own id."""
+    night: Mapping[str, int]
+    """Accepted web hooks, repeats too; by the page's own id."""
+
+    def incidents(self) -> set[str]:
+        """Ids of those that rang both Slack and PagerDuty."""
+        return {of(key) for key in self.pagerduty} & {of(key) for key in self.slack}
+
+
+def of(key: str) -> str:
+    """The incident's id in a key of ours; an emergency page, made without the store, has none."""
+    return next((part for part in key.split(":") if len(part) == ID_LENGTH), key)
+
+
+def rung(folder: Path) -> Rung:
+    """What the journals in `folder` say."""
+    opened: Counter[str] = Counter()
+    posted: Counter[str] = Counter()
+    told: Counter[str] = Counter()
+    for row in read_journal(folder / "pagerduty.jsonl"):
+        if row["outcome"].startswith("accepted: opened"):
+            opened[row["key"]] += 1
+    for row in read_journal(folder / "slack.jsonl"):
+        if row["outcome"].startswith("accepted") and row["path"].endswith("chat.postMessage"):
+            posted[row["key"]] += 1
+    for row in read_journal(folder / "night.jsonl"):
+        if row["outcome"].startswith("accepted"):
+            told[row["key"]] += 1
+    return Rung(opened, posted, told)
+
+
+def seen(paged: Receivers) -> set[str]:
+    """Ids of the incidents that rang both so far, from what the servers remember."""
+    opened = {
+        of(row["key"])
+        for row in paged.pagerduty.journal.rows
+        if row["outcome"].startswith("accepted: opened")
+    }
+    posted = {
+        of(row["key"])
+        for row in paged.slack.journal.rows
+        if row["outcome"].startswith("accepted") and row["path"].endswith("chat.postMessage")
+    }
+    return opened & posted
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What was owed against what came."""
+
+    incidents: int
+    lost: int
+    """Owed, and not in both journals."""
+    incidents_missing: int
+    """Owed, and not in the store."""
+    incidents_twice: int
+    """Never-events with more than one incident in the store; rings of incidents it has not."""
+    pagerduty_duplicates: int
+    slack_repeats: int
+    slack_repeats_unmarked: int
+    timers_missed: int
+    """Incidents whose escalation has not come."""
+    timers_twice: int
+    chains_broken: int
+    unsent: int
+    """Pages left in the outbox."""
+
+    def sound(self) -> bool:
+        """Whether nothing is wrong with it."""
+        return not any(
+            getattr(self, name)
+            for name in self.__dataclass_fields__
+            if name not in {"incidents", "slack_repeats"}
+        )
+
+
+def waiting(url: str) -> int:
+    """Pages in the outbox that are not sent."""
+    engine = sa.create_engine(url)
+    try:
+        with engine.connect() as connection:
+            query = sa.text("SELECT count(*) FROM outbox WHERE state <> 'sent'")
+            return int(connection.execute(query).scalar_one())
+    finally:
+        engine.dispose()
+
+
+def tally(paged: Receivers, folder: Path, store: str, wanted: set[str]) -> Tally:
+    """Count; the daemon is at rest."""
+    came = rung(folder)
+    found, broken = _stored(store)
+    ids = {uuid for uuid, _ in found}
+    groups = Counter(group for _, group in found)
+    repeated = {key: count for key, count in came.slack.items() if count > 1}
+    timers = Counter(of(key) for key in came.night)
+    return Tally(
+        incidents=len(wanted),
+        lost=len(wanted - came.incidents()),
+        incidents_missing=len(wanted - ids),
+        incidents_twice=sum(count > 1 for count in groups.values())
+        + len({of(key) for key in came.pagerduty if len(of(key)) == ID_LENGTH} - ids),
+        pagerduty_duplicates=sum(count > 1 for count in came.pagerduty.values()),
+        slack_repeats=sum(count - 1 for count in repeated.values()),
+        slack_repeats_unmarked=_unmarked(paged, repeated),
+        timers_missed=len(wanted - set(timers)),
+        timers_twice=sum(timers[uuid] > 1 for uuid in wanted),
+        chains_broken=broken,
+        unsent=waiting(store),
+    )
+
+
+def _unmarked(paged: Receivers, repeated: Iterable[str]) -> int:
+    """Messages under one id, less the first and those that say that they may be a repeat."""
+    wrong = 0
+    for key in repeated:
+        copies = [m for m in paged.slack.messages if _id(m.metadata) == key]
+        wrong += sum(REPEAT not in str(copy.blocks) for copy in copies[1:])
+    return wrong
+
+
+def _id(metadata: Mapping[str, Any]) -> str:
+    return str(metadata.get("event_payload", {}).get("id", ""))
+
+
+def _stored(url: str) -> tuple[list[tuple[str, str]], int]:
+    """(id, group) of the incidents in the store, its own id for a group of none; broken chains."""
+    store = Store(url)
+    try:
+        with store.read() as tx:
+            incidents = tx.incidents.search(limit=1_000_000)
+            broken = sum(broken_at(tx.incidents.timeline(i.uuid)) is not None for i in incidents)
+    finally:
+        store.close()
+    found = [(i.uuid, g) for i in incidents for g in i.groups if g.startswith("never:")]
+    known = {i.uuid for i in incidents}
+    found += [(uuid, uuid) for uuid in known - {uuid for uuid, _ in found}]
+    return found, broken

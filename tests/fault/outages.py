@@ -1,0 +1,210 @@
+"""Neighbours that die: the broker, the database, the disk. Nothing is lost, and soon all goes on.
+
+Never-events come in before, during and after each outage. `resumed_s` is from the moment the
+neighbour answers again to the first page of an event that came after it. While the database is down
+a page that says so must go out without it.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.fault.events import Feed, feed
+from tests.fault.ground import (
+    Ground,
+    Receivers,
+    Stuck,
+    configuration,
+    daemon,
+    receivers,
+    wait_until,
+)
+from tests.fault.oracle import Tally, of, rung, seen, tally, waiting
+from tests.integration.process_stage import Tree
+from tests.servers.kafka_server import KafkaServer
+from tests.servers.postgres_server import PostgresServer
+
+DISK_MIB = 48
+RESERVE_MIB = 4
+
+
+class NotRun(Exception):
+    """This machine cannot have it; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """What a kind of outage came to."""
+
+    times: int
+    resumed_s: tuple[float, ...]
+    tally: Tally
+    page_s: float | None = None
+    """From the beginning of the outage to the page that tells of it; None where none is owed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A daemon at work."""
+
+    ground: Ground
+    paged: Receivers
+    tree: Tree
+    feed: Feed
+
+    def settle(self, count: int, what: str) -> float:
+        """Publish, and wait for the first page of it, then for all; seconds to the first."""
+        first, started = self.feed.sent, time.monotonic()
+        self.feed.send(count)
+        wanted = self.feed.owed(first)
+        wait_until(lambda: wanted & seen(self.paged), f"a page after {what}")
+        took = time.monotonic() - started
+        wait_until(lambda: wanted <= seen(self.paged), f"all pages after {what}")
+        return took
+
+    def close(self) -> Tally:
+        """Let the timers run, end it in order and count."""
+        wanted = self.feed.owed()
+        with suppress(Stuck):
+            wait_until(lambda: wanted <= seen(self.paged), "every page")
+            night = self.paged.night
+            wait_until(lambda: len(night.documents) >= len(wanted), "the timers", 60.0)
+            wait_until(lambda: not waiting(self.ground.store), "an empty outbox", 60.0)
+        self.tree.end()
+        return tally(self.paged, self.ground.folder, self.ground.store, wanted)
+
+
+@contextmanager
+def scene(ground: Ground, **more: object) -> Iterator[Scene]:
+    """A daemon that has paged once."""
+    with ExitStack() as stack:
+        paged = stack.enter_context(receivers(ground.folder))
+        made = configuration(ground, paged, **more)
+        tree = stack.enter_context(daemon(ground.folder / "daemon", made))
+        publishing = stack.enter_context(feed(ground.bootstrap, ground.topic))
+        tree.start()
+        on = Scene(ground, paged, tree, publishing)
+        on.settle(5, "the start")
+        yield on
+
+
+def broker_killed(ground: Ground, server: KafkaServer, *, times: int) -> Outage:
+    """SIGKILL the broker again and again, with events just written."""
+    resumed = []
+    with scene(ground) as on:
+        for _ in range(times):
+            on.feed.send(5)
+            server.kill()
+            server.start()
+            resumed.append(on.settle(5, "the broker's return"))
+        return Outage(times, tuple(resumed), on.close())
+
+
+def database_stopped(ground: Ground, server: PostgresServer, *, times: int) -> Outage:
+    """Stop the database at once, as a crash, again and again; it starts on its log."""
+    resumed = []
+    with scene(ground) as on:
+        for _ in range(times):
+            on.feed.send(5)
+            server.immediate()
+            server.start()
+            resumed.append(on.settle(5, "the database's return"))
+        return Outage(times, tuple(resumed), on.close())
+
+
+def database_down(ground: Ground, server: PostgresServer, *, seconds: float) -> Outage:
+    """The database stays away, events come in, and a page must say so."""
+    with scene(ground) as on:
+        server.immediate()
+        started, known = time.monotonic(), _emergencies(on)
+        try:
+            on.feed.send(20)
+            page_s = _emergency(on, started, known)
+            time.sleep(max(0.0, started + seconds - time.monotonic()))
+        finally:
+            server.start()
+        resumed = on.settle(5, "the database's return")
+        return Outage(1, (resumed,), on.close(), page_s)
+
+
+def disk_full(ground: Ground, *, seconds: float) -> Outage:
+    """The SQLite store's disk is full for a while, and a page must say so.
+
+    Raises:
+        NotRun: no small file system can be mounted here.
+    """
+    with _small_disk(ground.folder) as disk:
+        small = Ground(
+            ground.folder, ground.bootstrap, ground.topic, f"sqlite:///{disk / 'tocsin.db'}"
+        )
+        with scene(small, watch={"reserve": RESERVE_MIB, "disk_free": 0}) as on:
+            time.sleep(5.0)  # the reserve is laid down by the auditor's first looks
+            known = _emergencies(on)
+            culprit = _fill(disk)
+            started = time.monotonic()
+            on.feed.send(20)
+            page_s = _emergency(on, started, known)
+            time.sleep(max(0.0, started + seconds - time.monotonic()))
+            culprit.unlink()
+            resumed = on.settle(5, "there is room again")
+            return Outage(1, (resumed,), on.close(), page_s)
+
+
+def _emergencies(on: Scene) -> set[str]:
+    """Keys of PagerDuty incidents that no event of ours is owed."""
+    owed = on.feed.owed()
+    return {key for key in rung(on.ground.folder).pagerduty if of(key) not in owed}
+
+
+def _emergency(on: Scene, started: float, known: set[str]) -> float:
+    """Seconds until a page came that is about Tocsin itself.
+
+    Raises:
+        Stuck: none came.
+    """
+
+    def come() -> list[float]:
+        owed = on.feed.owed()
+        return [
+            row["at"] - started
+            for row in on.paged.pagerduty.journal.rows
+            if row["outcome"] == "accepted: opened"
+            and of(row["key"]) not in owed
+            and row["key"] not in known
+        ]
+
+    wait_until(come, "a page about the storage", 60.0)
+    return come()[0]
+
+
+@contextmanager
+def _small_disk(folder: Path) -> Iterator[Path]:
+    disk = folder / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m", "tocsin-fault", str(disk)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError as problem:
+        raise NotRun(f"no mount: {problem}") from problem
+    if done.returncode:
+        raise NotRun(
+            f"needs root with CAP_SYS_ADMIN for a small file system: {done.stderr.strip()}"
+        )
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def _fill(disk: Path) -> Path:
+    """Write until nothing more goes in."""
+    path = disk / "somebody-elses.log"
+    with path.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(b"x" * 65536)
+    return path

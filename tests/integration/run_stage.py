@@ -1,0 +1,119 @@
+"""A runbook with one command, its allow-list, and a process that works it.
+
+python -m tests.integration.run_stage FOLDER
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from monitor.desk import Desk
+from monitor.posts import Guard, Sole
+from monitor.runs import Runs
+from monitor.settings import Configured, Settings, resolve
+from monitor.settings import Runbooks as RunbookSettings
+from monitor.shelf import Shelf
+from monitor.store.lease_rows import Fenced
+from monitor.store.store import Store, Tx
+from monitor.views import Principal
+from runbooks.allow import AllowedCommand, AllowList
+from runbooks.model import Effect
+
+BOOK = """
+apiVersion: runbook/v1
+id: leave-a-mark
+version: 1
+title: Leave a mark
+params:
+  file: {type: string, default: "FILE"}
+steps:
+  - {id: mark, type: command, title: Mark, effect: reversible, argv: [mark, "${params.file}"],
+     timeout: 20s}
+"""
+SCRIPT = '#!/bin/sh\necho once >> "$1"\n'
+
+
+class Elsewhere:
+    """The guard of a process that does not own the job."""
+
+    held = False
+
+    def guard(self, _tx: Tx) -> None:
+        """Never ours."""
+        raise Fenced("somebody else's")
+
+
+@dataclass
+class Bench:
+    """One process's runs on a shared store."""
+
+    store: Store
+    configured: Configured
+    runs: Runs
+    mark: Path
+
+    def desk(self) -> Desk:
+        """A responder's desk in this process."""
+        ada = Principal(name="ada", role="responder")
+        shelf = Shelf(self.configured.settings.runbooks.folders)
+        return Desk(self.store, self.configured, shelf, ada, now, perform=self.runs.perform)
+
+    def marks(self) -> int:
+        """How often the step was carried out."""
+        return len(self.mark.read_text().splitlines()) if self.mark.exists() else 0
+
+    def state(self, ref: str) -> str:
+        """Of the step."""
+        run = self.desk().incident(ref).run
+        assert run is not None
+        return run.steps[0].state
+
+    def close(self) -> None:
+        """As a process that ends."""
+        self.runs.close()
+        self.store.close()
+
+
+def now() -> datetime:
+    """The wall's."""
+    return datetime.now(UTC)
+
+
+def bench(folder: Path, post: Guard) -> Bench:
+    """A process on the store in `folder`, which is made where it is not there."""
+    books, script, mark = folder / "books", folder / "mark", folder / "marked"
+    if not books.exists():
+        books.mkdir()
+        (books / "mark.yaml").write_text(BOOK.replace("FILE", str(mark)))
+        script.write_text(SCRIPT)
+        script.chmod(0o755)
+    command = AllowedCommand(path=str(script), args=((),), max_effect=Effect.REVERSIBLE)
+    allow = AllowList(commands=(command,))
+    url = f"sqlite:///{folder / 'x.db'}"
+    runbooks = RunbookSettings(folders=(books,), allow=allow)
+    configured = resolve(msgspec.structs.replace(Settings(store=url), runbooks=runbooks))
+    store = Store(url)
+    return Bench(store, configured, Runs(store, allow, now, configured.plan, post=post), mark)
+
+
+def main() -> None:
+    """Declare an incident, start the runbook, run its step and wait until it is recorded."""
+    made = bench(Path(sys.argv[1]), Sole())
+    desk = made.desk()
+    ref = desk.declare(title="it burns", severity="SEV2").incident
+    assert ref is not None
+    desk.start_run(ref, runbook="leave-a-mark")
+    desk.step(ref, number=1, action="run", confirm="y")
+    while made.state(ref) == "running":
+        time.sleep(0.02)
+    made.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,186 @@
+"""A daemon's processes on real Apache Kafka and SQLite: any may be killed, nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monitor.stream.sources.kafka_client import KafkaSettings
+from monitor.stream.sources.publish import Publisher
+from tests.fault.events import START, event
+from tests.integration.process_stage import Tree, rows, wait_for
+from tests.servers.kafka_fixtures import NewTopic
+from tests.servers.kafka_server import KafkaServer
+
+UP = re.compile(r"control pid \d+ since")
+
+
+def settings(folder: Path, bootstrap: str, topic: str, **more: Any) -> dict[str, Any]:
+    """A loud daemon on SQLite that reads a topic from its beginning."""
+    return {
+        "version": 1,
+        "store": f"sqlite:///{folder / 'x.db'}",
+        "profile": "loud",
+        "source": {"type": "kafka", "bootstrap": [bootstrap], "topic": topic, "start": "earliest"},
+        "http": "127.0.0.1:0",
+        "watch": {"reserve": 0, "disk_free": 0},
+        **more,
+    }
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Iterator[Tree]:
+    """A daemon whose Kafka does not answer; not started."""
+    made = Tree(tmp_path / "a", settings(tmp_path, "127.0.0.1:1", "none"))
+    yield made
+    made.close()
+
+
+def metric(tree: Tree, name: str) -> float:
+    """The value of a metric with its labels, once it is served."""
+    found: list[str] = []
+
+    def served() -> bool:
+        lines = tree.health("/metrics").splitlines()
+        found[:] = [line for line in lines if line.startswith(name + " ")]
+        return bool(found)
+
+    wait_for(served, name)
+    return float(found[0].rpartition(" ")[2])
+
+
+class Sender:
+    """Publishes never-events, each of a source of its own, over all partitions."""
+
+    def __init__(self, publisher: Publisher) -> None:
+        self._publisher = publisher
+        self.sent = 0
+
+    def send(self, count: int) -> None:
+        """So many more."""
+        stamp_ms = int(START.timestamp() * 1000)
+        for number in range(self.sent, self.sent + count):
+            self._publisher.send(
+                str(number).encode(), event(number), timestamp_ms=stamp_ms + 1000 * number
+            )
+        self._publisher.flush()
+        self.sent += count
+
+
+def test_any_process_may_be_killed_and_nothing_is_lost(
+    tmp_path: Path, kafka_server: KafkaServer, new_kafka_topic: NewTopic
+) -> None:
+    """Each never-event is one incident and is paged, whichever process dies meanwhile."""
+    topic = new_kafka_topic(4)
+    tree = Tree(
+        tmp_path / "a", settings(tmp_path, kafka_server.bootstrap, topic), ("--workers", "2")
+    )
+    store = f"sqlite:///{tmp_path / 'x.db'}"
+
+    def incidents() -> int:
+        found = rows(store, "SELECT groups FROM incidents WHERE origin = 'never_event'")
+        assert len(set(found)) == len(found)
+        return len(found)
+
+    def read_by() -> list[int]:
+        return [n for (n,) in rows(store, "SELECT number FROM progress WHERE hi > 0 ORDER BY 1")]
+
+    target = KafkaSettings(bootstrap=(kafka_server.bootstrap,), topic=topic)
+    try:
+        tree.start()
+        with Publisher(target) as publisher:
+            sender = Sender(publisher)
+            sender.send(20)
+            wait_for(lambda: incidents() == sender.sent, "all of them are incidents")
+            wait_for(lambda: tree.working("control", "ingest-0", "ingest-1"), "three children")
+            for name in ("ingest-1", "control"):
+                killed = tree.kill_child(name)
+                sender.send(20)
+                wait_for(lambda: incidents() == sender.sent, f"incidents without {name}")
+                tree.wait_for_another(name, killed)
+                assert metric(tree, f'tocsin_process_restarts_total{{process="{name}"}}') == 1
+            os.kill(tree.pid, signal.SIGKILL)
+            wait_for(lambda: not tree.children(), "the children have left")
+            sender.send(20)
+            tree.start()
+            wait_for(lambda: incidents() == sender.sent, "incidents of the second start")
+        assert read_by() == [0, 1, 2, 3]
+        wait_for(
+            lambda: rows(store, "SELECT count(*) FROM outbox WHERE state != 'sent'") == [(0,)],
+            "everything is sent",
+        )
+        assert tree.end() == 0
+        assert tree.children() == {}
+    finally:
+        tree.close()
+    triggers = rows(store, "SELECT count(*) FROM outbox WHERE kind = 'trigger'")
+    assert triggers == [(sender.sent,)]
+
+
+def test_a_frozen_child_is_killed_and_started_again(tree: Tree) -> None:
+    """What a stopped process cannot see itself, the supervisor sees."""
+    tree.settings["processes"] = {"stall": "4s"}
+    tree.start()
+    wait_for(lambda: UP.search(tree.health("/readyz")), "the supervisor hears it")
+    frozen = tree.kill_child("control", signal.SIGSTOP)
+    tree.wait_for_another("control", frozen)
+    assert "gave no sign of life" in tree.said()
+    wait_for(lambda: tree.health("/readyz"), "it answers again")
+
+
+def test_a_stalled_loop_writes_down_its_stacks_and_is_started_again(
+    tree: Tree, tmp_path: Path
+) -> None:
+    """A loop that gives no sign of life ends its process with 70; where it stood is kept."""
+    tree.settings["processes"] = {"stall": "4s"}
+    tree.env = {"TOCSIN_FAULT": "K1:3:stall"}
+    tree.start()
+    wait_for(lambda: "ended with status 70" in tree.said(), "the watchdog bites")
+    stacks = (tmp_path / "x.db.stalls").read_text()
+    assert "stall of ingest" in stacks
+    assert "fault_point" in stacks
+    wait_for(lambda: tree.working("ingest-0"), "it was started again")
+
+
+def test_the_store_stays_owned_while_a_child_lives(tree: Tree, tmp_path: Path) -> None:
+    """A supervisor that is killed leaves no store to a second daemon before its children left."""
+    tree.start()
+    wait_for(lambda: tree.health("/readyz"), "it answers")
+    child = tree.children()["control"]
+    os.kill(child, signal.SIGSTOP)
+    os.kill(tree.pid, signal.SIGKILL)
+    second = Tree(tmp_path / "b", tree.settings)
+    try:
+        second.start()
+        assert second.process is not None
+        assert second.process.wait(60) == 6
+        assert "owns" in second.said()
+        os.kill(child, signal.SIGKILL)
+        wait_for(lambda: not tree.children(), "nobody is left")
+        second.start()
+        wait_for(lambda: second.health("/readyz"), "now it answers")
+        assert second.end() == 0
+    finally:
+        second.close()
+
+
+def test_a_queued_page_goes_out_soon_after_a_start(tree: Tree, tmp_path: Path) -> None:
+    """After SIGKILL of everything the first page is sent without waiting for a stream."""
+    store = f"sqlite:///{tmp_path / 'x.db'}"
+    tree.start()
+    wait_for(lambda: tree.health("/readyz"), "it answers")
+    tree.kill()
+    from monitor.desk import open_direct
+
+    open_direct(store).declare(title="it burns", severity="SEV1")
+    tree.start()
+    took = wait_for(
+        lambda: rows(store, "SELECT count(*) FROM outbox WHERE state = 'sent'") == [(1,)], "a page"
+    )
+    assert took < 45
