@@ -12,7 +12,7 @@ import pwd
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 import msgspec
@@ -267,7 +267,7 @@ class Desk(RunDesk, ConfigDesk, AccessDesk):
         if not words or not kind.strip():
             raise DeskError("invalid", "a change needs a kind and a title")
         now = self._clock()
-        when = at or now
+        when = _moment(at) if at is not None else now
         with self._writing() as tx:
             number = tx.incidents.add_change(
                 kind=kind.strip()[:40],
@@ -360,3 +360,18 @@ def open_direct(store_url: str) -> Desk:
         Principal(name=name, role="admin", via="direct"),
         WallClock().now,
     )
+
+
+def _moment(at: datetime) -> datetime:
+    """A time that somebody names, in UTC.
+
+    Raises:
+        DeskError: `invalid`, it has no zone, or what is written with it could not be read again.
+    """
+    try:
+        made = at.astimezone(UTC)
+    except OverflowError:
+        made = None
+    if made is None or at.tzinfo is None or not 1970 <= made.year < 9999:
+        raise DeskError("invalid", "no time of a change", "write it like 2026-11-22T09:00:00Z")
+    return made

@@ -8,6 +8,7 @@ import ssl
 import time
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from monitor import certificate, views
@@ -15,9 +16,10 @@ from monitor.desk_audit import Auditor
 from monitor.desk_port import DeskPort
 from monitor.desk_settings import Desk, Tls
 from monitor.http_desk import DeskFor, desk_app
+from monitor.http_patience import Patience
 from monitor.http_remote import HEADERS, RateLimits, RemoteDoor
 from monitor.http_server import Server
-from monitor.http_tls import Certificates, CertificateUnusable, Patience, Porch
+from monitor.http_tls import Certificates, CertificateUnusable, Porch
 from monitor.launch import UsageError, listen, listen_desk
 from monitor.metrics import Metrics
 from monitor.store.store import Store
@@ -27,6 +29,14 @@ logger = logging.getLogger(__name__)
 
 MAX_CONNECTIONS = 256
 """Over TLS, at once, from everywhere."""
+
+
+def _turned_away(audit: Auditor, address: str, reason: str) -> None:
+    """A connection was one too many, which is counted only; or had no certificate."""
+    if reason == "connections":
+        audit.crowded("tls")
+    else:
+        audit.refused("tls", f"tls {address}", "-", "-", reason)
 
 
 class RemoteDesk:
@@ -56,7 +66,7 @@ class RemoteDesk:
         self.porch = Porch(
             self._context,
             patience or Patience(),
-            lambda _address: audit.crowded("tls"),
+            partial(_turned_away, audit),
         )
         self._server = Server(
             self.door,
@@ -76,12 +86,8 @@ class RemoteDesk:
         """For a new connection, under the configuration in force now."""
         tls = self._now_in_force()
         if tls != self.tls:
-            try:
-                self.use(tls)
-            except UsageError as problem:
-                self.tls = tls
-                self.certificates.problem = str(problem)
-                logger.warning("%s; the old one stays in force", problem)
+            self.certificates.turn_to(tls)
+            self.tls = tls
         return self.certificates.context(time.monotonic())
 
     def use(self, tls: Tls) -> str:

@@ -17,6 +17,9 @@ METHODS = tuple(
     name for name, _ in inspect.getmembers(DeskPort, inspect.isfunction) if not name.startswith("_")
 )
 
+_MOST = 2**53 - 1
+"""No number of a row, a limit or a span is below 0 or above; a database would refuse it."""
+
 
 @cache
 def _hints(name: str) -> Mapping[str, Any]:
@@ -46,6 +49,9 @@ def invoke(desk: DeskPort, name: str, body: bytes) -> object:
         if strange:
             raise DeskError("invalid", f"{name} takes no {vis(strange[0], limit=60)!r}")
         typed = {key: msgspec.convert(value, known[key]) for key, value in arguments.items()}
+        for key, value in typed.items():
+            if isinstance(value, int) and not 0 <= value <= _MOST:
+                raise DeskError("invalid", f"{name}: {key} is 0 to {_MOST}")
         inspect.signature(method).bind(**typed)
     except (msgspec.MsgspecError, TypeError) as problem:
         raise DeskError("invalid", f"{name}: {vis(str(problem), limit=200)}") from None

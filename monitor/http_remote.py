@@ -115,8 +115,6 @@ class RemoteDoor:
             where = (visit.door, visit.via, visit.who, visit.method)
             await run_in_threadpool(self._audit.refused, *where, error.reason)
             return error_answer(error)
-        except DeskError as error:
-            return error_answer(error)
         return await answer(request, name, visit, self, self._audit)
 
     def _greet(self, request: Request, visit: Visit) -> None:
@@ -215,12 +213,12 @@ def _method(request: Request) -> str:
     """The desk's method that a request is for.
 
     Raises:
-        DeskError: it is for nothing that is here.
+        Refused: it is for nothing that is here.
     """
     path = request.scope["path"]
     name: str = path.removeprefix(PATH)
     if not path.startswith(PATH) or "/" in name or request.url.query:
-        raise DeskError("not_found", "there is nothing here")
+        raise Refused(404, "closed", "not_found", "there is nothing here")
     if request.method != "POST":
         raise Refused(405, "closed", "invalid", "only POST", headers={"allow": "POST"})
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()

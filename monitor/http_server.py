@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import pwd
 import socket
+import stat
 import struct
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from monitor.http_patience import PatientProtocol
 
 
-class PeerProtocol(H11Protocol):
+class PeerProtocol(PatientProtocol):
     """HTTP/1.1 over a Unix socket, with the peer's uid where a TCP server has its address."""
 
     def connection_made(self, transport: Any) -> None:
@@ -45,7 +49,7 @@ class Server:
         app: what is served.
         listener: where; closed with the server.
         peers: the listener is a Unix socket, and a client's address is its uid.
-        protocol: speaks HTTP on a connection, instead of the usual one.
+        protocol: speaks HTTP on a connection, instead of the usual `PatientProtocol`.
         headers: sent with every answer.
         connections: at most, at once; more are answered with 503.
     """
@@ -62,7 +66,7 @@ class Server:
     ) -> None:
         config = uvicorn.Config(
             app,
-            http=protocol or (PeerProtocol if peers else H11Protocol),
+            http=protocol or (PeerProtocol if peers else PatientProtocol),
             loop="asyncio",
             ws="none",
             lifespan="off",
@@ -115,10 +119,13 @@ def listen_unix(path: Path) -> socket.socket:
     """A listening Unix socket that the owner and its group may use; a dead one is replaced.
 
     Raises:
-        OSError: the path is too long, or the folder cannot be written.
+        OSError: the path is too long or not a socket's, or the folder cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)  # the store's lock says that no other daemon serves it
+    with suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise FileExistsError(errno.EEXIST, "there is something else, not a socket", str(path))
+        path.unlink()  # the store's lock says that no other daemon serves it
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o117)
     try:

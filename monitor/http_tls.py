@@ -13,20 +13,19 @@ import ssl
 import threading
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol
-
 from monitor.desk_settings import Tls
+from monitor.http_patience import Patience, PatientProtocol
 from monitor.limits import address_key
 
 logger = logging.getLogger(__name__)
 
 _LOOK_EVERY_S = 1.0
 """The files are looked at so often, when somebody connects."""
+_NO_CERTIFICATE = {"PEER_DID_NOT_RETURN_A_CERTIFICATE", "CERTIFICATE_VERIFY_FAILED"}
+"""What OpenSSL says of a client without a certificate of `client_ca`."""
 
 
 class CertificateUnusable(Exception):
@@ -105,6 +104,12 @@ class Certificates:
         with self._lock:
             self._tls, self._context, self._seen, self.problem = tls, made, marks, ""
 
+    def turn_to(self, tls: Tls) -> None:
+        """Take other files as soon as they can be used; until then the old ones stay."""
+        with self._lock:
+            self._tls, self._seen = tls, ()
+            self._look()
+
     def _look(self) -> None:
         marks = _marks(self._tls)
         if marks == self._seen:
@@ -137,45 +142,35 @@ def _mark(path: Path) -> tuple[int, int, int] | None:
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long a connection may take, in seconds, and how many there may be."""
-
-    handshake_s: float = 5.0
-    request_s: float = 10.0
-    """From the connection, or the first byte of a further request, to the last one."""
-    answer_s: float = 60.0
-    """From there until the answer has been taken."""
-    per_address: int = 64
-
-
 class Porch:
     """Counts the connections of each address, from before the handshake to their end.
 
     Args:
         context: the TLS context for a connection now; None turns it away.
         patience: see there.
-        turned_away: told the address of a connection that is one too many.
+        turned_away: told the address and why: `connections` (one too many; in the event loop) or
+            `certificate` (none of `client_ca` was shown; in a thread).
     """
 
     def __init__(
         self,
         context: Callable[[], ssl.SSLContext | None],
         patience: Patience,
-        turned_away: Callable[[str], None],
+        turned_away: Callable[[str, str], None],
     ) -> None:
         self.context = context
         self.patience = patience
-        self._turned_away = turned_away
+        self.turned_away = turned_away
         self._here: Counter[str] = Counter()
 
     def come(self, address: str) -> bool:
         """Whether a connection from `address` may stay."""
         key = address_key(address)
-        if self._here[key] >= self.patience.per_address:
-            self._turned_away(address)
+        here = self._here.get(key, 0)
+        if here >= self.patience.per_address or self.connections >= self.patience.in_all:
+            self.turned_away(address, "connections")
             return False
-        self._here[key] += 1
+        self._here[key] = here + 1
         return True
 
     def go(self, address: str) -> None:
@@ -197,58 +192,6 @@ class Porch:
             porch = self
 
         return Here
-
-
-class PatientProtocol(H11Protocol):
-    """HTTP/1.1 whose every phase has a deadline."""
-
-    patience: Patience
-    gone: Callable[[], None]
-    _early = b""
-    _timer: asyncio.TimerHandle | None = None
-    _phase = ""
-
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
-        self._look()
-        if self._early:
-            self.data_received(self._early)
-
-    def data_received(self, data: bytes) -> None:
-        # The first request may come with the end of the handshake, before we are told of that.
-        if self.transport is None:
-            self._early += data
-            return
-        super().data_received(data)
-        self._look()
-
-    def on_response_complete(self) -> None:
-        super().on_response_complete()
-        if self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]:
-            self._await("")  # uvicorn waits for the next request
-        else:
-            self._look()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._await("")
-        self.gone()
-        if self.transport is not None:
-            super().connection_lost(exc)
-
-    def _look(self) -> None:
-        reading = self.conn.their_state in {h11.IDLE, h11.SEND_BODY}
-        self._await("request" if reading else "answer")
-
-    def _await(self, phase: str) -> None:
-        if phase == self._phase:
-            return
-        self._phase = phase
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if phase:
-            limit = self.patience.request_s if phase == "request" else self.patience.answer_s
-            self._timer = self.loop.call_later(limit, self.transport.abort)
 
 
 class TlsProtocol(asyncio.Protocol):
@@ -276,7 +219,7 @@ class TlsProtocol(asyncio.Protocol):
         self._shaking = self._loop.create_task(self._shake(transport))
 
     async def _shake(self, transport: Any) -> None:
-        secured, context = None, self.porch.context()
+        secured, context, stranger = None, self.porch.context(), ""
         try:
             if context is not None:
                 secured = await self._loop.start_tls(
@@ -289,12 +232,16 @@ class TlsProtocol(asyncio.Protocol):
                 )
         except (OSError, EOFError) as problem:
             logger.debug("no TLS with %s: %s", self._address, type(problem).__name__)
+            if isinstance(problem, ssl.SSLError) and problem.reason in _NO_CERTIFICATE:
+                stranger = self._address
         finally:
             if secured is None:
                 transport.abort()
                 self._go()
         if secured is not None:
             self._http.connection_made(secured)
+        elif stranger:
+            await self._loop.run_in_executor(None, self.porch.turned_away, stranger, "certificate")
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc

@@ -137,7 +137,8 @@ def _create(url: sa.URL, **arguments: Any) -> sa.Engine:
     kinds = {"sqlite", "postgresql"}
     try:
         if url.get_backend_name() in kinds:
-            return sa.create_engine(url, **arguments)
+            # What a query was given is people's words: it belongs in no log and no traceback.
+            return sa.create_engine(url, hide_parameters=True, **arguments)
     except (sa.exc.ArgumentError, ImportError):
         pass
     # The whole URL may hold a password; its scheme does not.

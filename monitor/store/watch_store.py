@@ -81,13 +81,18 @@ def _engine(url: sa.URL, patience_s: float) -> sa.Engine:
         options.append(f"-c statement_timeout={limit} -c lock_timeout={limit}")
         given = postgres.connect_arguments({**url.query, "options": tuple(options)})
         given["connect_timeout"] = str(max(1, round(patience_s)))
-        return sa.create_engine(url, poolclass=sa.pool.NullPool, connect_args=given)
+        return sa.create_engine(
+            url, hide_parameters=True, poolclass=sa.pool.NullPool, connect_args=given
+        )
     path = quote(str(Path(url.database or "").absolute()))
     there = sa.URL.create(
         url.drivername, database=f"file:{path}", query={"mode": "rw", "uri": "true"}
     )
     engine = sa.create_engine(
-        there, poolclass=sa.pool.NullPool, connect_args={"timeout": patience_s}
+        there,
+        hide_parameters=True,
+        poolclass=sa.pool.NullPool,
+        connect_args={"timeout": patience_s},
     )
     sa.event.listen(engine, "connect", _prepare(patience_s))
     sa.event.listen(engine, "begin", _begin)

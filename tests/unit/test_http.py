@@ -8,8 +8,11 @@ import os
 import socket
 import stat
 import struct
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from datetime import datetime
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +55,32 @@ def sock(tmp_path: Path) -> Iterator[Path]:
     yield path
     server.close()
     store.close()
+
+
+def test_idle_connections_do_not_keep_a_probe_out() -> None:
+    """Who connects and never finishes a request is closed on; then health is answered again."""
+    app = http.health_app(Metrics(), lambda: (True, ["ok"]))
+    server = http.Server(app, http.listen_tcp("127.0.0.1:0"), connections=4)
+    server.start()
+    try:
+        with ExitStack() as stack:
+            for _ in range(4):
+                address = ("127.0.0.1", server.port)
+                idle = stack.enter_context(socket.create_connection(address, timeout=20))
+                idle.sendall(b"GET /healthz HTTP/1.1\r\nX: ")
+            deadline = time.monotonic() + 60
+            while probe(server.port) != 200:
+                assert time.monotonic() < deadline, "they are never closed"
+                time.sleep(0.5)
+    finally:
+        server.close()
+
+
+def probe(port: int) -> int:
+    """The status of /healthz."""
+    with closing(HTTPConnection("127.0.0.1", port, timeout=20)) as client:
+        client.request("GET", "/healthz")
+        return client.getresponse().status
 
 
 def raw(path: Path, request: bytes) -> tuple[int, dict[str, str], bytes]:
@@ -206,6 +235,17 @@ def test_a_dead_socket_is_replaced(tmp_path: Path) -> None:
     http.listen_unix(path).close()
     assert path.exists()
     http.listen_unix(path).close()
+
+
+def test_what_is_no_socket_is_not_replaced(tmp_path: Path) -> None:
+    """A wrong `desk.socket` costs nobody a file, nor what a link leads to."""
+    file, link = tmp_path / "notes", tmp_path / "link"
+    file.write_text("mine")
+    link.symlink_to(file)
+    for path in (file, link):
+        with pytest.raises(OSError, match="not a socket"):
+            http.listen_unix(path)
+    assert (file.read_text(), link.is_symlink()) == ("mine", True)
 
 
 def test_health_and_metrics() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from monitor.views import AuditLine, TokenRow
+from monitor.views import AuditLine, DeskError, TokenRow
 from runbooks.durations import Duration
 from tui.cli.command import Call, command
 from tui.cli.output import FAILED, Cell, ExitError, table, tell, to_json, write
@@ -64,7 +64,12 @@ def create(call: Call, name: str, *, role: str, expires: Duration, out: Path | N
     """
     desk = call.writing_desk()
     file = None if out is None else _new(out)
-    made = desk.create_token(name=name, role=role, seconds=int(expires.total_seconds()))
+    try:
+        made = desk.create_token(name=name, role=role, seconds=int(expires.total_seconds()))
+    except DeskError:
+        if out is not None:
+            out.unlink(missing_ok=True)  # else the next try would find it there
+        raise
     if file is not None:
         with os.fdopen(file, "w") as stream:
             stream.write(made.token + "\n")
