@@ -29,6 +29,7 @@ def advice(settings: object, document: Document) -> list[Problem]:
     """
     return [
         *secret_problems(settings, document),
+        *_digest_key(document),
         *_unused(document),
         *_unreachable(document),
     ]
@@ -74,6 +75,16 @@ def secret_problems(
         finally:
             yield from _exposed(secret, way, document)
         yield from _wrong_kind(kind, str(way[-1]), value, way, document)
+
+
+def _digest_key(document: Document) -> Iterator[Problem]:
+    """A store on a server has no file to keep the key beside; a start without one fails."""
+    data = document.data
+    if not isinstance(data, dict) or data.get("digest_key") is not None:
+        return
+    if str(data.get("store", "")).startswith("postgresql"):
+        text = "a store on PostgreSQL wants `digest_key`, the same on every machine"
+        yield document.problem(("store",), "missing", text, "digest_key: {file: PATH}")
 
 
 def _exposed(secret: Secret, way: Way, document: Document) -> Iterator[Problem]:

@@ -56,6 +56,8 @@ ROUTING_KEY = "d" * 32
 CHANNEL = "C0DEMO0001"
 STEP_S = 60
 """Simulated seconds between two rounds."""
+LOOK_S = 4.0
+"""For so long the phone stands alone, before the terminal takes the screen."""
 LONGEST = timedelta(hours=24)
 HEADLESS_LIMIT = timedelta(hours=3)
 """Simulated time after the release in which the story must have come to its end."""
@@ -302,6 +304,8 @@ def play(
             here.round()
         for line in phone(here.notices()):
             show(line)
+        show("the terminal opens on it ...")
+        time.sleep(LOOK_S)
         with _paced(here, options.speed):
             status = face(desk)
         summary = _summary(here, desk)

@@ -11,7 +11,7 @@ import logging
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from monitor.faults import fault_point
 from monitor.metrics import Metrics
@@ -38,6 +38,8 @@ from monitor.stream.sources.source import (
 logger = logging.getLogger(__name__)
 
 COMMIT_EVERY = timedelta(seconds=1)
+SAY_AGAIN = timedelta(minutes=1)
+"""A source that cannot be read for the same reason is logged this often, and not at each try."""
 LEAK = "confirmed_leak"
 """The never-event of a confirmed secret or card number in an event that should be redacted."""
 
@@ -78,6 +80,8 @@ class Ingest:
         """What the source told and the store has not let us act on yet."""
         self._unsaved = False
         self._finished = False
+        self._silent, self._silent_at = "", datetime.min.replace(tzinfo=UTC)
+        """Why the source was last found unreadable, and when that was said."""
         self.partitions = 0
         """Of the whole topic, as last looked up; 0 before."""
 
@@ -111,15 +115,21 @@ class Ingest:
         try:
             if not self._waiting:
                 self._waiting.extend(self._source.poll(timeout_s))
+            self._silent = ""
         except SourceUnavailable as problem:
-            self._metrics.source_errors.inc()
-            logger.warning("the source cannot be read: %s", problem)
+            self._unreadable(str(problem), now)
         except SourceCorrupt as problem:
             self._metrics.source_errors.inc()
             self.damage = str(problem)
             logger.error("the recording is damaged: %s", problem)  # noqa: TRY400 - the place is the news, not our stack
         fault_point("K1")
         return self._act(now)
+
+    def _unreadable(self, why: str, now: datetime) -> None:
+        self._metrics.source_errors.inc()
+        if why != self._silent or now - self._silent_at >= SAY_AGAIN:
+            self._silent, self._silent_at = why, now
+            logger.warning("the source cannot be read: %s", why)
 
     def _act(self, now: datetime) -> int:
         taken = 0

@@ -266,7 +266,7 @@ def inline(document: Document) -> tuple[list[Problem], list[str]]:
     store = _at(document.data, "store")
     if isinstance(store, str) and has_password(store):
         text = "store: the address holds a password"
-        hint = "leave it out and name a password file in PGPASSFILE, or set PGPASSWORD"
+        hint = "leave it out, and add store_password: {file: PATH}"
         warning = Severity.WARNING
         found.append(document.problem(("store",), "secret-inline", text, hint, severity=warning))
     return found, values

@@ -249,3 +249,21 @@ def test_a_log_that_was_cut_off_counts_what_is_new(at: Installation) -> None:
         start = int(T0.timestamp())
         base = tx.stream.counts(pipeline, start, start + 60)[start].base
         assert sum(counts[0] for counts in base.values()) == 5
+
+
+class Gone(Tape):
+    """A log that is never there."""
+
+    def poll(self, timeout_s: float) -> list[SourceEvent]:
+        raise SourceUnavailable("there is no topic x")
+
+
+def test_a_source_that_stays_away_is_told_once_a_minute(
+    at: Installation, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The same reason is logged once a minute and not at each try; every try is counted."""
+    at.tape = Gone()
+    at.ingest = at.loop()
+    at.step(121)
+    told = [record for record in caplog.records if "cannot be read" in record.getMessage()]
+    assert len(told) == 3

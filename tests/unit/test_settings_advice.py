@@ -142,6 +142,14 @@ def test_a_password_in_the_store_is_warned_about(tmp_path: Path) -> None:
     path.write_text(f"store: postgresql://tocsin:{CANARY}@db/tocsin?sslpassword={CANARY}\n")
     _, (found,) = look(path)
     assert (found.line, found.code, found.severity) == (1, "secret-inline", Severity.WARNING)
-    assert "PGPASSFILE" in found.hint
+    assert "store_password: {file: PATH}" in found.hint
     shown = plain(load(path)[0])["store"]
     assert shown == "postgresql://tocsin:***@db/tocsin?sslpassword=***"
+
+
+def test_a_server_store_wants_a_digest_key(tmp_path: Path) -> None:
+    """A store on PostgreSQL without `digest_key` is an error at its place; SQLite keeps its own."""
+    (found,) = advised(tmp_path, "store: postgresql://daemon@db.example.com/tocsin\n")
+    assert (found.line, found.code, found.severity) == (1, "missing", Severity.ERROR)
+    assert "digest_key" in found.text
+    assert advised(tmp_path, "store: sqlite:///tocsin.db\n") == []

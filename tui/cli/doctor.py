@@ -13,16 +13,23 @@ from monitor.views import DeskError, Health
 from tui.cli.command import Call, command
 from tui.cli.output import OK, PROBLEMS, ExitError
 from tui.cli.place import place_of
-from tui.desk_client import connect
+from tui.desk_client import connect, place_name
 from tui.lines.home import parts
 
 
 @command("doctor", examples="tocsin doctor --store sqlite:///tocsin.db --json")
 def doctor(call: Call) -> int:
     """Look at terminal, configuration, store and daemon. Exit 3 when something is bad."""
-    found = [*_terminal(call), *_configuration(call), *_desk(call), *_watch(call)]
-    call.answer("doctor", found, lambda: parts(found, call.face))
+    own, watch = [*_terminal(call), *_configuration(call), *_desk(call)], list(_watch(call))
+    told = {part.name for part in watch}
+    found = [*(part for part in own if part.name not in told), *watch]
+    call.answer("doctor", found, lambda: parts(found, call.face, width=_columns()))
     return PROBLEMS if any(part.state == "bad" for part in found) else OK
+
+
+def _columns() -> int | None:
+    """Of the terminal; None where there is none: then each part stays on one line."""
+    return max(60, shutil.get_terminal_size().columns) if sys.stdout.isatty() else None
 
 
 def _terminal(call: Call) -> Iterator[Health]:
@@ -67,14 +74,8 @@ def _desk(call: Call) -> Iterator[Health]:
     except ExitError as error:
         yield Health(name="store", state="bad", text=error.message)
         return
-    store = place.store or DEFAULT_STORE
-    file = store_file(store)
-    if file is None:
-        yield Health(name="store", state="ok", text=store.partition("://")[0])
-    elif file.exists():
-        yield Health(name="store", state="ok", text=f"{file}, {file.stat().st_size // 1024} kB")
-    else:
-        yield Health(name="store", state="warn", text=f"{file} is not there yet")
+    if place.desk is None:
+        yield _store(place.store or DEFAULT_STORE)
     warned: list[str] = []
     try:
         desk = connect(place, warn=warned.append, timeout_s=5)
@@ -87,9 +88,19 @@ def _desk(call: Call) -> Iterator[Health]:
         text = "no daemon is running; what follows is from the store itself"
         yield Health(name="daemon", state="bad", text=text)
     else:
-        path = socket_path(store, place.socket, os.environ)
-        yield Health(name="daemon", state="ok", text=f"{path}; you are {who.name}, {who.role}")
-    yield from overview.parts
+        socket = socket_path(place.store or DEFAULT_STORE, place.socket, os.environ)
+        where = place_name(desk) or str(socket)
+        yield Health(name="daemon", state="ok", text=f"{where}; you are {who.name}, {who.role}")
+    yield from (*overview.parts, overview.pager)
+
+
+def _store(store: str) -> Health:
+    file = store_file(store)
+    if file is None:
+        return Health(name="store", state="ok", text=store.partition("://")[0])
+    if file.exists():
+        return Health(name="store", state="ok", text=f"{file}, {file.stat().st_size // 1024} kB")
+    return Health(name="store", state="warn", text=f"{file} is not there yet")
 
 
 def _watch(call: Call) -> Iterator[Health]:
@@ -105,5 +116,7 @@ def _watch(call: Call) -> Iterator[Health]:
     with contextlib.suppress(Problems, OSError):
         folder = load(path)[0].watch.spool if path is not None else None
     with contextlib.suppress(ExitError):
-        store = place_of(call.flags).store or DEFAULT_STORE
-        yield from report(store, folder, os.environ, datetime.now(UTC))
+        place = place_of(call.flags)
+        if place.desk is None:
+            store = place.store or DEFAULT_STORE
+            yield from report(store, folder, os.environ, datetime.now(UTC))

@@ -118,6 +118,8 @@ def logout(call: Call, name: str, *, revoke: bool) -> None:
     found = desks.find(word) if word else None
     if found is None:
         known = ", ".join(one.name for one in desks.all()) or "none"
+        if not word:
+            raise DeskError("invalid", "which desk is to be forgotten?", f"known desks: {known}")
         raise DeskError("not_found", f"you are not logged in to {word!r}", f"known desks: {known}")
     if revoke:
         from tui.remote_desk import RemoteDesk, closing_desk

@@ -22,11 +22,11 @@ def place_of(flags: Flags) -> Place:
     """
     if flags.desk is not None and flags.desk != LOCAL:
         return Place(desk=flags.desk)
-    if flags.store is not None or flags.socket is not None:
+    if flags.store is not None:
         return Place(store=flags.store, socket=flags.socket)
     path = find_config(flags.config, os.environ)
     if path is None:
-        return Place()
+        return Place(socket=flags.socket)
     from monitor.config_files import read
     from runbooks.problems import Severity
 
@@ -40,7 +40,7 @@ def place_of(flags: Flags) -> Place:
         raise ExitError(USAGE, "invalid", said, f"see `tocsin config check {path}`")
     data = found.document.data
     store, socket = _text(data, "store"), _text(data, "desk", "socket")
-    return Place(store=store, socket=Path(socket) if socket else None)
+    return Place(store=store, socket=flags.socket or (Path(socket) if socket else None))
 
 
 def _text(data: object, *path: str) -> str | None:

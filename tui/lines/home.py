@@ -9,10 +9,13 @@ from itertools import pairwise
 from monitor.views import Health, IncidentRow, Overview, SignalNow
 from tui.lines.face import OVER, SEVERITY_ROLES, Face, age, ratio, share, state_word
 from tui.lines.item import Item
-from tui.lines.line import Line, Role, sides
+from tui.lines.line import Line, Role, cells, sides, wrap
 
 WIDE = 80
 """Columns of the list from which it shows the spark line."""
+
+NAME_WIDTH = 16
+"""Columns that the name of a part gets at most."""
 
 _HEALTH: dict[str, tuple[str, Role]] = {
     "ok": ("ok", "ok"),
@@ -185,14 +188,31 @@ def signals(view: Sequence[SignalNow], width: int, face: Face) -> list[Item]:
     return items
 
 
-def parts(view: Sequence[Health], face: Face) -> list[Line]:
-    """One line a part of Tocsin."""
+def parts(
+    view: Sequence[Health], face: Face, *, width: int | None = None, brief: bool = False
+) -> list[Line]:
+    """One line a part of Tocsin.
+
+    Args:
+        view: the parts.
+        face: how things are said.
+        width: a longer line is broken.
+        brief: only those are broken that need a person.
+    """
+    room = max((cells(face.say(part.name)) for part in view), default=0)
+    name_width = min(NAME_WIDTH, max(10, room))
     lines = []
     for part in view:
         word, role = _HEALTH[part.state]
-        lines.append(
-            Line.of(
-                f" {face.cell(part.name, 10)} ", (f"{word:<4}", role), f" {face.say(part.text)}"
-            )
-        )
+        text = face.say(part.text)
+        whole = width is None or (brief and part.state == "ok")
+        told = [text] if whole else wrap(text, (width or 0) - name_width - 7)
+        head = f" {face.cell(part.name, name_width)} "
+        lines.append(Line.of(head, (f"{word:<4}", role), f" {told[0]}"))
+        lines.extend(Line.of(" " * (name_width + 7) + more) for more in told[1:])
     return lines
+
+
+def worst_first(view: Sequence[Health]) -> list[Health]:
+    """What needs a person comes first, else in the order given."""
+    return sorted(view, key=lambda part: tuple(_HEALTH).index(part.state), reverse=True)

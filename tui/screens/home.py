@@ -97,8 +97,10 @@ class Home(IncidentCommands):
             empty=lines.empty(app.overview, self._words, face),
         )
         self._draw_preview()
-        parts = app.overview.parts
-        self.query_one("#parts", LineView).show(lambda _w, _h: lines.parts(parts, face))
+        parts = lines.worst_first(app.overview.parts)
+        self.query_one("#parts", LineView).show(
+            lambda width, _h: lines.parts(parts, face, width=width, brief=True)
+        )
 
     def _draw_preview(self) -> None:
         face = self.face
