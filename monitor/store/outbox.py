@@ -43,6 +43,22 @@ class Queued:
     detail: str
 
 
+def behind_another() -> sa.ColumnElement[bool]:
+    """Whether a page waits behind an earlier one of its incident to the same receiver."""
+    o = t.outbox
+    earlier = o.alias()
+    return (
+        sa.select(earlier.c.id)
+        .where(
+            earlier.c.receiver == o.c.receiver,
+            earlier.c.incident == o.c.incident,
+            earlier.c.id < o.c.id,
+            earlier.c.state.in_(WAITING),
+        )
+        .exists()
+    )
+
+
 class OutboxRows:
     """The outbox within one transaction."""
 
@@ -114,23 +130,17 @@ class OutboxRows:
         """
         o = t.outbox
         clock = now if clock is None else clock
-        earlier = o.alias()
-        blocked = (
-            sa.select(earlier.c.id)
-            .where(
-                earlier.c.receiver == o.c.receiver,
-                earlier.c.incident == o.c.incident,
-                earlier.c.id < o.c.id,
-                earlier.c.state.in_(WAITING),
-            )
-            .exists()
-        )
         due = sa.or_(
             sa.and_(o.c.state == "new", o.c.next_at <= max(now, clock)),
             sa.and_(o.c.state == "claimed", o.c.lease_until <= clock),
         )
         free = o.c.receiver.not_in(list(busy))
-        query = o.select().where(due, free, ~blocked).order_by(o.c.next_at, o.c.id).limit(limit)
+        query = (
+            o.select()
+            .where(due, free, ~behind_another())
+            .order_by(o.c.next_at, o.c.id)
+            .limit(limit)
+        )
         if self._c.dialect.name == "postgresql":
             query = query.with_for_update(skip_locked=True)
         rows = self._c.execute(query).all()

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from monitor.incidents.model import OPEN, Incident, Origin
 from monitor.store import tables as t
 from monitor.store.incident_rows import _incident
-from monitor.store.outbox import WAITING
+from monitor.store.outbox import WAITING, behind_another
 
 MOST = 200
 """Incidents that are looked at, the oldest first; who owes more than that has other troubles."""
@@ -103,18 +103,9 @@ class WatchRows:
     def queue(self, now: datetime) -> Queue:
         """How the outbox moves; a page behind an earlier one of its incident is not due."""
         o = t.outbox
-        earlier = o.alias("earlier")
-        blocked = (
-            sa.select(earlier.c.id)
-            .where(
-                earlier.c.receiver == o.c.receiver,
-                earlier.c.incident == o.c.incident,
-                earlier.c.id < o.c.id,
-                earlier.c.state.in_(WAITING),
-            )
-            .exists()
+        due, due_since = self._count(
+            o.c.next_at, o.c.state == "new", o.c.next_at <= now, ~behind_another()
         )
-        due, due_since = self._count(o.c.next_at, o.c.state == "new", o.c.next_at <= now, ~blocked)
         lapsed, lapsed_since = self._count(
             o.c.lease_until, o.c.state == "claimed", o.c.lease_until <= now
         )

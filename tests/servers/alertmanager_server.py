@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -13,10 +12,10 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-import pytest
+from tests.servers.lifetime import Lifetime
+from tests.servers.missing import missing
 
 LISTENING = re.compile(r'msg="Listening on" address=127\.0\.0\.1:([1-9]\d*)')
 # When our end of its pipe closes, the test run is dead: end the server and remove its folder.
@@ -57,7 +56,7 @@ def to_hook(url: str, *, token: str = "", matchers: str = "") -> str:
     return json.dumps({"route": route, "receivers": receivers})
 
 
-class AlertmanagerServer:
+class AlertmanagerServer(Lifetime):
     """One Alertmanager; `url` is its address, the same after a restart."""
 
     def __init__(
@@ -158,18 +157,6 @@ class AlertmanagerServer:
         self._unwatch()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def _unwatch(self) -> None:
         if self._watcher is not None:
             self._watcher.kill()
@@ -198,9 +185,7 @@ def alertmanager_or_skip(
     try:
         return AlertmanagerServer(configuration, peers=peers)
     except AlertmanagerUnavailable as problem:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"needs Alertmanager: {problem}", pytrace=False)
-        pytest.skip(f"needs Alertmanager: {problem}")
+        missing(f"needs Alertmanager: {problem}")
 
 
 def until(condition: Callable[[], Any], timeout_s: float = 40.0) -> Any:

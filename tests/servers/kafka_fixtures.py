@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ import pytest
 
 from tests.servers.kafka_jars import KafkaUnavailable
 from tests.servers.kafka_server import KafkaServer
+from tests.servers.missing import missing
 
 if TYPE_CHECKING:
     from kafka import KafkaAdminClient
@@ -23,9 +23,7 @@ def kafka_or_skip(**properties: str) -> KafkaServer:
     try:
         return KafkaServer(**properties)
     except KafkaUnavailable as problem:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"needs Apache Kafka: {problem}", pytrace=False)
-        pytest.skip(f"needs Apache Kafka: {problem}")
+        missing(f"needs Apache Kafka: {problem}")
 
 
 @pytest.fixture(scope="session")

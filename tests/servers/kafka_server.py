@@ -18,10 +18,9 @@ import tempfile
 import time
 import uuid
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from tests.servers import kafka_jars
+from tests.servers.lifetime import Lifetime
 
 JVM = ("-Xmx512m", "-Xms64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
 LOGGING = ("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",)
@@ -29,7 +28,7 @@ LOGGING = ("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",)
 WATCHER = 'cat >/dev/null; kill -KILL "$0" 2>/dev/null; rm -rf "$1"'
 
 
-class KafkaServer:
+class KafkaServer(Lifetime):
     """One broker that is its own controller; `bootstrap` keeps its value over restarts."""
 
     def __init__(self, **properties: str) -> None:
@@ -94,18 +93,6 @@ class KafkaServer:
         """End it and remove its folder."""
         self.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def _properties(self) -> Path:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
 
+from tests.servers.missing import missing
 from tests.servers.postgres_server import (
     DAEMON,
     OWNER,
@@ -21,9 +21,7 @@ def postgres_or_skip(**settings: str) -> PostgresServer:
     try:
         return PostgresServer(**settings)
     except PostgresUnavailable as problem:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"needs PostgreSQL: {problem}", pytrace=False)
-        pytest.skip(f"needs PostgreSQL: {problem}")
+        missing(f"needs PostgreSQL: {problem}")
 
 
 @pytest.fixture(scope="session")

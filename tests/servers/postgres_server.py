@@ -16,11 +16,12 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import psycopg
 from psycopg import sql
+
+from tests.servers.lifetime import Lifetime
 
 USER = "postgres"
 OWNER = "tocsin_owner"
@@ -49,7 +50,7 @@ def binaries() -> Path:
     return found[-1].parent
 
 
-class PostgresServer:
+class PostgresServer(Lifetime):
     """One cluster; its port keeps its value over restarts."""
 
     def __init__(self, **settings: str) -> None:
@@ -152,18 +153,6 @@ class PostgresServer:
         """End it and remove its folder."""
         self.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def _data(self) -> Path:

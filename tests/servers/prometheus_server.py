@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -15,10 +14,10 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-import pytest
+from tests.servers.lifetime import Lifetime
+from tests.servers.missing import missing
 
 PACKAGES = {
     "prometheus": "prometheus",
@@ -52,9 +51,7 @@ def program_or_skip(name: str) -> str:
     try:
         return program(name)
     except PrometheusUnavailable as problem:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"needs Prometheus: {problem}", pytrace=False)
-        pytest.skip(f"needs Prometheus: {problem}")
+        missing(f"needs Prometheus: {problem}")
 
 
 def promtool(*arguments: str, text: str | None = None, folder: Path | None = None) -> str:
@@ -73,7 +70,7 @@ def promtool(*arguments: str, text: str | None = None, folder: Path | None = Non
     return said
 
 
-class PrometheusServer:
+class PrometheusServer(Lifetime):
     """One server; `url` is its address."""
 
     def __init__(self, configuration: str) -> None:
@@ -138,18 +135,6 @@ class PrometheusServer:
                 process.communicate()
         self._watcher = self._server = None
         shutil.rmtree(self._folder, ignore_errors=True)
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def _log(self) -> Path:

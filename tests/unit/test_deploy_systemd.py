@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers.missing import missing
 from tests.servers.prometheus_server import promtool
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -41,10 +41,7 @@ def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
     """`systemd-analyze`; where systemd is not installed the test is skipped, under CI it fails."""
     found = shutil.which("systemd-analyze")
     if found is None:
-        reason = "needs systemd-analyze; on Debian, as root: apt-get install systemd"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason, pytrace=False)
-        pytest.skip(reason)
+        missing("needs systemd-analyze; on Debian, as root: apt-get install systemd")
     command = [found, *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
