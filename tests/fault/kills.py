@@ -8,6 +8,7 @@ work everything off. The journals of the receivers, fsynced before they answer, 
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -42,6 +43,7 @@ ROAD = ("K1", "K2", "K3", "K4", "K5", "K6", "K7", "K8", "K9")
 """Points that a never-event passes on its way to a phone."""
 RUNBOOK = ("K11", "K12")
 MIGRATION = "K13"
+RELOAD = "K14"
 PASSINGS = {"K1": 3, "K2": 3, "K3": 2, "K4": 2, "K5": 3, "K6": 40, "K7": 40, "K8": 2, "K9": 20}
 """It dies at a passing up to this one, drawn anew for each life."""
 HIT_S = 30.0
@@ -128,6 +130,8 @@ class Killing:
             self._feed.send(-(-plan.share // plan.deaths))
             if point in RUNBOOK:
                 self._run_step()
+            if point == RELOAD:
+                self._reload(before + death)
             if not self._died(before + death):
                 self.missed.append(f"{point}:{passing}")
                 break
@@ -200,6 +204,24 @@ class Killing:
         with suppress(Stuck):
             wait_until(lambda: self._stepped(socket, mark), "a desk that takes a step", HIT_S)
 
+    def _reload(self, count: int) -> None:
+        """Somebody changes the configuration, until the daemon has died so often."""
+        file = self._tree.folder / "tocsin.yaml"
+        settings = json.loads(file.read_text())
+        settings["paging"]["links"] = {"panel": f"https://panels.example/{count}"}
+        file.write_text(json.dumps(settings))
+        with suppress(Stuck):
+            wait_until(lambda: self._reloaded() and deaths(self._tree) >= count, "a swap", HIT_S)
+
+    def _reloaded(self) -> bool:
+        socket = self._ground.folder / "desk"
+        if not socket.exists():
+            return False
+        place = Place(store=self._ground.store, socket=socket)
+        with suppress(DeskError):  # it dies before it answers, or does not listen yet
+            connect(place, warn=lambda _: None, timeout_s=5.0).reload_config()
+        return True
+
     def _stepped(self, socket: Path, mark: Path) -> bool:
         place = Place(store=self._ground.store, socket=socket)
         if not socket.exists() or not self._tree.children().get("control"):
@@ -268,7 +290,7 @@ def round_of(ground: Ground, plan: Plan, *, backend: str, seed: int) -> Round:
 def by_point(rounds: Iterable[Round]) -> dict[str, int]:
     """Kills at each named point, of all rounds together."""
     points: Counter[str] = sum((one.at_points for one in rounds), Counter())
-    return {name: points[name] for name in (*ROAD, *RUNBOOK, MIGRATION)}
+    return {name: points[name] for name in (*ROAD, *RUNBOOK, MIGRATION, RELOAD)}
 
 
 def figures(rounds: Iterable[Round]) -> dict[str, object]:
