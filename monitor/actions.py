@@ -17,8 +17,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from monitor.config.secret import Secret, SecretUnavailableError, mask
 from monitor.http_client import HttpClient, NoAnswerError, NotSentError
-from monitor.secret import Secret, SecretUnavailableError, mask
 from monitor.text import vis
 from runbooks.events import AttemptFinished, StartAttempt
 from runbooks.requests import CommandRequest, HttpRequest, SecretAt

@@ -12,9 +12,13 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from monitor.clock import WallClock
-from monitor.cores import cores
-from monitor.errand import Errand
-from monitor.launch import (
+from monitor.config.options import RunOptions, socket_path, state_dir, store_file
+from monitor.config.revisions import keep_start
+from monitor.config.settings import Configured, KafkaSource, Settings, resolve
+from monitor.logs import configure_logs
+from monitor.processes.cores import cores
+from monitor.processes.errand import Errand
+from monitor.processes.launch import (
     UsageError,
     digest_key,
     listen,
@@ -24,19 +28,15 @@ from monitor.launch import (
     refusals,
     settings_for,
 )
-from monitor.logs import configure_logs
-from monitor.options import RunOptions, socket_path, state_dir, store_file
-from monitor.place import place_of
-from monitor.process_settings import ROLES
-from monitor.revisions import keep_start
-from monitor.roster import private_folder
-from monitor.settings import Configured, KafkaSource, Settings, resolve
-from monitor.spare import Spare
+from monitor.processes.place import place_of
+from monitor.processes.roster import private_folder
+from monitor.processes.settings import ROLES
+from monitor.processes.spare import Spare
+from monitor.processes.supervisor import Staff, Supervisor
 from monitor.store.store import owner, owner_lock
 from monitor.stream.sources.simulate import SimulatedSource as SimulatedLog
 from monitor.stream.sources.source import Source
 from monitor.stream.sources.until_end import UntilEnd
-from monitor.supervisor import Staff, Supervisor
 
 logger = logging.getLogger(__name__)
 
@@ -78,9 +78,9 @@ def main(options: RunOptions, spare: Spare | None = None) -> int:
 
 def _replay(configured: Configured, source: Source, options: RunOptions) -> int:
     # Here and not above: a supervisor starts quicker without them.
-    from monitor.control import serve
     from monitor.daemon import build
-    from monitor.recording import replayed
+    from monitor.processes.control import serve
+    from monitor.processes.recording import replayed
 
     settings = configured.settings
     with owner_lock(settings.store), ExitStack() as stack:

@@ -12,21 +12,21 @@ from datetime import datetime
 from functools import partial
 
 from monitor.clock import Clock, ReplayClock, WallClock
+from monitor.config.settings import Configured, Settings
+from monitor.config.shelf import Shelf
 from monitor.decide import Decide
 from monitor.deliver import Deliver
-from monitor.desk import Desk, Rights
-from monitor.desk_base import Reloading, not_reloaded
+from monitor.desk.base import Reloading, not_reloaded
+from monitor.desk.desk import Desk, Rights
 from monitor.ingest import Ingest
-from monitor.launch import digest_key, open_channels
 from monitor.metrics import Metrics
 from monitor.notify.channel import Channel
 from monitor.notify.settings import ChannelSettings
 from monitor.notify.slack_buttons import Buttons
 from monitor.paging import Pager
-from monitor.posts import Guard, Post, Sole
+from monitor.processes.launch import digest_key, open_channels
+from monitor.processes.posts import Guard, Post, Sole
 from monitor.runs import Runs
-from monitor.settings import Configured, Settings
-from monitor.shelf import Shelf
 from monitor.store.store import Store, StoreUnavailable, Tx
 from monitor.stream.sources.source import Source
 from monitor.views import Health, Principal
@@ -63,7 +63,7 @@ class Control:
     parts: list[Part] = field(default_factory=list)
     """More lines of the overview."""
     reloading: Reloading = not_reloaded
-    """Takes another configuration for somebody at the desk; see `monitor.reload`."""
+    """Takes another configuration for somebody at the desk; see `monitor.config.reload`."""
 
     def desk_for(self, name: str, uid: int) -> Desk:
         """A desk that speaks for a local user."""

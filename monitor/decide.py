@@ -17,10 +17,10 @@ from datetime import UTC, datetime, timedelta
 from monitor import scoreboard
 from monitor.alerting import alerts, grouping, pages
 from monitor.alerting.alerts import Advance, Alert, Change, Reading
+from monitor.config.settings import Configured
 from monitor.detection import Detection, series_id
 from monitor.explain import causes_of
 from monitor.faults import fault_point
-from monitor.gates import gated
 from monitor.incidents import actions
 from monitor.incidents.model import Incident, Origin
 from monitor.incidents.timeline import Entry
@@ -28,9 +28,9 @@ from monitor.metrics import Metrics
 from monitor.notify.channel import Channel, Kind
 from monitor.opening import Certain, change_entries, incident_uuid
 from monitor.paging import Pager
-from monitor.posts import Guard, Sole
+from monitor.processes.gates import gated
+from monitor.processes.posts import Guard, Sole
 from monitor.profiles import Profile
-from monitor.settings import Configured
 from monitor.silence import TITLES, Silences, stream_readings
 from monitor.store.decision_rows import Seen
 from monitor.store.lease_rows import Fenced

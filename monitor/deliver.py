@@ -19,13 +19,13 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import datetime, timedelta
 
 from monitor import scoreboard
+from monitor.config.settings import Configured
 from monitor.faults import fault_point
-from monitor.gates import gated
 from monitor.incidents.timeline import Entry
 from monitor.metrics import Metrics
 from monitor.notify.channel import Channel, Kind, Outcome, Refused, Retry, Sent, Unknown
 from monitor.paging import Pager
-from monitor.settings import Configured
+from monitor.processes.gates import gated
 from monitor.store.lease_rows import Lease
 from monitor.store.outbox import Queued
 from monitor.store.store import Store, StoreUnavailable, Tx

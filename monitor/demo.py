@@ -22,17 +22,17 @@ from typing import Any
 
 import msgspec
 
-from monitor import http
+from monitor.config.options import DemoOptions, DemoResult
+from monitor.config.secret import Secret
+from monitor.config.settings import Paging, Runbooks, Settings, resolve
 from monitor.daemon import Daemon, build
-from monitor.desk_port import DeskPort
+from monitor.desk.port import DeskPort
+from monitor.http import app as http
 from monitor.notify.loopback.pagerduty import PagerDutyReceiver
 from monitor.notify.loopback.phone import Notice, pagerduty_notices, slack_notices
 from monitor.notify.loopback.server import Answer, LoopbackServer, Request
 from monitor.notify.loopback.slack import SlackReceiver
 from monitor.notify.settings import PagerDutySettings, SlackSettings
-from monitor.options import DemoOptions, DemoResult
-from monitor.secret import Secret
-from monitor.settings import Paging, Runbooks, Settings, resolve
 from monitor.store.store import Store, owner_lock
 from monitor.stream.sources.scenario import load_scenario
 from monitor.stream.sources.simulate import Emission, Simulation

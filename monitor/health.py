@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from monitor import views
-from monitor.roster import Member
-from monitor.settings import Configured
+from monitor.config.settings import Configured
+from monitor.processes.roster import Member
 from monitor.store.store import Tx
 from monitor.store.stream_rows import PartitionRow
 from monitor.stream.signals import Plan

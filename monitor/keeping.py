@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from monitor.launch import refusals, settings_for
-from monitor.options import RunOptions, store_file
+from monitor.config.options import RunOptions, store_file
+from monitor.processes.launch import refusals, settings_for
 from monitor.store import backup, checkup, roles, schema
 from monitor.store.backup import Copy
 from monitor.store.engine import Password, open_engine

@@ -14,14 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 from monitor.actions import carry_out
+from monitor.config.settings import Configured
 from monitor.faults import fault_point
-from monitor.gates import gated
 from monitor.http_client import HttpClient
 from monitor.incidents import actions as incident_actions
 from monitor.incidents.timeline import Entry
 from monitor.notify.channel import Channel
-from monitor.posts import Guard, Sole
-from monitor.settings import Configured
+from monitor.processes.gates import gated
+from monitor.processes.posts import Guard, Sole
 from monitor.store.lease_rows import Fenced
 from monitor.store.run_rows import RunRow
 from monitor.store.store import Store, StoreUnavailable, Tx

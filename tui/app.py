@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from textual.app import App
 from textual.css.query import NoMatches
 
-from monitor.desk_port import DeskPort
+from monitor.desk.port import DeskPort
 from monitor.views import DeskError, IncidentRow, Overview
 from tui import messages
 from tui.drafts import Drafts

@@ -21,8 +21,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from monitor import views
-from monitor.desk_port import DeskPort
-from monitor.options import DEFAULT_STORE, socket_path, store_file
+from monitor.config.options import DEFAULT_STORE, socket_path, store_file
+from monitor.desk.port import DeskPort
 from monitor.views import DeskError, StepAction
 
 T = TypeVar("T")
@@ -359,7 +359,7 @@ def connect(place: Place, *, warn: Callable[[str], None], timeout_s: float = TIM
             f"no daemon listens at {path}, and there is no store at {file}",
             "start one with `tocsin run`, or name a store with --store sqlite:///FILE",
         )
-    from monitor.desk import open_direct  # the store is loaded only without a daemon
+    from monitor.desk.desk import open_direct  # the store is loaded only without a daemon
 
     desk_direct: DeskPort = open_direct(store)
     warn("no daemon is running: using the store directly; commands are recorded and end with 6")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from textual.message import Message
 
-from monitor.desk_port import DeskPort
+from monitor.desk.port import DeskPort
 from monitor.views import DeskError, Overview, TimelineEntry
 from tui.lines.report import PAGE
 from tui.messages import HomeNews, IncidentNews, Lost, Pulse

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from monitor.desk_methods import COMMANDS
+from monitor.desk.methods import COMMANDS
 from monitor.http_client import HttpClient, HttpError, NotSentError, Response
 from monitor.views import DeskError
 from tui.desk_client import MAX_ANSWER, TIMEOUT_S, DeskClient

@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from monitor.desk import Desk
+from monitor.desk.desk import Desk
+from monitor.desk.limits import Buckets
 from monitor.faults import fault_point
 from monitor.incidents.model import Incident
 from monitor.incidents.timeline import Entry
-from monitor.limits import Buckets
 from monitor.metrics import Metrics
 from monitor.store.audit_rows import Audited
 from monitor.store.joined import Joined, Transactions

@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, Self
 
-from monitor.desk import Desk
-from monitor.hooks import Hook
+from monitor.config.settings import Configured
+from monitor.config.shelf import Shelf
+from monitor.desk.desk import Desk
 from monitor.inbound.answers import Answers
+from monitor.inbound.hooks import Hook
 from monitor.inbound.pagerduty_hooks import PagerDutyHooks
 from monitor.inbound.people import People
 from monitor.inbound.slack_actions import SlackActions
 from monitor.inbound.slack_socket import SlackSocket
-from monitor.launch import UsageError, digest_key
 from monitor.metrics import Metrics
 from monitor.notify.settings import SlackSettings
 from monitor.notify.slack_buttons import Buttons
 from monitor.notify.slack_voice import SlackVoice
-from monitor.settings import Configured
-from monitor.shelf import Shelf
+from monitor.processes.launch import UsageError, digest_key
 from monitor.store.joined import Transactions
 from monitor.store.store import Store, Tx
 from monitor.views import Health, Principal
@@ -32,7 +32,7 @@ class WaysIn:
     """Everything that answers from outside come through; start once, close once."""
 
     hooks: dict[str, Hook]
-    """For `monitor.hooks.hooks_app`, by the last part of their path."""
+    """For `monitor.inbound.hooks.hooks_app`, by the last part of their path."""
     answers: Answers | None
     voice: SlackVoice | None
     socket: SlackSocket | None
@@ -94,7 +94,7 @@ def build_ways_in(rooms: Rooms, clock: Callable[[], datetime], *, key: bytes) ->
     Args:
         rooms: what runs.
         clock: the real time.
-        key: the installation's secret (`monitor.launch.digest_key`), the same on every machine.
+        key: the installation's secret (`launch.digest_key`), the same on every machine.
 
     Raises:
         OSError: the configured `ca_file` cannot be read.

@@ -16,12 +16,12 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from monitor.hooks import Answer as HookAnswer
+from monitor.config.secret import Secret, SecretUnavailableError
 from monitor.inbound.answers import Action, Answer, Answers
+from monitor.inbound.hooks import Answer as HookAnswer
 from monitor.inbound.people import People
 from monitor.inbound.signatures import pagerduty_flaw
 from monitor.incidents.timeline import Entry
-from monitor.secret import Secret, SecretUnavailableError
 from monitor.text import vis
 
 logger = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ class PagerDutyHooks:
         self._answers = answers
 
     def hook(self, body: bytes, headers: Mapping[str, str], now: datetime) -> HookAnswer:
-        """One web hook; implements `monitor.hooks.Hook`.
+        """One web hook; implements `monitor.inbound.hooks.Hook`.
 
         Raises:
             StoreUnavailable: answered with 503, PagerDuty comes again.

@@ -16,14 +16,14 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from monitor.hooks import Answer as HookAnswer
+from monitor.config.secret import Secret, SecretUnavailableError
 from monitor.inbound.answers import Answer, Answers, Reply
+from monitor.inbound.hooks import Answer as HookAnswer
 from monitor.inbound.people import People
 from monitor.inbound.settings import SlackAnswers
 from monitor.inbound.signatures import slack_flaw
 from monitor.notify.slack_buttons import PREFIX, Buttons
 from monitor.notify.slack_voice import SlackVoice
-from monitor.secret import Secret, SecretUnavailableError
 from monitor.text import vis
 from monitor.views import Principal
 
@@ -165,7 +165,7 @@ class SlackActions:
         return reply
 
     def hook(self, body: bytes, headers: Mapping[str, str], now: datetime) -> HookAnswer:
-        """`POST /hooks/slack`; implements `monitor.hooks.Hook`.
+        """`POST /hooks/slack`; implements `monitor.inbound.hooks.Hook`.
 
         Raises:
             StoreUnavailable: answered with 503.

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from monitor.config.secret import SecretUnavailableError
 from monitor.http_client import HttpClient, tls_context
 from monitor.inbound.settings import SlackAnswers
 from monitor.inbound.slack_link import Envelope, SlackLink
@@ -30,7 +31,6 @@ from monitor.inbound.websocket import WebSocketClosed, connect
 from monitor.metrics import Metrics
 from monitor.notify.channel import Retry
 from monitor.notify.slack_call import CallError, SlackCall
-from monitor.secret import SecretUnavailableError
 from monitor.store.store import StoreUnavailable
 from monitor.views import Health
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from monitor.http_client import HttpClient
 from monitor.inbound.settings import PagerDutyAnswers, SlackAnswers
 from monitor.inbound.slack_socket import open_connection
-from monitor.launch import Unreachable, UsageError
 from monitor.notify.channel import Refused
 from monitor.notify.slack_call import CallError
+from monitor.processes.launch import Unreachable, UsageError
 
 _CURES = {
     "missing_scope": "give it the scope connections:write (Basic Information, App-Level Tokens)",

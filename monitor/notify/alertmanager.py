@@ -18,9 +18,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from monitor.config.secret import SecretUnavailableError, mask
 from monitor.http_client import HttpClient, HttpError, Response
 from monitor.notify.alertmanager_settings import AlertmanagerSettings
-from monitor.secret import SecretUnavailableError, mask
 from monitor.text import vis
 from monitor.url import origin
 

@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from monitor.config.secret import Secret
 from monitor.notify.settings import Seconds
-from monitor.secret import Secret
 from monitor.url import check_url
 from runbooks.durations import Duration
 

@@ -19,12 +19,12 @@ from typing import Any
 
 import msgspec
 
+from monitor.config.secret import SecretUnavailableError, mask
 from monitor.http_client import HttpClient, HttpError, NoAnswerError, Response
 from monitor.notify.channel import Kind, Link, Message, Outcome, Refused, Retry, Sent, Unknown
 from monitor.notify.fit import fit
 from monitor.notify.links import sound_links
 from monitor.notify.settings import PagerDutySettings
-from monitor.secret import SecretUnavailableError, mask
 from monitor.text import vis
 
 MAX_BYTES = 512_000

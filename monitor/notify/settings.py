@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from monitor.secret import Secret
+from monitor.config.secret import Secret
 from monitor.url import check_url
 
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]

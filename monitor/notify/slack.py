@@ -15,6 +15,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from monitor.config.secret import SecretUnavailableError
 from monitor.http_client import HttpClient
 from monitor.notify.channel import Kind, Message, Outcome, Refused, Sent, Unknown
 from monitor.notify.settings import SlackSettings
@@ -28,7 +29,6 @@ from monitor.notify.slack_blocks import (
 )
 from monitor.notify.slack_buttons import Buttons
 from monitor.notify.slack_call import CallError, SlackCall
-from monitor.secret import SecretUnavailableError
 from monitor.text import vis
 
 _LOOK_UP_SHARE = 0.4

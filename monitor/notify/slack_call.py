@@ -18,9 +18,9 @@ from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.web import SlackResponse
 
+from monitor.config.secret import mask
 from monitor.http_client import DEFAULT_LIMIT, HttpClient, HttpError, NoAnswerError, Response
 from monitor.notify.channel import Outcome, Refused, Retry, Unknown
-from monitor.secret import mask
 from monitor.text import vis
 
 LATER = frozenset(

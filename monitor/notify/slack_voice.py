@@ -11,12 +11,12 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from monitor.config.secret import SecretUnavailableError
 from monitor.http_client import HttpClient
 from monitor.notify.fit import fit
 from monitor.notify.settings import SlackSettings
 from monitor.notify.slack_blocks import one_line
 from monitor.notify.slack_call import CallError, SlackCall
-from monitor.secret import SecretUnavailableError
 
 logger = logging.getLogger(__name__)
 

@@ -14,12 +14,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from monitor.config.secret import SecretUnavailableError
 from monitor.http_client import HttpClient, HttpError, NoAnswerError, Response
 from monitor.notify.channel import Message, Outcome, Refused, Retry, Sent, Unknown
 from monitor.notify.fit import fit
 from monitor.notify.links import sound_links
 from monitor.notify.settings import WebhookSettings
-from monitor.secret import SecretUnavailableError
 from monitor.text import vis
 
 VERSION = 1

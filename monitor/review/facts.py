@@ -10,11 +10,12 @@ from datetime import datetime
 
 import msgspec
 
-from monitor import desk_views, views
+from monitor import views
+from monitor.config.settings import Configured
+from monitor.desk import reading as desk_views
 from monitor.incidents.model import Incident
 from monitor.incidents.timeline import broken_at
 from monitor.review.charts import REVIEW_MINUTES
-from monitor.settings import Configured
 from monitor.store.store import Tx
 from runbooks.runs import Run, decode_run
 

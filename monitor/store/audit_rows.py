@@ -1,6 +1,6 @@
 """The audit: who was refused what, and what was done to the ways in.
 
-Nothing is ever removed (the database itself refuses it); `monitor.desk_audit` bounds what is added.
+Nothing is ever removed (the database itself refuses it); `monitor.desk.audit` bounds what is added.
 """
 
 from __future__ import annotations

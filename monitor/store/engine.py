@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import sqlalchemy as sa
 
-from monitor.secret import SecretUnavailableError
+from monitor.config.secret import SecretUnavailableError
 from monitor.store import postgres
 from monitor.store.errors import StoreError, StoreUnavailable
 from monitor.store.mounts import refuse_network

@@ -18,8 +18,8 @@ from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 
+from monitor.config.settings import Configured
 from monitor.paging import Pager
-from monitor.settings import Configured
 from monitor.store.store import Store, StoreError, Tx
 from monitor.text import vis
 from monitor.watch import checks, ordinary

@@ -12,8 +12,8 @@ import threading
 from dataclasses import dataclass
 from datetime import datetime
 
+from monitor.config.secret import Secret, SecretUnavailableError
 from monitor.http_client import HttpClient, HttpError
-from monitor.secret import Secret, SecretUnavailableError
 from monitor.url import check_url, origin
 from monitor.watch.settings import Heartbeat as Settings
 

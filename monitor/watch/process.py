@@ -13,13 +13,13 @@ from functools import partial
 from pathlib import Path
 
 from monitor.alerting.routes import route
+from monitor.config.options import store_file
+from monitor.config.settings import Configured, Settings, resolve
 from monitor.http_client import HttpClient
-from monitor.launch import open_channels
 from monitor.metrics import Metrics
 from monitor.notify.channel import Channel
 from monitor.notify.settings import ChannelSettings, LogSettings
-from monitor.options import store_file
-from monitor.settings import Configured, Settings, resolve
+from monitor.processes.launch import open_channels
 from monitor.store.watch_store import PATIENCE_S, WatchStore
 from monitor.watch import state
 from monitor.watch.auditor import TICK_S, Auditor

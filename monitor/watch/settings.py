@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from monitor.secret import Secret
+from monitor.config.secret import Secret
 from monitor.url import check_url
 from runbooks.durations import Duration
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from monitor.options import state_dir, store_file
+from monitor.config.options import state_dir, store_file
 from monitor.text import vis
 from monitor.views import Health
 

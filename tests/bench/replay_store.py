@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from monitor.alerting.alerts import Alert
+from monitor.config.settings import Settings, resolve
 from monitor.incidents.model import Incident, Origin
 from monitor.incidents.timeline import Linked
-from monitor.settings import Settings, resolve
 from monitor.store.decision_rows import Point
 from monitor.store.store import Store, Tx
 from monitor.store.stream_rows import Counts

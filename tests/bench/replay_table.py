@@ -16,13 +16,13 @@ from typing import Any
 
 import msgspec
 
+from monitor.config.settings import Settings, resolve
 from monitor.decide import Decide
 from monitor.incidents.model import Incident
 from monitor.ingest import Ingest
 from monitor.metrics import Metrics
 from monitor.paging import Pager
 from monitor.profiles import ProfileName
-from monitor.settings import Settings, resolve
 from monitor.store.store import Store
 from monitor.stream.sources.batches import Batch, BatchSource
 from monitor.stream.sources.simulate import PARTITIONS, Emission

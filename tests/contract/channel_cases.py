@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from monitor.config.secret import Secret
 from monitor.notify.build import build_channel
 from monitor.notify.channel import Channel, Kind, Link, Message
 from monitor.notify.settings import (
@@ -20,7 +21,6 @@ from monitor.notify.settings import (
     SlackSettings,
     WebhookSettings,
 )
-from monitor.secret import Secret
 from tests.servers import pagerduty_server, slack_server, webhook_server
 from tests.servers.faults import FaultyServer
 

@@ -21,7 +21,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from monitor.desk_port import DeskPort
+from monitor.desk.port import DeskPort
 from monitor.http_client import HttpError
 from monitor.incidents.timeline import broken_at
 from monitor.store.store import Store

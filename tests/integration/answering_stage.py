@@ -18,23 +18,23 @@ from pathlib import Path
 from typing import Any
 
 from monitor.clock import WallClock
+from monitor.config.secret import Secret
+from monitor.config.settings import Configured, Escalate, Paging, RouteNode, Settings, resolve
+from monitor.config.shelf import Shelf
 from monitor.deliver import Deliver
-from monitor.desk import Desk
-from monitor.hooks import hooks_app
-from monitor.http import Server
+from monitor.desk.desk import Desk
+from monitor.http.app import Server
 from monitor.inbound.build import Part, build_ways_in
+from monitor.inbound.hooks import hooks_app
 from monitor.inbound.settings import Inbound, PagerDutyAnswers, Person, SlackAnswers
 from monitor.incidents.model import Incident
 from monitor.incidents.timeline import Entry, broken_at
-from monitor.launch import open_channels
 from monitor.metrics import Metrics
 from monitor.notify.loopback.slack import SlackMessage
 from monitor.notify.settings import PagerDutySettings, SlackSettings
 from monitor.notify.slack_buttons import Buttons
 from monitor.paging import Pager
-from monitor.secret import Secret
-from monitor.settings import Configured, Escalate, Paging, RouteNode, Settings, resolve
-from monitor.shelf import Shelf
+from monitor.processes.launch import open_channels
 from monitor.store.store import Store
 from monitor.views import Health, Principal
 from runbooks.durations import Duration

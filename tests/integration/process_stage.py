@@ -20,6 +20,7 @@ import psycopg
 import sqlalchemy as sa
 
 PATIENCE_S = 90.0
+MEMBER = b"monitor.processes.member"
 _HEALTH = re.compile(r"health at ([0-9.]+:[0-9]+)")
 
 
@@ -86,8 +87,8 @@ class Tree:
             with contextlib.suppress(OSError):
                 words = (entry / "cmdline").read_bytes().split(b"\0")
                 state, session = _state(int(entry.name))
-                if b"monitor.member" in words and session == self.pid and state not in "ZX":
-                    name = words[words.index(b"monitor.member") + 1].decode()
+                if MEMBER in words and session == self.pid and state not in "ZX":
+                    name = words[words.index(MEMBER) + 1].decode()
                     found[name] = int(entry.name)
         return found
 

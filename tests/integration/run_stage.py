@@ -13,12 +13,12 @@ from pathlib import Path
 
 import msgspec
 
-from monitor.desk import Desk
-from monitor.posts import Guard, Sole
+from monitor.config.settings import Configured, Settings, resolve
+from monitor.config.settings import Runbooks as RunbookSettings
+from monitor.config.shelf import Shelf
+from monitor.desk.desk import Desk
+from monitor.processes.posts import Guard, Sole
 from monitor.runs import Runs
-from monitor.settings import Configured, Settings, resolve
-from monitor.settings import Runbooks as RunbookSettings
-from monitor.shelf import Shelf
 from monitor.store.lease_rows import Fenced
 from monitor.store.store import Store, Tx
 from monitor.views import Principal

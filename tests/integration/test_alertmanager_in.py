@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 
-from monitor import http
-from monitor.alertsync import AlertSync
-from monitor.hooks import Answer, Hook, hooks_app
-from monitor.hooks_build import build_hooks
+from monitor.alertmanager.build import build_hooks
+from monitor.alertmanager.sync import AlertSync
+from monitor.config.secret import Secret
+from monitor.config.settings import Configured, Settings, resolve
+from monitor.http import app as http
+from monitor.inbound.hooks import Answer, Hook, hooks_app
 from monitor.incidents.model import Incident, Origin
 from monitor.metrics import Metrics
 from monitor.notify.alertmanager_settings import AlertmanagerSettings, Receive
 from monitor.notify.channel import Kind
 from monitor.paging import Pager
-from monitor.secret import Secret
-from monitor.settings import Configured, Settings, resolve
 from monitor.store.store import Store, StoreUnavailable
 from runbooks.durations import Duration
 from tests.making import minutes

@@ -15,17 +15,17 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from monitor import http
-from monitor.alertsync import AlertSync
-from monitor.hooks import Answer, hooks_app
+from monitor.alertmanager.sync import AlertSync
+from monitor.config.options import RunOptions
+from monitor.config.preflight import preflight
+from monitor.config.settings import Paging, Settings
+from monitor.http import app as http
 from monitor.http_client import HttpClient
+from monitor.inbound.hooks import Answer, hooks_app
 from monitor.incidents.model import Incident, Origin
 from monitor.metrics import Metrics
 from monitor.notify.alertmanager import Peer, Posted
 from monitor.notify.alertmanager_settings import AlertmanagerSettings
-from monitor.options import RunOptions
-from monitor.preflight import preflight
-from monitor.settings import Paging, Settings
 from monitor.store.store import Store
 from runbooks.durations import Duration
 from tests.making import alert, incident, minutes

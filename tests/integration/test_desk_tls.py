@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 import trustme
 
-from monitor.http_desk import MAX_BODY
-from monitor.http_remote import HEADERS, RateLimits
-from monitor.limits import Buckets
-from monitor.token_form import id_of
+from monitor.desk.http import MAX_BODY
+from monitor.desk.limits import Buckets
+from monitor.desk.remote import HEADERS, RateLimits
+from monitor.desk.token_form import id_of
 from monitor.views import DeskError
 from tests.servers.desk_stage import WIDE, DeskStage, desk_stage
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.token_form import id_of
+from monitor.desk.token_form import id_of
 from tests.servers.desk_stage import DeskStage, desk_stage
 from tests.tui.desk_server import serve
 from tests.tui.story_desk import StoryDesk

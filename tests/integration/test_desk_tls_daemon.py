@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import trustme
 
-from monitor.token_form import PATTERN
+from monitor.desk.token_form import PATTERN
 from monitor.views import DeskError
 from tests.servers.desk_stage import write_certificate
 from tui.desks import Login

@@ -15,11 +15,11 @@ import msgspec
 import pytest
 import trustme
 
-from monitor import certificate
-from monitor.desk_settings import Desk, Tls
-from monitor.http_patience import Patience
-from monitor.http_tls import CertificateUnusable, make_context
-from monitor.launch import UsageError
+from monitor.desk import certificate
+from monitor.desk.settings import Desk, Tls
+from monitor.desk.tls import CertificateUnusable, make_context
+from monitor.http.patience import Patience
+from monitor.processes.launch import UsageError
 from monitor.views import DeskError
 from tests.servers.desk_stage import DeskStage, desk_stage, write_certificate
 from tui.remote_desk import RemoteDesk

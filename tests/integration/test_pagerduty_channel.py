@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from monitor.config.secret import Secret
 from monitor.http_client import HttpClient
 from monitor.notify.channel import Kind, Link, Refused, Sent
 from monitor.notify.pagerduty import Change, PagerDutyChannel
 from monitor.notify.settings import PagerDutySettings
-from monitor.secret import Secret
 from tests.contract.channel_cases import HOSTILE, NOW, message
 from tests.servers import faults
 from tests.servers.pagerduty_server import ROUTING_KEY, PagerDutyServer

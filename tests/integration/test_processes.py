@@ -176,7 +176,7 @@ def test_a_queued_page_goes_out_soon_after_a_start(tree: Tree, tmp_path: Path) -
     tree.start()
     wait_for(lambda: tree.health("/readyz"), "it answers")
     tree.kill()
-    from monitor.desk import open_direct
+    from monitor.desk.desk import open_direct
 
     open_direct(store).declare(title="it burns", severity="SEV1")
     tree.start()

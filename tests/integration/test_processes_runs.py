@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.posts import Sole
+from monitor.processes.posts import Sole
 from tests.integration.process_stage import wait_for
 from tests.integration.run_stage import Bench, Elsewhere, bench, now
 

@@ -17,13 +17,13 @@ import msgspec
 import pytest
 
 from monitor.clock import WallClock
+from monitor.config.options import RunOptions
+from monitor.config.reload import Reload
+from monitor.config.revisions import keep_start
+from monitor.config.settings import resolve
 from monitor.daemon import Control, build_control
-from monitor.launch import read_settings
 from monitor.metrics import Metrics
-from monitor.options import RunOptions
-from monitor.reload import Reload
-from monitor.revisions import keep_start
-from monitor.settings import resolve
+from monitor.processes.launch import read_settings
 from monitor.store.store import Store
 from monitor.views import ConfigReloaded, DeskError, Principal
 from tests.servers.faults import status

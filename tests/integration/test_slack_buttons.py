@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from monitor.config.secret import Secret
 from monitor.inbound.settings import SlackAnswers
 from monitor.inbound.slack_socket import SlackSocket
 from monitor.incidents.model import Incident
 from monitor.metrics import Metrics
-from monitor.secret import Secret
 from tests.integration.answering_stage import (
     ANA,
     BO,

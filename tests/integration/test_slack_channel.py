@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
+from monitor.config.secret import Secret
 from monitor.http_client import HttpClient
 from monitor.notify.channel import Kind, Message, Outcome, Refused, Retry, Sent, Unknown
 from monitor.notify.settings import SlackSettings
 from monitor.notify.slack import SlackChannel
-from monitor.secret import Secret
 from tests.contract.channel_cases import NOW, message, strings
 from tests.servers import faults
 from tests.servers.slack_server import CHANNEL, TOKEN, SlackServer

@@ -12,11 +12,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from monitor import deliver as delivery
+from monitor.config.settings import Settings, resolve
 from monitor.deliver import Deliver
 from monitor.metrics import Metrics
 from monitor.notify.channel import Kind, Message, Outcome, Sent
 from monitor.paging import Pager
-from monitor.settings import Settings, resolve
 from monitor.store import tables as t
 from monitor.store.store import Store
 from tests.making import incident

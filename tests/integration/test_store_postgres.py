@@ -16,9 +16,9 @@ import pytest
 import sqlalchemy as sa
 from psycopg import sql
 
+from monitor.config.secret import Secret
 from monitor.incidents.timeline import broken_at
 from monitor.notify.channel import Kind, Message
-from monitor.secret import Secret
 from monitor.store import tables as t
 from monitor.store.errors import StoreError
 from monitor.store.postgres import IDLE_S, PATIENCE_S

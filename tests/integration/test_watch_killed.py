@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.settings import load, resolve
+from monitor.config.settings import load, resolve
 from monitor.store.store import Store
 from monitor.watch.episodes import fold
 from monitor.watch.process import build

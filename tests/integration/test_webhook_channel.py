@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from monitor.config.secret import Secret
 from monitor.http_client import HttpClient
 from monitor.notify.channel import Kind, Outcome, Refused, Retry, Sent
 from monitor.notify.settings import WebhookSettings
 from monitor.notify.webhook import WebhookChannel, sign
-from monitor.secret import Secret
 from tests.contract.channel_cases import NOW, message
 from tests.servers import faults
 from tests.servers.webhook_server import SECRET, WebhookServer

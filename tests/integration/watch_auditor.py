@@ -7,8 +7,8 @@ import sys
 import threading
 from pathlib import Path
 
+from monitor.config.settings import load
 from monitor.metrics import Metrics
-from monitor.settings import load
 from monitor.watch.process import audit
 from monitor.watchdog import Watchdog
 

@@ -10,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from monitor.config.secret import Secret
+from monitor.config.settings import Configured, Paging, RouteNode, Settings, resolve
 from monitor.notify.settings import PagerDutySettings, SlackSettings
-from monitor.secret import Secret
-from monitor.settings import Configured, Paging, RouteNode, Settings, resolve
 from monitor.store.store import Store
 from monitor.watch.auditor import Auditor
 from monitor.watch.process import build

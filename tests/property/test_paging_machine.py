@@ -16,16 +16,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from monitor.alerting.routes import Route
+from monitor.config.settings import Settings, resolve
+from monitor.config.shelf import Shelf
 from monitor.decide import Decide
 from monitor.deliver import Deliver
-from monitor.desk import Desk
+from monitor.desk.desk import Desk
 from monitor.incidents.model import Incident, Rung
 from monitor.incidents.timeline import broken_at
 from monitor.metrics import Metrics
 from monitor.notify.channel import Kind, Message, Outcome, Refused, Retry, Sent, Unknown
 from monitor.paging import Pager
-from monitor.settings import Settings, resolve
-from monitor.shelf import Shelf
 from monitor.store.outbox import WAITING, Queued
 from monitor.store.store import Store
 from monitor.views import DeskError, Principal

@@ -11,8 +11,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.advice import advice
-from monitor.settings import load, look, resolve
+from monitor.config.advice import advice
+from monitor.config.settings import load, look, resolve
 from runbooks.problems import Problems
 from runbooks.yaml import load_yaml
 from runbooks.yaml_text import yaml_text

@@ -14,9 +14,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from monitor.config.settings import Configured, Paging, Settings, resolve
+from monitor.config.shelf import Shelf
 from monitor.decide import Decide
 from monitor.deliver import Deliver
-from monitor.desk import Desk
+from monitor.desk.desk import Desk
 from monitor.incidents.model import Incident, Rung
 from monitor.incidents.timeline import Linked, broken_at
 from monitor.ingest import Ingest
@@ -24,8 +26,6 @@ from monitor.metrics import Metrics
 from monitor.notify.log import LogChannel
 from monitor.notify.settings import LogSettings
 from monitor.paging import Pager
-from monitor.settings import Configured, Paging, Settings, resolve
-from monitor.shelf import Shelf
 from monitor.store.store import Store
 from monitor.stream.sources.source import (
     Assigned,

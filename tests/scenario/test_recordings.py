@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from monitor.app import main
+from monitor.config.options import RunOptions
 from monitor.incidents.model import Incident
-from monitor.options import RunOptions
 from monitor.store.store import Store
 from monitor.stream.signals import default_signals, plan
 from tests.scenario.traffic import BEGIN, Story, event, events, write

@@ -12,9 +12,9 @@ import pytest
 import sqlalchemy as sa
 
 from monitor.alerting.alerts import fingerprint
+from monitor.config.settings import Paging, Settings, resolve
 from monitor.daemon import Daemon, build
 from monitor.notify.settings import LogSettings
-from monitor.settings import Paging, Settings, resolve
 from monitor.store.store import Store
 from monitor.stream.sources.files import FileSource
 from tests.scenario.traffic import Story, event, events, write

@@ -13,18 +13,18 @@ from pathlib import Path
 
 import trustme
 
-from monitor.desk import Desk
-from monitor.desk_audit import Auditor
-from monitor.desk_doors import RemoteDesk as Serving
-from monitor.desk_settings import Desk as DeskSettings
-from monitor.desk_settings import Tls
-from monitor.desk_tokens import mint
-from monitor.http_patience import Patience
-from monitor.http_remote import RateLimits
-from monitor.limits import Buckets
+from monitor.config.settings import Settings, resolve
+from monitor.config.shelf import Shelf
+from monitor.desk.audit import Auditor
+from monitor.desk.desk import Desk
+from monitor.desk.doors import RemoteDesk as Serving
+from monitor.desk.limits import Buckets
+from monitor.desk.remote import RateLimits
+from monitor.desk.settings import Desk as DeskSettings
+from monitor.desk.settings import Tls
+from monitor.desk.tokens import mint
+from monitor.http.patience import Patience
 from monitor.metrics import Metrics
-from monitor.settings import Settings, resolve
-from monitor.shelf import Shelf
 from monitor.store.audit_rows import Audited
 from monitor.store.store import Store
 from monitor.store.token_rows import Token

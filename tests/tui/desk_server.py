@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from monitor.desk_port import DeskPort
-from monitor.http import Server, desk_app, listen_unix
+from monitor.desk.port import DeskPort
+from monitor.http.app import Server, desk_app, listen_unix
 
 
 @contextmanager

@@ -11,8 +11,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from monitor.desk_port import DeskPort
-from monitor.options import socket_path, store_file
+from monitor.config.options import socket_path, store_file
+from monitor.desk.port import DeskPort
 from monitor.store.store import Store, owner_lock
 from monitor.views import DeskError
 from tests.tui.desk_server import serve

@@ -16,7 +16,7 @@ import pytest
 import trustme
 
 from monitor import views
-from monitor.http_remote import PATH
+from monitor.desk.remote import PATH
 from monitor.views import DeskError
 from tests.servers.desk_stage import write_certificate
 from tui.desk_client import DeskClient, SocketDesk

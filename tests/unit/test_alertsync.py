@@ -14,13 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.alertsync import AlertSync
+from monitor.alertmanager.sync import AlertSync
+from monitor.config.secret import Secret
+from monitor.config.settings import Settings, load
 from monitor.metrics import Metrics
 from monitor.notify.alertmanager import BATCH, BATCH_BYTES, Posted, batches, label_set
 from monitor.notify.alertmanager_settings import AlertmanagerSettings, Basic, Receive
 from monitor.notify.loopback.server import Answer, LoopbackServer, Request
-from monitor.secret import Secret
-from monitor.settings import Settings, load
 from monitor.store.store import Store, StoreUnavailable
 from runbooks.durations import Duration
 from runbooks.problems import Problems

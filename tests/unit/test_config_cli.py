@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from monitor.desk_port import DeskPort
-from monitor.settings import Settings
+from monitor.config.settings import Settings
+from monitor.desk.port import DeskPort
 from monitor.views import ConfigProblem, ConfigReloaded
 from runbooks.convert import convert
 from runbooks.yaml import load_yaml

@@ -11,8 +11,8 @@ import kubernetes_validate  # type: ignore[import-untyped] # ships no types
 import pytest
 import yaml
 
-from monitor.process_settings import ROLES
-from monitor.settings import load
+from monitor.config.settings import load
+from monitor.processes.settings import ROLES
 from tui.cli.run import run
 
 KUBERNETES = Path(__file__).parents[2] / "deploy" / "kubernetes"

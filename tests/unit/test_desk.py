@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from monitor.desk import Desk, open_direct
-from monitor.settings import Settings, resolve
-from monitor.shelf import Shelf
+from monitor.config.settings import Settings, resolve
+from monitor.config.shelf import Shelf
+from monitor.desk.desk import Desk, open_direct
 from monitor.store.finding_rows import Quarantined
 from monitor.store.store import Store, owner_lock
 from monitor.views import DeskError, Principal

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import trustme
 
-from monitor.options import RunOptions
-from monitor.preflight import preflight
-from monitor.settings import Settings
+from monitor.config.options import RunOptions
+from monitor.config.preflight import preflight
+from monitor.config.settings import Settings
 from runbooks.convert import check, convert
 from runbooks.yaml import load_yaml
 from tests.servers.desk_stage import write_certificate

@@ -12,21 +12,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.desk import Desk
-from monitor.desk_audit import Auditor
-from monitor.desk_methods import COMMANDS, METHODS
-from monitor.desk_port import DeskPort
-from monitor.desk_tokens import digest, judge, mint, name_problem
-from monitor.http_desk import desk_app
-from monitor.http_server import Server, listen_unix
-from monitor.limits import Buckets, address_key
+from monitor.config.settings import Settings, resolve
+from monitor.config.shelf import Shelf
+from monitor.desk.audit import Auditor
+from monitor.desk.desk import Desk
+from monitor.desk.http import desk_app
+from monitor.desk.limits import Buckets, address_key
+from monitor.desk.methods import COMMANDS, METHODS
+from monitor.desk.port import DeskPort
+from monitor.desk.token_form import PATTERN, id_of
+from monitor.desk.tokens import digest, judge, mint, name_problem
+from monitor.http.server import Server, listen_unix
 from monitor.metrics import Metrics
-from monitor.settings import Settings, resolve
-from monitor.shelf import Shelf
 from monitor.store.audit_rows import Audited
 from monitor.store.store import Store
 from monitor.store.token_rows import Token
-from monitor.token_form import PATTERN, id_of
 from monitor.views import DeskError, Principal
 from tests.making import T0, minutes
 from tui.desk_client import SocketDesk

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from monitor import desk_views
 from monitor.alerting.alerts import Cause
+from monitor.config.settings import Settings, resolve
+from monitor.desk import reading as desk_views
 from monitor.incidents.model import State
 from monitor.notify.channel import Kind, Message, Retry
-from monitor.settings import Settings, resolve
 from monitor.store.decision_rows import Point, Seen, TierRow
 from monitor.store.store import Store, Tx
 from tests.making import T0, alert, incident, minutes

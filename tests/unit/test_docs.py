@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.settings import Settings
+from monitor.config.settings import Settings
 from monitor.stream.signals import default_signals
 from runbooks.convert import convert
 from runbooks.yaml import load_yaml

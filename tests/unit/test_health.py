@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from monitor.config.settings import Settings, resolve
 from monitor.health import overview
-from monitor.settings import Settings, resolve
 from monitor.store.decision_rows import Point, Seen
 from monitor.store.store import Store, Tx
 from tests.making import T0, minutes

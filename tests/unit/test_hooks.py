@@ -12,8 +12,8 @@ from datetime import datetime
 
 import pytest
 
-from monitor.hooks import AT_ONCE, MAX_BODY, READ_EACH, Answer, hooks_app
-from monitor.http import Server, listen_tcp
+from monitor.http.app import Server, listen_tcp
+from monitor.inbound.hooks import AT_ONCE, MAX_BODY, READ_EACH, Answer, hooks_app
 from monitor.metrics import Metrics
 from monitor.store.store import StoreUnavailable
 from tests.making import T0
@@ -122,7 +122,7 @@ def test_more_than_can_be_worked_on_come_again(stage: Stage) -> None:
 
 def test_who_dawdles_holds_up_only_himself(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bodies that never come fill the room of their own address; others are heard at once."""
-    monkeypatch.setattr("monitor.hooks.READ_S", 300.0)
+    monkeypatch.setattr("monitor.inbound.hooks.READ_S", 300.0)
     with ExitStack() as slow:
         for _ in range(READ_EACH):
             raw = slow.enter_context(socket.create_connection(("127.0.0.1", stage.port), 60))

@@ -14,9 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.alertmanager_webhook import decode
-from monitor.hooks import Hook
-from monitor.hooks_build import build_hooks
+from monitor.alertmanager.build import build_hooks
+from monitor.alertmanager.webhook import decode
+from monitor.config.secret import Secret
+from monitor.config.settings import Settings, resolve
+from monitor.inbound.hooks import Hook
 from monitor.incidents import actions
 from monitor.incidents.actions import Step
 from monitor.incidents.model import Incident, State
@@ -24,8 +26,6 @@ from monitor.metrics import Metrics
 from monitor.notify.alertmanager_settings import AlertmanagerSettings, Basic, Receive
 from monitor.notify.channel import Kind
 from monitor.paging import Pager
-from monitor.secret import Secret
-from monitor.settings import Settings, resolve
 from monitor.store.store import Store
 from tests.making import T0, minutes
 

@@ -18,11 +18,11 @@ from typing import Any
 
 import pytest
 
-from monitor import http
-from monitor.desk import Desk
+from monitor.config.settings import Settings, resolve
+from monitor.config.shelf import Shelf
+from monitor.desk.desk import Desk
+from monitor.http import app as http
 from monitor.metrics import Metrics
-from monitor.settings import Settings, resolve
-from monitor.shelf import Shelf
 from monitor.store.store import Store
 from monitor.views import Principal
 from tests.making import T0, incident

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from monitor.config.secret import Secret, SecretUnavailableError
+from monitor.config.settings import load
 from monitor.inbound.people import People
 from monitor.inbound.settings import Inbound, Person, SlackAnswers
 from monitor.inbound.slack_socket import FIRST_S, LONGEST_S, pause
 from monitor.inbound.trial import try_slack
-from monitor.launch import Unreachable, UsageError
 from monitor.notify.channel import Kind, Message
 from monitor.notify.loopback import block_kit
 from monitor.notify.slack_blocks import root_blocks
 from monitor.notify.slack_buttons import Buttons
-from monitor.secret import Secret, SecretUnavailableError
-from monitor.settings import load
+from monitor.processes.launch import Unreachable, UsageError
 from runbooks.problems import Problems
 from tests.servers import faults
 from tests.servers.slack_people import APP, TEAM

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from monitor.config.settings import Settings, resolve
 from monitor.metrics import Metrics
 from monitor.opening import Certain
 from monitor.paging import Pager
-from monitor.settings import Settings, resolve
 from monitor.store.store import Store
 from monitor.stream.counting import Emission, Occurrence, Progress
 

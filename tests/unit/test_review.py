@@ -13,12 +13,12 @@ import pytest
 from markdown_it import MarkdownIt
 
 from monitor.alerting.alerts import Cause
+from monitor.config.settings import Settings, resolve
 from monitor.incidents.timeline import Entry
 from monitor.notify.channel import Kind, Message
 from monitor.review.charts import legend, text_chart
 from monitor.review.facts import Review, gather
 from monitor.review.render import render
-from monitor.settings import Settings, resolve
 from monitor.store.decision_rows import Point, Seen
 from monitor.store.store import Store
 from monitor.views import Chart, ChartMark, ChartPoint

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from monitor.launch import UsageError, parse_source, settings_for
+from monitor.config.options import RunOptions
+from monitor.config.settings import FileSource, KafkaSource, SimulatedSource
 from monitor.logs import configure_logs
-from monitor.options import RunOptions
+from monitor.processes.launch import UsageError, parse_source, settings_for
 from monitor.profiles import PROFILES
-from monitor.settings import FileSource, KafkaSource, SimulatedSource
 from tui.cli import main
 
 Run = Callable[..., tuple[int, str, str]]

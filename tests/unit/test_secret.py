@@ -5,8 +5,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from monitor.config.secret import Secret, SecretUnavailableError, mask
 from monitor.notify.settings import ChannelSettings, SlackSettings, WebhookSettings
-from monitor.secret import Secret, SecretUnavailableError, mask
 from monitor.url import check_url, origin
 
 

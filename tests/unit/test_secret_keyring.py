@@ -10,7 +10,7 @@ import keyring
 import pytest
 from keyrings.alt import file as files  # type: ignore[import-untyped] # it ships no types
 
-from monitor.secret import Secret, SecretUnavailableError
+from monitor.config.secret import Secret, SecretUnavailableError
 
 CANARY = "canary-0123456789-canary"
 

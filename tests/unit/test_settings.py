@@ -9,10 +9,9 @@ from pathlib import Path
 import jsonschema  # type: ignore[import-untyped] # it ships no type information
 import pytest
 
-from monitor.notify.settings import LogSettings
-from monitor.options import host_port
-from monitor.references import dangling
-from monitor.settings import (
+from monitor.config.options import host_port
+from monitor.config.references import dangling
+from monitor.config.settings import (
     FileSource,
     KafkaSource,
     Settings,
@@ -21,6 +20,7 @@ from monitor.settings import (
     resolve,
     schema,
 )
+from monitor.notify.settings import LogSettings
 from runbooks.problems import Problems
 from runbooks.yaml import load_yaml
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from monitor.advice import advice, secret_problems
-from monitor.settings import load
+from monitor.config.advice import advice, secret_problems
+from monitor.config.settings import load
 from runbooks.problems import Problem, Severity
 
 CANARY = "canary-0123456789-canary"
@@ -135,8 +135,8 @@ def test_without_a_route_every_receiver_is_used(tmp_path: Path) -> None:
 
 def test_a_password_in_the_store_is_warned_about(tmp_path: Path) -> None:
     """It works, is never shown, and there is a better place for it."""
-    from monitor.effective import plain
-    from monitor.settings import look
+    from monitor.config.effective import plain
+    from monitor.config.settings import look
 
     path = tmp_path / "tocsin.yaml"
     path.write_text(f"store: postgresql://tocsin:{CANARY}@db/tocsin?sslpassword={CANARY}\n")

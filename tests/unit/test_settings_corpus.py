@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.settings import load, look
+from monitor.config.settings import load, look
 from runbooks.problems import Problems
 
 DEEP = b"paging: " + b"[" * 100_000

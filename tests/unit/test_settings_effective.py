@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.effective import body, differences, plain
-from monitor.reloadable import takes
-from monitor.settings import Settings, load, schema
+from monitor.config.effective import body, differences, plain
+from monitor.config.reloadable import takes
+from monitor.config.settings import Settings, load, schema
 from monitor.store.revision_rows import KEPT
 from monitor.store.store import Store
 from runbooks import yaml_text as module
@@ -86,7 +86,7 @@ def test_another_order_of_named_entries_is_a_difference() -> None:
 
 def test_every_key_that_a_reload_takes_exists() -> None:
     """The list of keys names real ones."""
-    from monitor.reloadable import NOT_TAKEN, TAKEN
+    from monitor.config.reloadable import NOT_TAKEN, TAKEN
 
     known = schema()["$defs"]
     for key in (*TAKEN, *NOT_TAKEN):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from monitor.config_files import read
-from monitor.settings import Settings, load, look
+from monitor.config.files import read
+from monitor.config.settings import Settings, load, look
 from runbooks.problems import Problem, Problems, Severity
 
 

@@ -13,19 +13,19 @@ from pathlib import Path
 
 import pytest
 
-from monitor.cores import cores
+from monitor.config.options import RunOptions
 from monitor.decide import complete_until
 from monitor.health import processes
-from monitor.launch import UsageError, settings_for
-from monitor.loops import owned
-from monitor.options import RunOptions
-from monitor.place import place_of
-from monitor.posts import LEASE, RENEW, Post
-from monitor.roster import Member, private_folder, read_roster, write_roster
+from monitor.processes.cores import cores
+from monitor.processes.launch import UsageError, settings_for
+from monitor.processes.loops import owned
+from monitor.processes.place import place_of
+from monitor.processes.posts import LEASE, RENEW, Post
+from monitor.processes.roster import Member, private_folder, read_roster, write_roster
+from monitor.processes.supervisor import backoff_s, in_words
 from monitor.store.lease_rows import Fenced
 from monitor.store.store import Store
 from monitor.store.stream_rows import PartitionRow
-from monitor.supervisor import backoff_s, in_words
 
 T0 = datetime(2026, 11, 22, 12, tzinfo=UTC)
 

@@ -14,7 +14,7 @@ import click
 from tui.cli.flags import Flags, flags_of, global_options
 
 if TYPE_CHECKING:
-    from monitor.desk_port import DeskPort
+    from monitor.desk.port import DeskPort
     from monitor.views import Done
     from tui.lines.face import Face
     from tui.lines.line import Line

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from monitor.options import DEFAULT_STORE, config_paths, find_config, socket_path, state_dir
+from monitor.config.options import DEFAULT_STORE, config_paths, find_config, socket_path, state_dir
 from monitor.url import without_password
 from tui.cli.command import Call, command
 from tui.cli.output import NOT_FOUND, USAGE, Cell, ExitError, plain_json, table, to_json, write
@@ -35,7 +35,7 @@ def _signals() -> dict[str, Any]:
 
 
 def _config() -> dict[str, Any]:
-    from monitor.settings import schema
+    from monitor.config.settings import schema
 
     return schema()
 
@@ -88,8 +88,8 @@ def check(call: Call, paths: tuple[Path, ...], *, strict: bool) -> int:
 
 
 def _problems_of(path: Path) -> list[Problem]:
-    from monitor.advice import advice
-    from monitor.settings import Settings, look, resolve
+    from monitor.config.advice import advice
+    from monitor.config.settings import Settings, look, resolve
     from runbooks.convert import convert
     from runbooks.problems import Problem, Problems, Severity
 
@@ -154,8 +154,8 @@ def of_the_files(call: Call) -> dict[str, object]:
     Raises:
         ExitError: it has mistakes, or cannot be read.
     """
-    from monitor.effective import plain
-    from monitor.settings import Settings, load
+    from monitor.config.effective import plain
+    from monitor.config.settings import Settings, load
     from runbooks.problems import Problems
 
     path = find_config(call.flags.config, os.environ)

@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 
-from monitor.options import DEFAULT_STORE, find_config, socket_path, store_file
+from monitor.config.options import DEFAULT_STORE, find_config, socket_path, store_file
 from monitor.views import DeskError, Health
 from tui.cli.command import Call, command
 from tui.cli.output import OK, PROBLEMS, ExitError
@@ -54,7 +54,7 @@ def _configuration(call: Call) -> Iterator[Health]:
     if path is None:
         yield Health(name="config", state="ok", text="none: the defaults are used")
         return
-    from monitor.settings import load, resolve
+    from monitor.config.settings import load, resolve
     from runbooks.problems import Problems, summary
 
     try:
@@ -107,7 +107,7 @@ def _watch(call: Call) -> Iterator[Health]:
     """What Tocsin's auditor knows, from its own files: they are there when the store is not."""
     from datetime import UTC, datetime
 
-    from monitor.settings import load
+    from monitor.config.settings import load
     from monitor.watch.report import report
     from runbooks.problems import Problems
 

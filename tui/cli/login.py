@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from monitor.token_form import id_of
+from monitor.desk.token_form import id_of
 from monitor.views import DeskError, Principal
 from tui.cli.command import Call, command
 from tui.cli.output import USAGE, ExitError, tell, to_json, write

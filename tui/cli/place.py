@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from monitor.options import find_config
+from monitor.config.options import find_config
 from tui.cli.flags import Flags
 from tui.cli.output import USAGE, ExitError
 from tui.desk_client import Place
@@ -27,7 +27,7 @@ def place_of(flags: Flags) -> Place:
     path = find_config(flags.config, os.environ)
     if path is None:
         return Place(socket=flags.socket)
-    from monitor.config_files import read
+    from monitor.config.files import read
     from runbooks.problems import Severity
 
     try:

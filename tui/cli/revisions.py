@@ -13,7 +13,7 @@ from tui.lines import report
 from tui.lines.line import Line
 
 if TYPE_CHECKING:
-    from monitor.effective import Difference
+    from monitor.config.effective import Difference
 
 
 def number_of(text: str) -> int:
@@ -39,8 +39,8 @@ def number_of(text: str) -> int:
 @click.argument("revision", required=False)
 def diff(call: Call, revision: str | None) -> None:
     """What the daemon (or REVISION) has in force against the files: - before, + after a reload."""
-    from monitor.effective import differences
-    from monitor.reloadable import takes
+    from monitor.config.effective import differences
+    from monitor.config.reloadable import takes
     from tui.cli.config import of_the_files
 
     before = call.desk().config_revision(number=number_of(revision) if revision else 0)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from monitor.options import DemoOptions, DemoResult, RunOptions
+from monitor.config.options import DemoOptions, DemoResult, RunOptions
 from tui.cli.command import Call, command
 from tui.cli.output import PROBLEMS, plain_json, tell, write
 from tui.cli.problems import say_problems
 
 if TYPE_CHECKING:
-    from monitor.desk_port import DeskPort
+    from monitor.desk.port import DeskPort
     from runbooks.problems import Problems
 
 
@@ -84,13 +84,13 @@ def run(
 
 
 def _start(options: RunOptions) -> int:
-    from monitor.start import start
+    from monitor.processes.start import start
 
     return start(options)
 
 
 def _check(call: Call, options: RunOptions) -> int:
-    from monitor.preflight import preflight
+    from monitor.config.preflight import preflight
     from tui.lines.home import parts
 
     found = preflight(options, os.environ)

@@ -12,7 +12,7 @@ from tui.cli.command import Call, command
 from tui.cli.output import NEEDS_TERMINAL, ExitError
 
 if TYPE_CHECKING:
-    from monitor.desk_port import DeskPort
+    from monitor.desk.port import DeskPort
 
 THEMES = ("dark", "light", "contrast", "ansi")
 
@@ -40,7 +40,7 @@ def show_screen(
     fps: float = 2.0,
 ) -> int:
     """Run the terminal application on `desk`; the exit status."""
-    from monitor.options import state_dir
+    from monitor.config.options import state_dir
     from tui.app import Look, TocsinApp
     from tui.drafts import Drafts
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from monitor.options import RunOptions
+from monitor.config.options import RunOptions
 from tui.cli.command import Call, command
 from tui.cli.output import OK, PROBLEMS, REFUSED, USAGE, ExitError, to_json, write
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from monitor.desk_port import DeskPort
+from monitor.desk.port import DeskPort
 from monitor.views import IncidentView, RunView, StepView, TimelineEntry
 from tui.lines.face import SEVERITY_ROLES, Face, age, ratio, share, state_word
 from tui.lines.line import Line, Role

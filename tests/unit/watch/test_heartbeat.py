@@ -7,9 +7,9 @@ from datetime import timedelta
 
 import pytest
 
+from monitor.config.secret import Secret
 from monitor.http_client import HttpClient
 from monitor.notify.loopback.server import Answer, LoopbackServer, Request
-from monitor.secret import Secret
 from monitor.watch.heartbeat import Heart
 from monitor.watch.settings import Heartbeat, Watch
 from tests.making import T0

@@ -1,0 +1,3 @@
+"""Alertmanager, both ways: kept in step with what stands, and its webhook."""
+
+from __future__ import annotations

@@ -1,0 +1,24 @@
+"""From settings to the inbound hooks that come from machines; people's are in `inbound.build`."""
+
+from __future__ import annotations
+
+from monitor.alertmanager.hook import AlertmanagerHook
+from monitor.config.options import on_loopback
+from monitor.config.settings import Configured
+from monitor.inbound.hooks import Hook
+from monitor.metrics import Metrics
+from monitor.paging import Pager
+from monitor.store.store import Store
+
+
+def build_hooks(
+    store: Store, configured: Configured, metrics: Metrics, pager: Pager
+) -> dict[str, Hook]:
+    """The hooks that the configuration asks for, by the last part of their path."""
+    hooks: dict[str, Hook] = {}
+    given = configured.settings.alertmanager
+    if given is not None and given.receive is not None:
+        loopback = on_loopback(configured.settings.http)
+        hook = AlertmanagerHook(store, configured, metrics, pager, loopback=loopback)
+        hooks["alertmanager"] = hook.receive
+    return hooks

@@ -1,0 +1,367 @@
+"""What Alertmanager sends us (webhook receiver, version 4): alerts become an incident a group.
+
+Its route has decided that somebody must hear of it, so a new group pages by our routes. A group's
+alerts are kept as alerts of their incident, under the signal `alertmanager`: each is taken once,
+an end clears it, and when the whole group has ended the signal is normal, as with our own. What we
+sent to Alertmanager ourselves is not taken in again.
+
+Labels and annotations are text from outside. Routes see the severity and the labels that the
+configuration names; their values must be known words, anything else is `__other__`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import msgspec
+
+from monitor.alerting.alerts import Alert, Reading
+from monitor.alertmanager.standing import OURS
+from monitor.alertmanager.webhook import Notification, Received, Status, decode, words
+from monitor.config.secret import SecretUnavailableError
+from monitor.config.settings import Configured
+from monitor.inbound.hooks import Answer, basic, bearer, local
+from monitor.incidents import actions
+from monitor.incidents.model import Incident, Origin
+from monitor.incidents.timeline import Entry
+from monitor.metrics import Metrics
+from monitor.notify.alertmanager_settings import Receive
+from monitor.notify.channel import Kind
+from monitor.paging import Pager
+from monitor.store.received_rows import KEPT as KEPT_KEYS
+from monitor.store.store import Store, Tx
+from monitor.stream.signals import DIMENSIONS, Plan
+
+logger = logging.getLogger(__name__)
+
+SIGNAL = "alertmanager"
+OTHER = "__other__"
+TOLD = 20
+"""Entries of one notification on the timeline; the rest is a number."""
+KEPT = 500
+"""Alerts of one notification that are kept each; of the rest only the group's status counts."""
+
+REPEATED_AFTER = timedelta(hours=1)
+"""What still fires so long after a person has ended its incident is an incident again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _News:
+    """What a notification brings that we did not know."""
+
+    note: Notification
+    group: str
+    """Digest of the group's key."""
+    firing: tuple[Received, ...]
+    resolved: tuple[Received, ...]
+    after: str = ""
+    """The incident that a person has ended, although what it was about still fires."""
+
+    def entries(self, now: datetime, *, opens: bool) -> list[Entry]:
+        """What the timeline says of the alerts that fire."""
+        shown = [("ALERT", one.text, _start(one, now)) for one in self.firing[:TOLD]]
+        if opens:
+            shown[0] = ("DETECT", *shown[0][1:])
+        if len(self.firing) > TOLD:
+            shown.append(("ALERT", f"and {len(self.firing) - TOLD} more", now))
+        if self.after:
+            shown.append(("ALERT", f"Alertmanager repeats it: {self.after} ended too early", now))
+        return [_entry(kind, text, at, now) for kind, text, at in shown]
+
+
+class _Trusted:
+    """The labels of alerts that routes may match by, within one transaction."""
+
+    def __init__(self, tx: Tx, settings: Receive, plan: Plan) -> None:
+        self._tx = tx
+        self._settings = settings
+        self._pipeline = tx.stream.known_pipeline(plan)
+        self._known: dict[tuple[str, str], str] = {}
+
+    def severity(self, one: Received) -> str:
+        """Ours for its label."""
+        shown = one.labels.get(self._settings.severity_label, "").strip().lower()
+        known = {word.lower(): severity for word, severity in self._settings.severities.items()}
+        return known.get(shown, self._settings.otherwise)
+
+    def dimensions(self, alerts: Sequence[Received]) -> dict[str, str]:
+        """What all of them share."""
+        shared = {}
+        for name in self._settings.labels:
+            values = {self._value(name, one.labels.get(name, "")) for one in alerts}
+            if len(values) == 1 and (value := values.pop()):
+                shared[name] = value
+        return shared
+
+    def _value(self, name: str, value: str) -> str:
+        if not value or value in self._settings.labels[name]:
+            return value
+        if (name, value) not in self._known:
+            self._known[name, value] = value if self._seen(name, value) else OTHER
+        return self._known[name, value]
+
+    def _seen(self, name: str, value: str) -> bool:
+        """Whether the stream has brought this value of a dimension."""
+        if name not in DIMENSIONS or self._pipeline is None:
+            return False
+        return self._tx.stream.first_seen(self._pipeline, name, value) is not None
+
+
+class AlertmanagerHook:
+    """Takes notifications; `receive` is a `monitor.inbound.hooks.Hook`."""
+
+    def __init__(
+        self,
+        store: Store,
+        configured: Configured,
+        metrics: Metrics,
+        pager: Pager,
+        *,
+        loopback: bool = False,
+    ) -> None:
+        """`loopback`: only this machine can call, so that callers need not say who they are."""
+        given = configured.settings.alertmanager
+        assert given is not None
+        assert given.receive is not None
+        self._settings: Receive = given.receive
+        self._store = store
+        self._configured = configured
+        self._metrics = metrics
+        self._loopback = loopback
+        self._pager = pager
+
+    def receive(self, body: bytes, headers: Mapping[str, str], now: datetime) -> Answer:
+        """200 once it is written.
+
+        Raises:
+            StoreUnavailable: nothing was written; Alertmanager sends it again.
+        """
+        try:
+            if not self._known(headers):
+                return Answer.of(401, "say who you are: bearer token or basic authentication")
+        except SecretUnavailableError as problem:
+            logger.error("the Alertmanager hook cannot check its callers: %s", problem)  # noqa: TRY400 - a traceback says no more
+            return Answer.of(503, "the hook's own secret cannot be read")
+        try:
+            note = decode(body)
+        except ValueError as problem:
+            return Answer.of(400, f"not a notification of Alertmanager's version 4: {problem}")
+        others = [one for one in note.alerts if one.labels.get(OURS) != "1"]
+        if not others:
+            return Answer.of(200, "nothing to take: no alert but our own")
+        with self._store.write() as tx:
+            self._take(tx, msgspec.structs.replace(note, alerts=others), now)
+        return Answer.of(200)
+
+    def _known(self, headers: Mapping[str, str]) -> bool:
+        token, pair = self._settings.token, self._settings.basic
+        if token is None and pair is None:
+            return self._loopback and local(headers)
+        by_token = token is not None and bearer(headers, token)
+        return by_token or (pair is not None and basic(headers, pair.user, pair.password))
+
+    # -- one notification, in one transaction -----------------------------------------------------
+
+    def _take(self, tx: Tx, note: Notification, now: datetime) -> None:
+        group = _digest(note.group_key)
+        news = _News(
+            note,
+            group,
+            tuple(one for one in note.alerts[:KEPT] if _fires_anew(tx, group, one, now)),
+            tuple(one for one in note.alerts[:KEPT] if _ends_anew(tx, group, one, now)),
+        )
+        if news.firing or news.resolved:
+            _sweep(tx, now)
+        incident = _open_of(tx, group)
+        if incident is None and not news.firing and (ended := _ended_long_ago(tx, group, now)):
+            still = tuple(one for one in note.alerts[:KEPT] if _fires_still(tx, group, one))
+            news = replace(news, firing=still, after=ended.name)
+        if news.firing:
+            incident = self._fires(tx, incident, news, now)
+        if incident is None:
+            return
+        self._ends(tx, incident, news, now)
+        if note.truncated_alerts and (news.firing or news.resolved):
+            text = (
+                f"Alertmanager left {note.truncated_alerts} alerts of this group out of its message"
+            )
+            tx.incidents.append(incident.uuid, (_entry("ALERT", text, now, now),), now)
+        tx.touch()
+
+    def _fires(self, tx: Tx, before: Incident | None, news: _News, now: datetime) -> Incident:
+        trusted = _Trusted(tx, self._settings, self._configured.plan)
+        severity = min(trusted.severity(one) for one in news.firing)
+        entries = news.entries(now, opens=before is None)
+        if before is None:
+            after = self._opened(tx, news, trusted, now)
+        else:
+            after = replace(before, severity=min(severity, before.severity), normal_at=None)
+        tx.incidents.save(after)
+        tx.incidents.append(after.uuid, entries, now)
+        for one in news.firing:
+            tx.incidents.save_alert(_alert(after, news.group, one, trusted, now))
+            self._metrics.alerts.labels(SIGNAL, "page").inc()
+        if before is None or before.paged_at is None:
+            return self._pager.consider(tx, after, now)
+        self._tell(tx, before, after, now)
+        return after
+
+    def _opened(self, tx: Tx, news: _News, trusted: _Trusted, now: datetime) -> Incident:
+        severity = min(trusted.severity(one) for one in news.firing)
+        start = min(_start(one, now) for one in news.firing)
+        self._metrics.incidents.labels(str(Origin.ALERTMANAGER), severity).inc()
+        return Incident(
+            uuid=uuid.uuid4().hex,
+            number=tx.incidents.next_number(),
+            title=_title(news),
+            severity=severity,
+            origin=Origin.ALERTMANAGER,
+            detected_at=start,
+            impact_at=start,
+            signal=SIGNAL,
+            dimensions=trusted.dimensions(news.firing),
+            groups=frozenset({f"{SIGNAL}:{news.group}"}),
+        )
+
+    def _tell(self, tx: Tx, before: Incident, after: Incident, now: datetime) -> None:
+        if after.severity < before.severity:
+            self._pager.page(tx, after, now, f"severity rose to {after.severity}")
+        elif before.normal_at is not None and after.acknowledged_at is None:
+            self._pager.page(tx, after, now, "fires again before anybody acknowledged")
+        else:
+            self._pager.tell(tx, after, Kind.UPDATE, now, f"{now.timestamp():.3f}")
+
+    def _ends(self, tx: Tx, incident: Incident, news: _News, now: datetime) -> None:
+        ended = {_row_key(news.group, one) for one in news.resolved}
+        alerts = tx.incidents.alerts_of(incident.uuid)
+        cleared = [one for one in alerts if one.firing and (news.note.ended or _key(one) in ended)]
+        for one in cleared:
+            tx.incidents.save_alert(replace(one, cleared_at=now, updated_at=now))
+        entries = [_entry("CLEAR", f"ended: {one.reading.reason}", now, now) for one in cleared]
+        if len(entries) > TOLD:
+            more = _entry("CLEAR", f"and {len(entries) - TOLD} more ended", now, now)
+            entries = [*entries[:TOLD], more]
+        tx.incidents.append(incident.uuid, entries, now)
+        if cleared and news.note.ended and incident.normal_at is None:
+            tx.incidents.apply(actions.signal_normal(incident, now), now)
+            self._pager.tell(tx, incident, Kind.RESOLVE, now, f"normal-{now.timestamp():.0f}")
+
+
+def _alert(
+    incident: Incident, group: str, one: Received, trusted: _Trusted, now: datetime
+) -> Alert:
+    fingerprint, detected_at = _row_key(group, one)
+    start = _start(one, now)
+    severity = trusted.severity(one)
+    dimensions = trusted.dimensions([one])
+    reading = Reading(
+        signal=SIGNAL,
+        dimensions=dimensions,
+        tier="page",
+        severity=severity,
+        firing=True,
+        at=start,
+        onset_at=start,
+        k=0,
+        n=0,
+        rate=0.0,
+        baseline=0.0,
+        excess=0.0,
+        score=0.0,
+        threshold=0.0,
+        reason=one.text,
+    )
+    return Alert(
+        fingerprint=fingerprint,
+        signal=SIGNAL,
+        dimensions=dimensions,
+        tier="page",
+        severity=severity,
+        onset_at=start,
+        detected_at=detected_at,
+        updated_at=now,
+        incident=incident.uuid,
+        reading=reading,
+    )
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:32]
+
+
+def _fires_anew(tx: Tx, group: str, one: Received, now: datetime) -> bool:
+    return one.status == "firing" and _first(tx, group, one, "firing", now)
+
+
+def _ends_anew(tx: Tx, group: str, one: Received, now: datetime) -> bool:
+    if one.status != "resolved" or not _first(tx, group, one, "resolved", now):
+        return False
+    # A peer that lags may still send that it fires; that is not news any more.
+    _first(tx, group, one, "firing", now)
+    return True
+
+
+def _fires_still(tx: Tx, group: str, one: Received) -> bool:
+    """It is repeated, and its end has not come."""
+    return one.status == "firing" and not tx.received.has(_taken(group, one, "resolved"))
+
+
+def _first(tx: Tx, group: str, one: Received, status: Status, now: datetime) -> bool:
+    return tx.received.first(_taken(group, one, status), SIGNAL, now)
+
+
+def _taken(group: str, one: Received, status: Status) -> str:
+    """The key under which this is taken once."""
+    return f"{SIGNAL}:{_digest(group, one.fingerprint, one.began.isoformat(), status)}"
+
+
+def _open_of(tx: Tx, group: str) -> Incident | None:
+    name = f"{SIGNAL}:{group}"
+    return next((one for one in tx.incidents.open() if name in one.groups), None)
+
+
+def _ended_long_ago(tx: Tx, group: str, now: datetime) -> Incident | None:
+    """The last incident of a group, if a person or time has ended it an hour ago or more."""
+    name = f"{SIGNAL}:{group}"
+    of_group = [one for one in tx.incidents.ended_since(now - KEPT_KEYS) if name in one.groups]
+    last = max(of_group, key=lambda one: one.number, default=None)
+    ended = None if last is None else last.resolved_at or last.closed_at
+    return last if ended is not None and now - ended >= REPEATED_AFTER else None
+
+
+def _sweep(tx: Tx, now: datetime) -> None:
+    """Clear what nobody will end any more: the alerts of incidents that a person has ended."""
+    still = {one.uuid for one in tx.incidents.open()}
+    for alert in tx.incidents.firing().values():
+        if alert.signal == SIGNAL and alert.incident not in still:
+            tx.incidents.save_alert(replace(alert, cleared_at=now, updated_at=now))
+
+
+def _start(one: Received, now: datetime) -> datetime:
+    return min(one.began, now)
+
+
+def _row_key(group: str, one: Received) -> tuple[str, datetime]:
+    return _digest(group, one.fingerprint)[:16], one.began
+
+
+def _key(alert: Alert) -> tuple[str, datetime]:
+    return alert.fingerprint, alert.detected_at
+
+
+def _entry(kind: str, text: str, at: datetime, now: datetime) -> Entry:
+    return Entry(kind=kind, text=text, actor=SIGNAL, occurred_at=min(at, now))
+
+
+def _title(news: _News) -> str:
+    names = ("summary", "message", "title", "description")
+    said = words(news.note.common_annotations, names, 180)
+    said = said or words(news.firing[0].annotations, names, 180) or news.firing[0].name
+    firing = sum(one.status == "firing" for one in news.note.alerts)
+    more = firing - 1 + news.note.truncated_alerts
+    return f"{said} (+{more} more)" if more else said

@@ -1,0 +1,3 @@
+"""What the daemon serves over HTTP, and how long a connection may take."""
+
+from __future__ import annotations

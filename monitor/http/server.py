@@ -1,0 +1,154 @@
+"""uvicorn in a thread of its own, the sockets it listens on, and who is at a Unix socket."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import pwd
+import socket
+import stat
+import struct
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from monitor.http.patience import PatientProtocol
+
+
+class PeerProtocol(PatientProtocol):
+    """HTTP/1.1 over a Unix socket, with the peer's uid where a TCP server has its address."""
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        peer = transport.get_extra_info("socket")
+        packed = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        pid, uid, _ = struct.unpack("3i", packed)
+        self.client = (f"uid:{uid}", pid)
+
+
+def user_name(uid: int) -> str:
+    """The local name of a uid."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid-{uid}"
+
+
+class Server:
+    """One uvicorn server in a thread; `close` waits until it has let go.
+
+    Args:
+        app: what is served.
+        listener: where; closed with the server.
+        peers: the listener is a Unix socket, and a client's address is its uid.
+        protocol: speaks HTTP on a connection, instead of the usual `PatientProtocol`.
+        headers: sent with every answer.
+        connections: at most, at once; more are answered with 503.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        listener: socket.socket,
+        *,
+        peers: bool = False,
+        protocol: type[asyncio.Protocol] | None = None,
+        headers: Sequence[tuple[str, str]] = (),
+        connections: int = 64,
+    ) -> None:
+        config = uvicorn.Config(
+            app,
+            http=protocol or (PeerProtocol if peers else PatientProtocol),
+            loop="asyncio",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            # uvicorn would let X-Forwarded-For of a trusted peer say who asks, and trusts loopback
+            # and whatever FORWARDED_ALLOW_IPS names.
+            proxy_headers=False,
+            headers=list(headers),
+            h11_max_incomplete_event_size=16 * 1024,
+            timeout_keep_alive=5,
+            timeout_graceful_shutdown=2,
+            limit_concurrency=connections,
+        )
+        # Nobody writes down what requests contain: a target may hold a token by mistake.
+        logging.getLogger("uvicorn.access").disabled = True
+        self._server = uvicorn.Server(config)
+        self._listener = listener
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [listener]}, name="http", daemon=True
+        )
+
+    @property
+    def port(self) -> int:
+        """The TCP port it listens on."""
+        return int(self._listener.getsockname()[1])
+
+    def start(self, timeout_s: float = 10.0) -> None:
+        """Serve; returns when connections are answered.
+
+        Raises:
+            RuntimeError: it did not come up.
+        """
+        self._thread.start()
+        deadline = time.monotonic() + timeout_s
+        while not self._server.started:
+            if time.monotonic() > deadline or not self._thread.is_alive():
+                raise RuntimeError("the HTTP server did not start")
+            time.sleep(0.01)
+
+    def close(self) -> None:
+        """Stop."""
+        self._server.should_exit = True
+        self._thread.join(timeout=5)
+        self._listener.close()
+
+
+def listen_unix(path: Path) -> socket.socket:
+    """A listening Unix socket that the owner and its group may use; a dead one is replaced.
+
+    Raises:
+        OSError: the path is too long or not a socket's, or the folder cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise FileExistsError(errno.EEXIST, "there is something else, not a socket", str(path))
+        path.unlink()  # the store's lock says that no other daemon serves it
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o117)
+    try:
+        listener.bind(str(path))
+    finally:
+        os.umask(before)
+    listener.listen(64)
+    return listener
+
+
+def listen_tcp(address: str) -> socket.socket:
+    """A listening TCP socket for `HOST:PORT`; port 0 picks a free one.
+
+    Raises:
+        ValueError: not `HOST:PORT`.
+        OSError: it cannot be bound.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f"{address!r} is not HOST:PORT")
+    family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
+    listener = socket.create_server((host.strip("[]"), int(port)), family=family)
+    # asyncio sets it only on sockets that name their protocol; without it an answer in two writes
+    # waits 40 ms for the other side's delayed acknowledgement.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener

@@ -1,0 +1,211 @@
+"""The control process: decides, delivers, works runbooks, and serves the desk and health."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+
+from monitor.clock import WallClock
+from monitor.config.reload import Reload
+from monitor.config.revisions import keep_start
+from monitor.config.settings import resolve
+from monitor.daemon import Control, build_control
+from monitor.desk.doors import serve_desks
+from monitor.health import processes
+from monitor.http import app as http
+from monitor.inbound.build import open_ways_in
+from monitor.inbound.hooks import Hook, hooks_app
+from monitor.metrics import Metrics
+from monitor.processes.errand import Errand, adopt
+from monitor.processes.launch import open_store, read_settings
+from monitor.processes.loops import Loops, Step, owned
+from monitor.processes.neighbours import neighbour_hooks, neighbour_steps
+from monitor.processes.posts import Post
+from monitor.processes.roster import read_roster
+from monitor.store.store import StoreUnavailable
+from monitor.views import DeskError, Principal
+from monitor.watch.state import one_line, places
+from monitor.watchdog import Watchdog
+
+logger = logging.getLogger(__name__)
+
+JOBS = ("decide", "runs")
+"""Roles of which there is one owner in an installation."""
+
+
+def serve_control(
+    errand: Errand,
+    listeners: Mapping[str, socket.socket],
+    stopping: threading.Event,
+    beat: Callable[[], None],
+) -> int:
+    """Run until told to stop; the exit status.
+
+    Args:
+        errand: from the supervisor.
+        listeners: sockets by what is served there, from the supervisor too.
+        stopping: tells to stop.
+        beat: gives a sign of life.
+    """
+    configured = resolve(errand.settings)
+    roles = configured.settings.processes.roles
+    metrics = Metrics(lambda: {one.name: one.restarts for one in read_roster(errand.roster)})
+    with ExitStack() as stack:
+        store = open_store(configured.settings)
+        holder = errand.place.holder()
+        posts = [Post(store, job, holder, errand.place.dead) for job in JOBS if job in roles]
+        name = errand.place.name
+        control = build_control(
+            configured, store=store, clock=WallClock(), metrics=metrics, posts=posts, owner=name
+        )
+        stack.callback(control.close)
+        control.stopping = stopping
+        reload = reloading(control, errand)
+        threading.Thread(target=reload.attend, args=(stopping,), name="reload", daemon=True).start()
+        control.parts.append(lambda tx, now: processes(tx, now, read_roster(errand.roster), holder))
+        watched = places(configured.settings.store, configured.settings.watch.spool, os.environ)
+        control.parts.append(lambda _tx, now: one_line(watched.state, now))
+        stall_s = configured.settings.processes.stall.total_seconds()
+        watchdog = Watchdog(stall_s, errand.stacks, beat)
+        stack.callback(watchdog.close)
+        stack.callback(let_go, posts)
+        stack.callback(control.runs.close)
+        loops = Loops(metrics, watchdog, stopping)
+        hooks = {
+            **neighbour_hooks(control),
+            **open_ways_in(control, WallClock().now, stack),
+        }
+        serve(control, listeners, errand.desk, stack, hooks)
+        loops.start({**steps(control, roles), **neighbour_steps(control, stack)})
+        watchdog.start()
+        loops.join()
+        let_go([post for post in posts if post.job == "decide"])
+    return 1 if loops.broken else 0
+
+
+def reloading(control: Control, errand: Errand) -> Reload:
+    """Keep what is in force as a revision, and take another configuration when somebody asks."""
+    now = WallClock().now
+    keep_start(control.store, control.configured.settings, now())
+    reload = Reload(
+        control,
+        read=lambda: read_settings(errand.options, os.environ),
+        build=control.channels_of,
+        clock=now,
+        adopt=lambda settings: adopt(errand, settings),
+    )
+    control.reloading = reload.asked_by
+    control.parts.append(reload.health)
+    signal.signal(signal.SIGHUP, lambda *_: reload.ask())
+    return reload
+
+
+def steps(control: Control, roles: Sequence[str]) -> dict[str, Step]:
+    """The loops of these roles, and the one that keeps their leases."""
+    posts = {post.job: post for post in control.posts}
+
+    def decide(now: datetime) -> bool:
+        done = control.decide.step(now)
+        return done.buckets > 0 or not done.caught_up
+
+    def deliver(now: datetime) -> bool:
+        return control.deliver.step(now) > 0
+
+    def runs(now: datetime) -> bool:
+        control.runs.step(now)
+        return False
+
+    def leases(now: datetime) -> bool:
+        for post in control.posts:
+            post.look(now)
+            control.metrics.owner.labels(post.job).set(1 if post.held else 0)
+            control.metrics.epoch.labels(post.job).set(post.epoch)
+        return False
+
+    found: dict[str, Step] = {}
+    if posts:
+        found["leases"] = leases
+    if "decide" in posts:
+        found["decide"] = owned(posts["decide"], decide, control.decide.forget)
+    if "deliver" in roles:
+        found["deliver"] = deliver
+    if "runs" in posts:
+        found["runs"] = owned(posts["runs"], runs, control.runs.forget)
+    return found
+
+
+def let_go(posts: Sequence[Post]) -> None:
+    """Give the jobs back, so that a standby has them at once."""
+    for post in posts:
+        try:
+            post.let_go()
+        except StoreUnavailable as problem:
+            logger.warning("%s is not given back, its lease runs out: %s", post.job, problem)
+
+
+def serve(
+    control: Control,
+    listeners: Mapping[str, socket.socket],
+    path: Path,
+    stack: ExitStack,
+    hooks: Mapping[str, Hook] | None = None,
+) -> None:
+    """Serve the desk, and health and metrics where there is a listener, until the stack is closed.
+
+    Args:
+        control: the rooms.
+        listeners: sockets that somebody listens on for us: `desk`, `http`, `tls`.
+        path: of the desk's socket, which is made if `listeners` has none.
+        stack: closes what is opened here.
+        hooks: web hooks of others, by name; None for none.
+    """
+    doors = serve_desks(
+        control.configured.settings.desk,
+        path,
+        local=control.desk_for,
+        remote=control.desk,
+        store=control.store,
+        metrics=control.metrics,
+        now=WallClock().now,
+        listener=listeners.get("desk"),
+        tls_listener=listeners.get("tls"),
+        current=lambda: control.configured.settings.desk,
+    )
+    stack.callback(doors.close)
+    if doors.remote is not None:
+        control.parts.append(doors.remote.health)
+    if "http" in listeners:
+        mounted = hooks_app(hooks, WallClock().now, control.metrics) if hooks else None
+        app = http.health_app(control.metrics, lambda: healthy(control), mounted)
+        health = http.Server(app, listeners["http"])
+        health.start()
+        stack.callback(health.close)
+
+
+def part_played(posts: Sequence[Post]) -> str:
+    """`owner` or `standby`; where it is mixed, of what."""
+    ours = [post.job for post in posts if post.held]
+    others = [post.job for post in posts if not post.held]
+    if not ours or not others:
+        return "owner" if ours else "standby"
+    return f"owner of {', '.join(ours)}, standby of {', '.join(others)}"
+
+
+def healthy(control: Control) -> tuple[bool, list[str]]:
+    """Whether this daemon does its job, and a line for each part; a standby does."""
+    try:
+        overview = control.desk(Principal(name="health", role="reader", via="system")).overview()
+    except DeskError as problem:
+        return False, [f"store: bad: {problem.message}"]
+    parts = [*overview.parts, overview.pager]
+    lines = [f"{p.name}: {p.state}: {p.text}" for p in parts]
+    if control.posts:
+        lines.insert(0, f"ready: {part_played(control.posts)}")
+    return all(p.state != "bad" for p in parts), lines
