@@ -1,35 +1,44 @@
-"""Which one or two dimension values explain the excess? Named in a page's first line.
+"""Which dimension values explain a moved rate? Named in a page's first line.
 
-For every element of at most two dimensions, the Poisson log-likelihood ratio of its count against
-its own history's rate, minus one nat for each dimension it names. A parent beats its children when
-they all moved alike, for its evidence is the sum of theirs; a child beats its parent when only it
-moved.
+Each combination of values (a leaf) says for itself whether it moved, in bounded words, so that no
+crowd shouts the others down, and one that stayed put counts more than one that moved. An element is
+as good as the words of its leaves, added: a parent beats its children when they all moved, a child
+its parent when its sisters did not. The words are heard in full detail and with each dimension left
+out in turn, so that none decides alone. Beside that agreement counts density: a part of the excess
+larger than of the traffic. By density alone, which the loudest leaves decide, one of three answers
+is a second opinion outside the first, for when a cause moved its leaves too unevenly to agree.
+
+The bounded sum over a subset is the fast subset scan of Neill (2012, JRSS B 74:337); that children
+of a cause move alike is the ripple effect of Sun et al. (2018, IEEE Access 6:10909). The settings
+were chosen on the cases of `tests/bench/bench_attribution.py` whose number divides by four.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import combinations
 
-_PRICE = 1.0  # nats for each dimension named: without it the most special element always wins
-_PRIOR_EVENTS = (
-    1.0  # events' worth of the whole's rate in each history: a new value has none of its own
-)
+import numpy as np
 
-Values = tuple[tuple[str, str], ...]
-"""Dimension and value, sorted by dimension; empty for the whole."""
+from detectors.cells import Cell, Cuboid, Table, Values, cuboids, distinct, sums
+from detectors.columns import Bools, Floats, Ints
+from detectors.moved import SCALES, TINY, calm, usual_rates, words
 
+__all__ = ["Cell", "Explanation", "Values", "explain", "explain_table"]
 
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """The counts of one combination of dimension values over a window."""
-
-    values: Mapping[str, str]
-    k: int
-    n: int
+_PRICE = 0.1
+"""Nats for each dimension named; what is news is free."""
+_SMALL = 0.02
+"""Shares below it are all alike; a small share costs its logarithm."""
+_ALIKE = 0.7
+"""Of what the moved values of any one dimension say, the whole must keep this to be the answer."""
+_VIEWS_FROM = 3
+"""With fewer dimensions none is left out: what is left would be too coarse."""
+_DETAIL = 3.0
+"""Views that the one in full detail counts for."""
+_OPINION = 2
+"""The place of the second opinion, counted from nought."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +52,7 @@ class Explanation:
     share: float
     """Part of the whole's excess that is here, 0 to 1."""
     score: float
-    """Nats of evidence, less the price of its dimensions."""
+    """Agreement, 1 for the best in every view, and density: share less that of the traffic."""
     first_seen: int | None
     """Unix seconds, where the caller knew it; the latest of its values."""
 
@@ -64,6 +73,7 @@ def explain(
     window: Iterable[Cell],
     baseline: Iterable[Cell],
     *,
+    rising: bool | None = None,
     first_seen: Mapping[tuple[str, str], int] | None = None,
     limit: int = 3,
 ) -> tuple[Explanation, ...]:
@@ -71,61 +81,236 @@ def explain(
 
     Args:
         window: cells of the anomalous window.
-        baseline: cells of the time before, of any length.
+        baseline: cells of the time before, of any length. Where their `at` tell buckets apart,
+            only the calmer half of that time is what the window is compared with: an earlier
+            incident in it does not count as normal.
+        rising: whether an excess is explained or a lack; None to see for itself.
         first_seen: unix seconds at which a (dimension, value) was first seen, where that is news.
         limit: how many at most.
 
-    A fall is explained as a rise is. The whole competes as an element without dimensions, so that
-    the first answer of "everywhere alike" has empty `values`. Nothing at all comes back where there
-    is no baseline or no excess.
+    The whole competes as an element without dimensions, so that the first answer of "everywhere
+    alike" has empty `values`. Nothing at all comes back where there is no baseline or no excess.
+    The order of the cells changes nothing.
+
+    Raises:
+        ValueError: a count is negative, or k is greater than n.
     """
-    moved, usual = _totals(window), _totals(baseline)
-    k, n = moved.get((), (0, 0))
-    usual_k, usual_n = usual.get((), (0, 0))
-    if n == 0 or usual_n == 0:
+    inside, before = list(window), list(baseline)
+    now = np.arange(len(inside) + len(before)) < len(inside)
+    table = Table.of([*inside, *before])
+    return explain_table(table, now, rising=rising, first_seen=first_seen, limit=limit)
+
+
+def explain_table(
+    table: Table,
+    now: Bools,
+    *,
+    rising: bool | None = None,
+    first_seen: Mapping[tuple[str, str], int] | None = None,
+    limit: int = 3,
+) -> tuple[Explanation, ...]:
+    """The same for columns.
+
+    Args:
+        table: window and baseline.
+        now: which of its rows are the window.
+        rising: see `explain`.
+        first_seen: see `explain`.
+        limit: see `explain`.
+
+    Raises:
+        ValueError: a count is negative, or k is greater than n.
+    """
+    if (table.k < 0).any() or (table.k > table.n).any():
+        raise ValueError("a cell must have 0 <= k <= n")
+    leaves, which = table.leaves()
+    k, n = (sums(which[now], counts[now], len(leaves)) for counts in (table.k, table.n))
+    if n.sum() == 0 or table.n[~now].sum() == 0:
         return ()
-    rate = (usual_k + 0.5) / (usual_n + 1.0)
-    excess = k - n * rate
-    if excess == 0:
+    past = calm(table, ~now, falling=False)
+    if rising is None:
+        usual = table.k[past].sum() / max(float(table.n[past].sum()), TINY)
+        rising = bool(k.sum() / n.sum() >= usual)
+    if not rising:
+        past = calm(table, ~now, falling=True)
+    past_k, past_n = (sums(which[past], counts[past], len(leaves)) for counts in (table.k, table.n))
+    world = _World(table, leaves, k, n, past_k, past_n, rising)
+    known = first_seen or {}
+    elements = _Elements.of(world, _news(table, known))
+    if elements is None:
         return ()
-    found = []
-    for values, (own_k, own_n) in moved.items():
-        past_k, past_n = usual.get(values, (0, 0))
-        own_rate = (past_k + _PRIOR_EVENTS) / (past_n + _PRIOR_EVENTS / rate)
-        expected = own_n * own_rate
-        if (own_k - expected) * excess <= 0:
-            continue
-        score = _evidence(own_k, expected) - _PRICE * len(values)
-        share = min(1.0, max(0.0, (own_k - expected) / excess))
-        seen = _latest(values, first_seen or {})
-        found.append(Explanation(values, own_k, own_n, expected, share, score, seen))
-    found.sort(key=lambda one: (-one.score, len(one.values), one.values))
-    return tuple(one for one in found[:limit] if one.score > 0)
+    return tuple(elements.explanation(one, score, known) for one, score in elements.ranked(limit))
 
 
-def _evidence(k: int, expected: float) -> float:
-    if k == 0:
-        return expected
-    return k * math.log(k / expected) - (k - expected)
+@dataclass(frozen=True, slots=True)
+class _World:
+    """The leaves, now and before."""
+
+    table: Table
+    leaves: Ints
+    k: Floats
+    n: Floats
+    past_k: Floats
+    past_n: Floats
+    rising: bool
+
+    def expected(self) -> Floats:
+        """What was to be expected of each leaf."""
+        rates = usual_rates(self.leaves, self.past_k, self.past_n)
+        return rates * self.n
+
+    def views(self, scale: int) -> Iterator[tuple[int | None, Floats]]:
+        """The dimension left out, and what the leaves say without it at a scale.
+
+        What leaves say that are one without it is said by the first of them that is there now.
+        """
+        yield None, words(self.k, self.n, self.expected(), rising=self.rising, scale=scale)
+        width = self.leaves.shape[1]
+        for left_out in range(width if width >= _VIEWS_FROM else 0):
+            codes, which = distinct(np.delete(self.leaves, left_out, axis=1))
+            k, n, past_k, past_n = (
+                sums(which, counts, len(codes))
+                for counts in (self.k, self.n, self.past_k, self.past_n)
+            )
+            expected = usual_rates(codes, past_k, past_n) * n
+            said = words(k, n, expected, rising=self.rising, scale=scale)
+            live = np.flatnonzero(self.n > 0)
+            merged, first = np.unique(which[live], return_index=True)
+            spoken = np.zeros(len(self.leaves))
+            spoken[live[first]] = said[merged]
+            yield left_out, spoken
 
 
-def _latest(values: Values, first_seen: Mapping[tuple[str, str], int]) -> int | None:
-    times = [first_seen[value] for value in values if value in first_seen]
-    return max(times, default=None)
+@dataclass(frozen=True, slots=True)
+class _Elements:
+    """The elements of all cuboids one after the other, the whole first."""
+
+    world: _World
+    live: Ints
+    """Leaves that are there now."""
+    found: list[Cuboid]
+    """Over the live leaves."""
+    cuboid: Ints
+    """Of each element, its place in `found` ..."""
+    at: Ints
+    """... and its own in there."""
+    expected: Floats
+    named: Floats
+    fresh: Floats
+    """Dimensions that it names, and those of them whose value is news."""
+    share: Floats
+    """Of the excess."""
+    dense: Floats
+    """The share less that of the traffic."""
+
+    @classmethod
+    def of(cls, world: _World, news: list[Floats]) -> _Elements | None:
+        """None where there is no excess to explain."""
+        live = np.flatnonzero(world.n > 0)
+        expected = world.expected()[live]
+        excess = world.k[live] - expected
+        total = float(excess.sum())
+        if (total > 0) != world.rising or abs(total) < TINY:
+            return None
+        found = list(cuboids(world.leaves[live]))
+        sizes = [len(one.codes) for one in found]
+        share = _joined(one.sums(excess) for one in found) / total
+        fresh = _joined(
+            sum((news[p][c] for p, c in zip(one.places, one.codes.T, strict=True)), np.zeros(size))
+            for one, size in zip(found, sizes, strict=True)
+        )
+        return cls(
+            world,
+            live,
+            found,
+            np.repeat(np.arange(len(found)), sizes),
+            np.concatenate([np.arange(size) for size in sizes]),
+            _joined(one.sums(expected) for one in found),
+            np.repeat([float(len(one.places)) for one in found], sizes),
+            fresh,
+            share,
+            share - _joined(one.sums(world.n[live]) for one in found) / world.n.sum(),
+        )
+
+    def agreement(self, scale: int) -> Floats:
+        """How nearly each is the best of a view, over the views that know its dimensions."""
+        total, views = np.zeros(len(self.share)), np.zeros(len(self.share))
+        cost = _PRICE * (self.named - self.fresh) - np.log(np.clip(self.share, _SMALL, 1.0))
+        for left_out, said in self.world.views(scale):
+            known = np.array([left_out not in one.places for one in self.found])[self.cuboid]
+            spoken = [one.sums(said[self.live]) for one in self.found]
+            score = np.concatenate(spoken) - cost
+            score[(self.share <= 0) | ~known] = -np.inf
+            moved = [
+                float(np.maximum(word, 0.0).sum())
+                for one, word in zip(self.found, spoken, strict=True)
+                if len(one.places) == 1 and left_out not in one.places
+            ]
+            if spoken[0][0] < _ALIKE * max(moved, default=0.0):
+                score[0] = -np.inf
+            top = float(score.max())
+            if top > 0:
+                weight = _DETAIL if left_out is None else 1.0
+                total[known] += weight * np.maximum(score[known] / top, -1.0)
+                views[known] += weight
+            elif left_out is None:
+                break
+        return total / np.maximum(views, 1)
+
+    def ranked(self, limit: int) -> list[tuple[int, float]]:
+        """The best with their scores; among them a second opinion."""
+        heard = (self.agreement(scale) for scale in range(len(SCALES)))
+        agreement = next((one for one in heard if one.max() > 0), self.named * 0.0)
+        score = agreement + self.dense
+        order = np.lexsort((self.named, -self.fresh, -np.round(score, 6)))
+        best = [int(one) for one in order[: limit + 1] if agreement[one] > 0]
+        other = self._opinion(best[0]) if best else None
+        if other is not None and other not in best[:_OPINION]:
+            best = [one for one in best if one != other]
+            best.insert(_OPINION, other)
+        return [(one, float(score[one])) for one in best[:limit]]
+
+    def _opinion(self, first: int) -> int | None:
+        """The densest that is no part of the first; of all, where the first is the whole."""
+        inside = set(self.values(first))
+        for one in np.lexsort((self.named, -self.fresh, -np.round(self.dense, 6))):
+            if self.dense[one] <= 0:
+                return None
+            if not inside or not inside <= set(self.values(int(one))):
+                return int(one)
+        return None
+
+    def values(self, one: int) -> Values:
+        """What an element is called."""
+        cuboid, table = self.found[self.cuboid[one]], self.world.table
+        pairs = zip(cuboid.places, cuboid.codes[self.at[one]], strict=True)
+        return tuple((table.names[place], table.labels[place][code]) for place, code in pairs)
+
+    def explanation(
+        self, one: int, score: float, first_seen: Mapping[tuple[str, str], int]
+    ) -> Explanation:
+        """The element in words for outside."""
+        cuboid, at = self.found[self.cuboid[one]], self.at[one]
+        k, n = (cuboid.sums(counts[self.live])[at] for counts in (self.world.k, self.world.n))
+        values = self.values(one)
+        times = [first_seen[value] for value in values if value in first_seen]
+        return Explanation(
+            values=values,
+            k=round(float(k)),
+            n=round(float(n)),
+            expected=float(self.expected[one]),
+            share=min(1.0, max(0.0, float(self.share[one]))),
+            score=score,
+            first_seen=max(times, default=None),
+        )
 
 
-def _totals(cells: Iterable[Cell]) -> dict[Values, tuple[int, int]]:
-    """Counts (k, n) of every element of at most two dimensions."""
-    sums: dict[Values, list[int]] = {}
-    for cell in cells:
-        for values in _elements(sorted(cell.values.items())):
-            total = sums.setdefault(values, [0, 0])
-            total[0] += cell.k
-            total[1] += cell.n
-    return {values: (k, n) for values, (k, n) in sums.items()}
+def _joined(parts: Iterable[Floats]) -> Floats:
+    return np.concatenate(list(parts))
 
 
-def _elements(values: Sequence[tuple[str, str]]) -> Iterable[Values]:
-    yield ()
-    yield from combinations(values, 1)
-    yield from combinations(values, 2)
+def _news(table: Table, first_seen: Mapping[tuple[str, str], int]) -> list[Floats]:
+    return [
+        np.array([float((name, label) in first_seen) for label in labels])
+        for name, labels in zip(table.names, table.labels, strict=True)
+    ]
