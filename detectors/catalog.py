@@ -8,9 +8,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from detectors.absence import AbsenceDetector
+from detectors.burn_rate import BurnRateDetector
 from detectors.drift import LevelDetector
+from detectors.first_seen import FirstSeenDetector
 from detectors.model import Detector
 from detectors.series import RateDetector
+from detectors.static import StaticDetector
+from detectors.vectors import VectorDetector
+
+Kind = type[
+    RateDetector
+    | AbsenceDetector
+    | LevelDetector
+    | StaticDetector
+    | BurnRateDetector
+    | FirstSeenDetector
+    | VectorDetector
+]
 
 
 class UnknownDetectorError(ValueError):
@@ -31,12 +45,12 @@ class Entry:
     """One kind of detector."""
 
     name: str
-    kind: type[RateDetector | AbsenceDetector | LevelDetector]
+    kind: Kind
     description: str
     parameters: tuple[Parameter, ...]
 
 
-def _entry(name: str, kind: type[RateDetector | AbsenceDetector | LevelDetector]) -> Entry:
+def _entry(name: str, kind: Kind) -> Entry:
     parameters = tuple(
         Parameter(one.name, one.default, kind.PARAMETERS[one.name])
         for one in inspect.signature(kind).parameters.values()
@@ -51,6 +65,10 @@ CATALOG: Mapping[str, Entry] = {
         ("rate", RateDetector),
         ("absence", AbsenceDetector),
         ("level", LevelDetector),
+        ("static", StaticDetector),
+        ("burn_rate", BurnRateDetector),
+        ("first_seen", FirstSeenDetector),
+        ("vector", VectorDetector),
     )
 }
 
@@ -63,7 +81,8 @@ def entry(name: str) -> Entry:
 
     >>> entry("rte")
     Traceback (most recent call last):
-    detectors.catalog.UnknownDetectorError: unknown detector 'rte'; known: absence, level, rate
+    detectors.catalog.UnknownDetectorError: unknown detector 'rte'; known: absence, burn_rate, \
+first_seen, level, rate, static, vector
     """
     if name not in CATALOG:
         known = ", ".join(sorted(CATALOG))

@@ -3,7 +3,8 @@
 river's ADWIN keeps a window of block rates as long as they agree and drops the older part when they
 do not (Bifet and Gavalda, "Learning from time-changing data with adaptive windowing", 2007). Its
 window cannot be stored, so what it was fed is kept beside it, bounded, and fed again on restore.
-ADWIN says that the level moved; since when is read from the blocks.
+ADWIN says that the level moved; since when is read from the blocks, and by how much from blocks of
+the same time of day: every evening is another level than its afternoon, and no news.
 """
 
 from __future__ import annotations
@@ -16,13 +17,16 @@ from typing import Any, ClassVar
 import numpy as np
 from river import base, drift
 
-from detectors.columns import pack, unpack
+from detectors.columns import Floats, pack, unpack
 from detectors.model import State, Verdict
 from detectors.series import feature
 from detectors.verdicts import percent
 
 _FORMAT = "tocsin-level"
-_VERSION = 1
+_VERSION = 2
+_DAY_S = 86_400
+_NEAR_S = 3_600
+_STEADY = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +44,15 @@ class LevelDetector(base.AnomalyDetector):
     """Notes that the level of k / n has changed; its verdicts never fire.
 
     A bucket is `{"t": start in unix seconds, "k": flagged, "n": all}`. Buckets are gathered into
-    blocks of at least `block_n` interactions and `block_s` seconds.
+    blocks of at least `block_n` interactions and `block_s` seconds. What is new is compared with
+    what was at the same time of day, so nothing is noted in the first day.
 
-    >>> detector = LevelDetector(block_n=50, block_s=60)
-    >>> for minute in range(400):
-    ...     detector.learn_one({"t": 60 * minute, "k": 5 if minute < 200 else 20, "n": 50})
+    >>> detector = LevelDetector()
+    >>> for minute in range(3 * 1440):
+    ...     detector.learn_one({"t": 60 * minute, "k": 5 if minute < 2 * 1440 else 20, "n": 50})
     ...     if detector.change:
     ...         print(detector.change.reason, "from minute", detector.change.onset // 60)
-    level changed from 10.8 % to 40.2 % from minute 200
+    level changed from 10.0 % to 40.0 % from minute 2880
     """
 
     PARAMETERS: ClassVar[dict[str, str]] = {
@@ -75,6 +80,7 @@ class LevelDetector(base.AnomalyDetector):
         self._rates: list[float] = []
         self._level: float | None = None
         self._noted: float | None = None
+        self._doubt_until: int | None = None
         self._adwin = self._fresh()
         self._open_start: int | None = None
         self._open_k = 0.0
@@ -150,12 +156,31 @@ class LevelDetector(base.AnomalyDetector):
         self._open_start, self._open_k, self._open_n = None, 0.0, 0.0
         self._adwin.update(self._stable(rate))
         if self._adwin.drift_detected:
-            kept = self._newest_level()
-            self._change = self._compare(kept)
-            self._remember(kept)
-        elif len(self._rates) >= self.max_blocks:
+            self._doubt_until = self._starts[-1] + _DAY_S
+        if self._doubt_until is not None:
+            self._settle(self._doubt_until)
+        if len(self._rates) >= self.max_blocks:
             self._remember(self.max_blocks // 2)
         self._level = sum(self._rates) / len(self._rates)
+
+    def _settle(self, until: int) -> None:
+        """Is it news, or what each day brings? Asked again for a day, block by block."""
+        factors = self._of_the_day()
+        kept = self._newest_level(np.array(self._rates) / factors)
+        self._change = self._compare(kept)
+        if self._change is not None:
+            self._remember(kept)
+        if self._change is not None or self._starts[-1] >= until:
+            self._doubt_until = None
+
+    def _of_the_day(self) -> Floats:
+        """For each block, its hour's share of the level; 1 where days are not known yet."""
+        rates, hours = np.array(self._rates), np.array(self._starts) % _DAY_S // _NEAR_S
+        mean = rates.mean()
+        count = np.bincount(hours, minlength=24)
+        total = np.bincount(hours, rates, minlength=24)
+        factors: Floats = ((total + _STEADY * mean) / (count + _STEADY) / mean)[hours]
+        return factors
 
     def _stable(self, rate: float) -> float:
         """The rate on a scale where chance alone has variance 1 whatever the rate is.
@@ -165,23 +190,36 @@ class LevelDetector(base.AnomalyDetector):
         """
         return 2.0 * math.sqrt(self.block_n) * math.asin(math.sqrt(rate))
 
-    def _newest_level(self) -> int:
+    @staticmethod
+    def _newest_level(rates: Floats) -> int:
         """How many of the newest blocks belong to the new level: the split that explains most.
 
         ADWIN says that there is a split, but drops whole groups of blocks, so not exactly where.
         """
-        rates = np.array(self._rates)
         count = np.arange(1, len(rates))
         left = np.cumsum(rates)[:-1]
         right = rates.sum() - left
         explained = left**2 / count + right**2 / (len(rates) - count)
         return len(rates) - 1 - int(explained.argmax())
 
+    def _times(self, kept: int) -> float | None:
+        """How many times the rate of its time of day the new level is; None while not known."""
+        clock, rates = np.array(self._starts) % _DAY_S, np.array(self._rates)
+        away = np.abs(clock[-kept:, None] - clock[None, :-kept])
+        near = np.minimum(away, _DAY_S - away) <= max(_NEAR_S, self.block_s)
+        known = near.any(axis=1)
+        if known.sum() * 2 < kept:
+            return None
+        usual = (near @ rates[:-kept])[known] / near.sum(axis=1)[known]
+        return float(rates[-kept:][known].sum() / usual.sum())
+
     def _compare(self, kept: int) -> LevelChange | None:
-        older, newer = self._rates[:-kept], self._rates[-kept:]
+        times = self._times(kept)
+        if times is None:
+            return None
+        was = sum(self._rates[:-kept]) / len(self._rates[:-kept])
         # Measured from the level last noted, so that many small steps are noted in the end.
-        before = self._noted if self._noted is not None else sum(older) / len(older)
-        after = sum(newer) / len(newer)
+        before, after = self._noted if self._noted is not None else was, was * times
         self._noted = before
         if max(after / before, before / after) < self.min_ratio:
             return None
@@ -229,6 +267,7 @@ class LevelDetector(base.AnomalyDetector):
             "open": [self._open_start, self._open_k, self._open_n],
             "last": self._last,
             "noted": self._noted,
+            "doubt_until": self._doubt_until,
         }
         starts, rates = np.array(self._starts, np.int64), np.array(self._rates, np.float64)
         return pack(header, {"starts": starts, "rates": rates})
@@ -246,6 +285,7 @@ class LevelDetector(base.AnomalyDetector):
         self._rates = [float(rate) for rate in arrays["rates"]]
         self._open_start, self._open_k, self._open_n = header["open"]
         self._last, self._noted = header["last"], header["noted"]
+        self._doubt_until = header["doubt_until"]
         self._change = self._verdict = None
         self._level = sum(self._rates) / len(self._rates) if self._rates else None
         self._feed()
