@@ -6,11 +6,13 @@ CODE   := monitor detectors runbooks tui tests
 PYTEST := $(BIN)/python -m pytest
 # The folder of test data; what needs it is skipped with a reason where it is absent.
 DATA   ?= ../shared/data
+# The folder of the scenario generator and its scoring.
+TOOLS  ?= ../shared/tools
 # QUICK=1 takes a short slice of the slow suites.
 QUICK  ?=
 export DATA QUICK
 
-.PHONY: help demo test check deploy-check fix bench bench-replay bench-detect fault lock services clean
+.PHONY: help demo test check deploy-check fix bench bench-replay bench-pages bench-detect fault lock services clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -56,8 +58,11 @@ bench: $(VENV)/dev.stamp ## cost of the hot path, peers beside it
 bench-replay: $(VENV)/dev.stamp services ## real agent runs through Apache Kafka; last line one JSON object
 	$(BIN)/python -m tests.bench.bench_replay
 
-bench-detect: $(VENV)/dev.stamp ## detection at an equal budget of false pages
-	$(BIN)/python -m tests.bench.bench_rate_quality
+bench-pages: $(VENV)/dev.stamp services ## pages a second when a thousand incidents open at once; last line one JSON object
+	$(BIN)/python -m tests.bench.bench_pages
+
+bench-detect: $(VENV)/dev.stamp ## detection against its goals, peers beside; last line one JSON object
+	$(BIN)/python -m tests.bench.bench_detect --tools $(TOOLS) --data $(DATA)
 
 fault: $(VENV)/dev.stamp services ## kill the daemon at its worst moments; last line one JSON object
 	$(BIN)/python -m tests.fault

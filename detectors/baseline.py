@@ -3,13 +3,19 @@
 The level is a discounted gamma-Poisson posterior; hours of the day and the weekend are factors,
 shrunk towards 1 by how little is known of them; the noise is a moment estimate of the variance of
 the true rate relative to its square, at one bucket and over the learning delay, shrunk towards an
-assumption. All arrays have one column per series.
+assumption. What happened under suspicion waits in an account (`account.py`) before it is learned,
+or is never learned; the noise does not wait, or every wild hour would go unheard. All arrays have
+one column per series.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
+from detectors import account
+from detectors.account import Account
 from detectors.columns import Bools, Column, Columns, Floats
 from detectors.model import RateConfig
 
@@ -17,26 +23,47 @@ _DAY = 86_400
 _HALF_EVENT = 0.5  # Jeffreys prior of a Poisson rate: "none seen" is not "never"
 _SEASON_VARIANCE = 0.09  # a typical hour is within +-30 % of the day's level
 _NOISE_RATIO = 5.0  # one bucket is noisier than an hour: users and agents come in bursts
-_CLIP = 9.0  # a squared residual beyond 3 sigma teaches as if it were 3 sigma
+_CLIP = {
+    "short": 36.0,
+    "long": 9.0,
+}  # squared residuals, in variances; beyond it teaches as if at it
 _WEEKEND_SHARE = 1.5  # days of weekend evidence before the weekend has its own factor
 
-SPEC = {
+_TAUGHT = {
     "level_k": Column(),
     "level_x": Column(),
     "seen_buckets": Column(),
     "seen_k": Column(),
-    "short_s": Column(),
-    "short_i": Column(),
-    "long_s": Column(),
-    "long_i": Column(),
     "hour_k": Column(lead=(24,)),
     "hour_e": Column(lead=(24,)),
     "hour_days": Column(lead=(24,)),
     "week_k": Column(lead=(2,)),
     "week_e": Column(lead=(2,)),
     "week_days": Column(lead=(2,)),
-    "warm": Column(dtype="?"),
 }
+_NOISE = {name: Column() for name in ("short_s", "short_i", "long_s", "long_i")}
+SPEC = {**_TAUGHT, **_NOISE, "warm": Column(dtype="?"), **account.spec(_TAUGHT)}
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """One bucket of all series that is old enough to be learned. Arrays have shape (series,)."""
+
+    start_s: int
+    k: Floats
+    """Flagged interactions as counted."""
+    trimmed_k: Floats
+    """The same, held near the expectation where the series was suspicious."""
+    n: Floats
+    x: Floats
+    """`n` times the season factor of the bucket."""
+    held: Bools
+    """Where it goes to the account."""
+
+    @property
+    def live(self) -> Bools:
+        """Which series had traffic."""
+        return self.n > 0
 
 
 def weekend(start_s: int) -> int:
@@ -51,12 +78,16 @@ class Baseline:
         self._config = config
         self._c = columns
         self._bucket_s = bucket_s
+        self.account = Account(config, columns, _TAUGHT, bucket_s)
         self._keep = 0.5 ** (bucket_s / config.half_life_s)
         # An hour of the day comes by once a day, so its clock runs 24 times slower.
         self._keep_hour = 0.5 ** (24 * bucket_s / config.season_half_life_s)
         self._keep_week = 0.5 ** (bucket_s / (2 * config.season_half_life_s))
         # The long noise is learned once per delay.
-        self._keep_long = 0.5 ** (config.delay_s / config.half_life_s)
+        self._keep_noise = {
+            "short": 0.5 ** (bucket_s / config.burst_half_life_s),
+            "long": 0.5 ** (config.delay_s / config.half_life_s),
+        }
         self._info = 1.0 / config.noise**2  # the assumption weighs like an estimate this exact
 
     def rate(self) -> Floats:
@@ -70,11 +101,15 @@ class Baseline:
     def doubt(self, start_s: int) -> Floats:
         """Relative standard errors of level and hour, times the configured numbers of them."""
         level = self._config.doubt**2 / (self._c["level_k"] + _HALF_EVENT)
+        return np.sqrt(level + self.unseasoned(start_s) ** 2)
+
+    def unseasoned(self, start_s: int) -> Floats:
+        """The hour's part of it, which siblings share: what one does not know, none does."""
         if self._config.season_doubt == 0:
-            return np.sqrt(level)
+            return np.zeros_like(self._c["level_k"])
         hour = (start_s // 3_600) % 24
         unknown = 1.0 - self._weight(self._c["hour_e"][hour], self._c["hour_days"][hour])
-        return np.sqrt(level + self._config.season_doubt**2 * _SEASON_VARIANCE * unknown)
+        return self._config.season_doubt * np.sqrt(_SEASON_VARIANCE * unknown)
 
     def season(self, start_s: int) -> Floats:
         """Factor of the rate at a bucket's start: time of day (between hours: both) and weekend."""
@@ -125,56 +160,70 @@ class Baseline:
         mean = (prior * self._info + self._c["long_s"]) / (self._info + self._c["long_i"])
         return np.maximum(mean, 0.0)
 
-    def learn(self, start_s: int, k: Floats, n: Floats, x: Floats, live: Bools) -> None:
-        """Take in one bucket that is old enough.
-
-        Args:
-            start_s: start of the bucket, unix seconds.
-            k: flagged interactions, already trimmed where they were suspicious.
-            n: interactions.
-            x: `n` times the season factor of that bucket.
-            live: which series had traffic.
-        """
-        c = self._c
-        e = self.rate() * x
+    def learn(self, lesson: Lesson) -> None:
+        """Take in one bucket, or put it into the account where it is held."""
+        c, live = self._c, lesson.live
+        held = lesson.held & c["warm"]
         warm = live & c["warm"]
-        self._learn_noise("short", k, e, warm, _NOISE_RATIO * self._config.noise)
-        self._learn_season(start_s, k, n, x, warm)
-        for name, more in (("level_k", k), ("level_x", x)):
-            c[name][:] = np.where(live, c[name] * self._keep + more, c[name])
-        c["seen_buckets"][:] += live
-        c["seen_k"][:] += np.where(live, k, 0.0)
+        self._learn_noise("short", lesson.trimmed_k, self.rate() * lesson.x, warm)
+        k = np.where(held, lesson.k, lesson.trimmed_k)
+        self._learn_season(lesson, k, warm, held)
+        one = np.ones_like(k)
+        for name, more, keep in (
+            ("level_k", k, self._keep),
+            ("level_x", lesson.x, self._keep),
+            ("seen_buckets", one, 1.0),
+            ("seen_k", k, 1.0),
+        ):
+            self._teach(name, more, keep, live, held)
+        self.account.fade(lesson.start_s)
         rare = c["seen_buckets"] * self._bucket_s >= self._config.warm_rare_s
         enough = (c["seen_k"] >= self._config.warm_expected) | rare
         c["warm"][:] |= enough & (c["seen_buckets"] >= self._config.warm_buckets)
 
+    def _teach(
+        self,
+        name: str,
+        more: Floats,
+        keep: float,
+        live: Bools,
+        held: Bools,
+        slot: int | None = None,
+    ) -> None:
+        column = self._c[name] if slot is None else self._c[name][slot]
+        column[:] = np.where(live & ~held, column * keep + more, column)
+        waits = live & held
+        if waits.any():
+            self.account.take(name, more, waits, slot)
+
     def learn_long(self, k: Floats, x: Floats) -> None:
         """Take in the sums over one learning delay, none of which is in the level yet."""
         live = self._c["warm"] & (x > 0)
-        self._learn_noise("long", k, self.rate() * x, live, self._config.noise)
+        self._learn_noise("long", k, self.rate() * x, live)
 
-    def _learn_noise(self, name: str, k: Floats, e: Floats, live: Bools, prior: float) -> None:
+    def _learn_noise(self, name: str, k: Floats, e: Floats, live: Bools) -> None:
         """Weigh `((k - e)^2 - e) / e^2` by its information about the variance of the rate."""
-        c = self._c
+        c, prior = self._c, self._config.noise
+        noise = self.noise_long()
+        if name == "short":
+            prior, noise = _NOISE_RATIO * prior, self.noise_short()
         own = e + e * e / (self._c["level_k"] + 1.0)  # Poisson, and the level's own error
-        spread = own + (self.noise_short() if name == "short" else self.noise_long()) * e * e
-        square = np.minimum((k - e) ** 2, _CLIP * np.maximum(spread, 1.0))
+        spread = own + noise * e * e
+        square = np.minimum((k - e) ** 2, _CLIP[name] * np.maximum(spread, 1.0))
         weight = 2.0 * (1.0 + prior * e) ** 2
-        keep = self._keep if name == "short" else self._keep_long
+        keep = self._keep_noise[name]
         for column, more in ((f"{name}_s", square - own), (f"{name}_i", e * e)):
             c[column][:] = np.where(live, c[column] * keep + more / weight, c[column])
 
-    def _learn_season(self, start_s: int, k: Floats, n: Floats, x: Floats, live: Bools) -> None:
-        c = self._c
-        hour, day = (start_s // 3_600) % 24, weekend(start_s)
+    def _learn_season(self, lesson: Lesson, k: Floats, live: Bools, held: Bools) -> None:
+        hour, day = (lesson.start_s // 3_600) % 24, weekend(lesson.start_s)
         rate = self.rate()
-        flat = rate * n
-        week = self._weekend() if day else np.ones_like(n)
-        without_week = np.divide(rate * x, week, out=flat.copy(), where=week > 0)
+        flat = rate * lesson.n
+        week = self._weekend() if day else np.ones_like(k)
+        without_week = np.divide(rate * lesson.x, week, out=flat.copy(), where=week > 0)
         for name, slot, keep, e, share in (
             ("hour", hour, self._keep_hour, flat * week, self._bucket_s / 3_600),
             ("week", day, self._keep_week, without_week, self._bucket_s / _DAY),
         ):
-            for part, more in (("k", k), ("e", e), ("days", share)):
-                row = c[f"{name}_{part}"][slot]
-                row[:] = np.where(live, row * keep + more, row)
+            for part, more in (("k", k), ("e", e), ("days", np.full_like(k, share))):
+                self._teach(f"{name}_{part}", more, keep, live, held, slot)

@@ -125,7 +125,9 @@ class RateConfig:
     delay_s: int = 3_600
     """A bucket is learned this much later, so that an incident does not teach its own baseline."""
     half_life_s: int = 2 * 86_400
-    """Half-life of the level and of the noise estimate, in time with traffic."""
+    """Half-life of the level and of the noise from hour to hour, in time with traffic."""
+    burst_half_life_s: int = 14 * 86_400
+    """Half-life of the noise from bucket to bucket: a trait of the traffic, slow to change."""
     season_half_life_s: int = 7 * 86_400
     """Half-life of the time-of-day and weekend factors."""
     season_days: float = 3.0
@@ -147,7 +149,7 @@ class RateConfig:
 
     def __post_init__(self) -> None:
         spans = (self.warm_buckets, self.warm_rare_s, self.delay_s, self.half_life_s)
-        if min(*spans, self.season_half_life_s) <= 0:
+        if min(*spans, self.season_half_life_s, self.burst_half_life_s) <= 0:
             raise ValueError("warm-up, delay and half-lives must be above 0")
         if min(self.slack, self.doubt, self.season_doubt, self.warm_expected, self.season_days) < 0:
             raise ValueError("slack, doubt, warm_expected and season_days must not be negative")

@@ -6,6 +6,9 @@ only where the null model is exactly true, and it never is.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from detectors.fleet import PoolConfig
 from detectors.model import Alarm, RateConfig
 
 PAGE = RateConfig(
@@ -53,6 +56,24 @@ quiet hours, 15 of 12,000 series fired. x5 after six quiet hours is found within
 of cases and more from 0.8 expected flagged interactions a minute on, in 86 % at 0.5 and in 39 % at
 0.2. What is rarer takes longer, because chance alone does as much.
 """
+
+CHILDREN = replace(
+    PAGE,
+    alarm=Alarm(threshold=7.0, min_ratio=4.0, min_excess=3.0, clear_buckets=10),
+    ratios=(4.0, 10.0, 20.0),
+    slack=1.0,
+)
+"""For the slices of a parent, of which there are many: only far moves, and those in minutes. The
+weak ones are the parent's or the fleet's."""
+
+PAGE_FLEETS = PoolConfig()
+"""A weak shock on a whole fleet, beside `PAGE`. Measured with `tests.bench.bench_fleet`."""
+
+LOUD_CHILDREN = replace(LOUD, alarm=replace(LOUD.alarm, threshold=10.0, min_ratio=4.0), slack=1.0)
+"""The same for slices beside `LOUD`."""
+
+LOUD_FLEETS = PoolConfig(threshold=10.0, slack=0.2, min_ratio=1.4, min_excess=20.0, doubt=0.67)
+"""The same beside `LOUD`, which has no days to know a season from: only a strong common move."""
 
 PROFILES = {"page": PAGE, "loud": LOUD}
 

@@ -1,7 +1,7 @@
 """Has a yes/no rate moved? A bank tests k of n for many series at once, bucket by bucket.
 
 The bank keeps time: it hands each bucket to the test at once, and to the baseline one learning
-delay later, trimmed where the series was under suspicion by then. It decides who fires and who is
+delay later; what was under suspicion by then waits in an account. It decides who fires and who is
 done. What is normal is `baseline.py`; the evidence is `shift.py`.
 """
 
@@ -14,16 +14,16 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from detectors import baseline, shift
-from detectors.baseline import Baseline
+from detectors import baseline, launch, shift
+from detectors.account import TRIM
+from detectors.baseline import Baseline, Lesson
 from detectors.columns import Bools, Column, Columns, Floats, Ints, pack, unpack
 from detectors.model import Alarm, RateConfig
 from detectors.shift import Bucket, ShiftTest
 from detectors.verdicts import Verdicts
 
 _FORMAT = "tocsin-rate-bank"
-_VERSION = 1
-_TRIM = 1.5  # a suspicious delay's buckets teach at most this many times what was expected
+_VERSION = 2
 
 _ALARM_COLUMNS = {
     "threshold": Column(),
@@ -86,6 +86,7 @@ class RateBank:
         self._bucket: int | None = None
         self._last_ids: tuple[str, ...] = ()
         self._last_rows: Ints = np.zeros(0, np.int64)
+        self._latest: Bucket | None = None
 
     @property
     def config(self) -> RateConfig:
@@ -101,6 +102,11 @@ class RateBank:
     def ids(self) -> list[str]:
         """Every series known, in order of arrival."""
         return list(self._row)
+
+    @property
+    def latest(self) -> Bucket | None:
+        """What was expected of the newest bucket, in the order of `ids`; None before the first."""
+        return self._latest
 
     @property
     def last_start_s(self) -> int | None:
@@ -138,6 +144,23 @@ class RateBank:
             self._c["level_k"][row], self._c["level_x"][row] = prior
             self._c["warm"][row] = True
 
+    def bear(self, series: str, like: Iterable[str], *, alarm: Alarm | None = None) -> None:
+        """As `add`, but a new series begins with the habits of its siblings (`launch.py`).
+
+        Args:
+            series: its id.
+            like: its siblings; those that know little of themselves, or nothing, teach nothing.
+            alarm: instead of the bank's.
+        """
+        new = series not in self._row
+        self.add(series, alarm=alarm)
+        if not new:
+            return
+        rows = np.array([self._row[one] for one in like if one in self._row], np.int64)
+        established = launch.examples(self._c, rows, launch.ESTABLISHED_S / self._bucket_s)
+        birth = launch.Birth(days=self._config.season_days, noise=self._config.noise)
+        launch.bear(self._c, self._row[series], established, birth)
+
     def _set_alarm(self, row: int, alarm: Alarm) -> None:
         values = {
             "threshold": alarm.threshold,
@@ -173,7 +196,8 @@ class RateBank:
         if x > 0:
             c["level_k"][row], c["level_x"][row] = k, x
         c["ring_k"][:, row] = c["ring_n"][:, row] = c["ring_x"][:, row] = 0.0
-        c["suspect"][row] = 0.0
+        c["suspect"][row], c["guilty"][row] = 0.0, False
+        self._baseline.account.clear(np.array([row]))
         self._quiet(one)
 
     def step(
@@ -206,7 +230,7 @@ class RateBank:
         full_k, full_n = np.zeros(len(self._c)), np.zeros(len(self._c))
         full_k[rows], full_n[rows] = counts_k, counts_n
         x = full_n * self._baseline.season(start_s)
-        now = self._judge(start_s, full_k, full_n, x)
+        self._latest = now = self._judge(start_s, full_k, full_n, x)
         slot = bucket % self._delay
         for name, values in (("ring_k", full_k), ("ring_n", full_n), ("ring_x", x)):
             self._c[name][slot] = values
@@ -228,35 +252,38 @@ class RateBank:
         """Learn what has become old enough, through any buckets that brought nothing."""
         last = bucket - 1 if self._bucket is None else self._bucket
         # After one whole delay of nothing the rings are empty and there is no more to learn.
-        for passing in range(max(last + 1, bucket - self._delay), bucket + 1):
+        emptied = min(bucket, last + self._delay + 2)
+        for passing in (*range(last + 1, emptied), bucket):
             self._learn_old(passing)
             if passing < bucket:
                 self._mark_idle(np.zeros(len(self._c), np.bool_))
         self._bucket = bucket
 
     def _learn_old(self, bucket: int) -> None:
-        c = self._c
+        c, account = self._c, self._baseline.account
         slot = bucket % self._delay
-        ring_k, ring_x = c["ring_k"], c["ring_x"]
-        k, n, x = ring_k[slot], c["ring_n"][slot], ring_x[slot]
-        if slot == 0:
-            calm_x = np.where(c["firing"], 0.0, ring_x.sum(axis=0))
-            self._baseline.learn_long(ring_k.sum(axis=0), calm_x)
-        suspect = c["suspect"] > 0
-        if suspect.any():
-            k = self._trimmed(k, x, suspect)
         start_s = (bucket - self._delay) * self._bucket_s
-        self._baseline.learn(start_s, k, n, x, n > 0)
+        k, n, x = c["ring_k"][slot], c["ring_n"][slot], c["ring_x"][slot]
+        if slot == 0:
+            calm_x = np.where(c["firing"], 0.0, c["ring_x"].sum(axis=0))
+            self._baseline.learn_long(c["ring_k"].sum(axis=0), calm_x)
+        suspect = c["suspect"] > 0
+        held = suspect & account.excusable(start_s)
+        trimmed = self._trimmed(k, x, suspect) if suspect.any() else k
+        self._baseline.learn(Lesson(start_s, k, trimmed, n, x, held))
         for name in ("ring_k", "ring_n", "ring_x"):
             c[name][slot] = 0.0
         c["suspect"][:] = np.maximum(c["suspect"] - 1.0, 0.0)
+        c["guilty"][:] |= c["firing"]
+        if suspect.any():
+            account.settle(suspect & (c["suspect"] <= 0), self._baseline.rate())
 
     def _trimmed(self, k: Floats, x: Floats, suspect: Bools) -> Floats:
         """`k` scaled so that the whole delay stays near its expectation, where it is suspect."""
         c = self._c
         whole_k, whole_x = c["ring_k"].sum(axis=0), c["ring_x"].sum(axis=0)
         expected = self._baseline.rate() * whole_x
-        most, least = _TRIM * expected + 1.0, np.maximum(expected - 1.0, 0.0) / _TRIM
+        most, least = TRIM * expected + 1.0, np.maximum(expected - 1.0, 0.0) / TRIM
         share = np.divide(x, whole_x, out=np.zeros_like(x), where=whole_x > 0)
         down = np.divide(most, whole_k, out=np.ones_like(k), where=whole_k > most)
         up = np.where(whole_k < least, (least - whole_k) * share, 0.0)
@@ -270,6 +297,7 @@ class RateBank:
             n=n,
             e=self._baseline.rate() * x,
             doubt=self._baseline.doubt(start_s),
+            unseasoned=self._baseline.unseasoned(start_s),
             v_short=self._baseline.noise_short(),
             v_long=self._baseline.noise_long(),
             live=(n > 0) & c["warm"],
@@ -279,7 +307,8 @@ class RateBank:
         self._begin_firing(now)
         score, _ = test.score(c["watch_up"], c["watch_down"])
         hot = score >= self._config.suspicion * c["threshold"]
-        c["suspect"][:] = np.where(hot | c["firing"], self._delay + 1.0, c["suspect"])
+        seen = (hot | c["firing"]) & (n > 0)
+        c["suspect"][:] = np.where(seen, self._delay + 1.0, c["suspect"])
         self._mark_idle(n > 0)
         return now
 

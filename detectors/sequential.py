@@ -40,7 +40,7 @@ def sr_step(log_r: Floats, llr: Floats, cap: Floats, live: Bools) -> Floats:
     return np.where(live, moved, log_r)
 
 
-def temper(e: Floats, v_short: Floats, v_long: Floats, buckets: int) -> Floats:
+def temper(e: Floats, v_short: Floats, v_long: Floats, buckets: Floats | float) -> Floats:
     """How much one bucket's evidence counts when the noise of neighbouring buckets goes together.
 
     The variance of `buckets` buckets of mean `e` were they independent, over the variance they

@@ -14,8 +14,9 @@ from detectors.columns import Bools, Column, Columns, Floats, Ints
 from detectors.model import RateConfig
 from detectors.sequential import nb_llr, sr_step, temper
 
+_DECIDED = 8.0  # nats
 _BUCKET_SHARE = 0.5  # one bucket gives at most half the threshold: no blip pages alone
-_ROOM = 1.5  # statistics stop at this many thresholds, to come down soon after an incident
+_ROOM = 2.0  # statistics stop at this many thresholds, to come down soon after an incident
 _BACK_RATIO = 3.0  # "still moved" means by at most this much, whatever the rate has done
 _BACK_EVIDENCE = 3.0  # nats for "at the baseline" before a bucket of a firing series is quiet
 _BACK_ROOM = 6.0
@@ -47,6 +48,8 @@ class Bucket:
     """Expected k."""
     doubt: Floats
     """Relative error of `e`."""
+    unseasoned: Floats
+    """The part of it that is the time of day's."""
     v_short: Floats
     v_long: Floats
     live: Bools
@@ -72,12 +75,27 @@ class ShiftTest:
         e = np.where(live, np.maximum(bucket.e, 1e-300), 1.0)
         doubted = np.where(up, e * (1.0 + bucket.doubt), e / (1.0 + bucket.doubt))
         null = np.where(up, doubted * self._slack, doubted / self._slack)
-        weight = temper(e, bucket.v_short, bucket.v_long, self._delay)
-        llr = nb_llr(bucket.k, null, doubted * ratio, bucket.v_short) * weight
+        moved = doubted * ratio
+        length = self._length(e, null, moved, bucket)
+        weight = temper(e, bucket.v_short, bucket.v_long, length)
+        llr = nb_llr(bucket.k, null, moved, bucket.v_short) * weight
         llr = np.clip(llr, -threshold, _BUCKET_SHARE * threshold)
         sr = self._c["sr"][used]
         sr[:] = sr_step(sr, llr, _ROOM * threshold, live)
         self._update_runs(used, bucket, llr, _ROOM * threshold)
+
+    def _length(self, e: Floats, null: Floats, moved: Floats, bucket: Bucket) -> Floats:
+        """In how many buckets a move is decided, at most a learning delay.
+
+        Over so many buckets the noise that goes together counts: a strong move is decided before a
+        slow wave of the rate could have made it.
+        """
+        each = nb_llr(moved, null, moved, bucket.v_short) * (1.0 + bucket.v_short * e)
+        left = each - _DECIDED * bucket.v_long * e
+        length: Floats = np.divide(
+            _DECIDED, left, out=np.full_like(left, self._delay), where=left > 0
+        )
+        return np.clip(length, 1.0, self._delay)
 
     def _update_runs(self, used: slice, bucket: Bucket, llr: Floats, cap: Floats) -> None:
         c, live = self._c, bucket.live

@@ -135,13 +135,15 @@ class Verdicts(Sequence[Verdict]):
         if n <= 0:
             return "no traffic in this bucket"
         observed = k / n
+        own = 100 * float(self.progress[i])
+        young = f"; warming, {own:.0f} % of the evidence is its own" if own < 100 else ""
         if state is State.QUIET:
             near = f"score {score:.1f} of {threshold:.1f}"
-            return f"rate {percent(observed)}, baseline {percent(baseline)}; {near}"
+            return f"rate {percent(observed)}, baseline {percent(baseline)}; {near}{young}"
         length = span(int(self.until[i] - self.onset[i]) + self.bucket_s)
         off = f"{k - e:.0f} more" if k >= e else f"{e - k:.0f} fewer"
         return (
             f"rate {percent(observed)} against a baseline of {percent(baseline)} "
             f"({times(observed, baseline)}), {k:.0f} of {n:.0f} over {length}, "
-            f"{off} than expected; score {score:.1f} over {threshold:.1f}"
+            f"{off} than expected; score {score:.1f} over {threshold:.1f}{young}"
         )

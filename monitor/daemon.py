@@ -18,6 +18,7 @@ from monitor.decide import Decide
 from monitor.deliver import Deliver
 from monitor.desk.base import Reloading, not_reloaded
 from monitor.desk.desk import Desk, Rights
+from monitor.desk.trials import Trials
 from monitor.ingest import Ingest
 from monitor.metrics import Metrics
 from monitor.notify.channel import Channel
@@ -62,6 +63,8 @@ class Control:
     """The jobs that this process does or stands by for."""
     parts: list[Part] = field(default_factory=list)
     """More lines of the overview."""
+    trials: Trials = field(default_factory=Trials)
+    """Backtests under way."""
     reloading: Reloading = not_reloaded
     """Takes another configuration for somebody at the desk; see `monitor.config.reload`."""
 
@@ -86,10 +89,12 @@ class Control:
             reload=self.reloading,
             live=not isinstance(self.clock, ReplayClock),
             parts=self.parts,
+            trials=self.trials,
         )
 
     def close(self) -> None:
         """Finish what is under way, let go."""
+        self.trials.close()
         self.runs.close()
         self.deliver.close()
         self.store.close()
@@ -208,6 +213,7 @@ def build_control(
         configured.profile,
         pager,
         metrics,
+        rules=settings.rules,
         replay=replay,
         post=by_job.get("decide", Sole()),
     )

@@ -19,26 +19,28 @@ from monitor.alerting import alerts, grouping, pages
 from monitor.alerting.alerts import Advance, Alert, Change, Reading
 from monitor.config.settings import Configured
 from monitor.detection import Detection, series_id
-from monitor.explain import causes_of
-from monitor.faults import fault_point
 from monitor.incidents import actions
 from monitor.incidents.model import Incident, Origin
 from monitor.incidents.timeline import Entry
 from monitor.metrics import Metrics
+from monitor.noticing.watchers import Watchers, tell_judged
 from monitor.notify.channel import Channel, Kind
 from monitor.opening import Certain, change_entries, incident_uuid
 from monitor.paging import Pager
 from monitor.processes.gates import gated
 from monitor.processes.posts import Guard, Sole
 from monitor.profiles import Profile
-from monitor.silence import TITLES, Silences, stream_readings
+from monitor.silence import TITLES, stream_readings
+from monitor.spending import ledgers, tiers_of
 from monitor.store.decision_rows import Seen
 from monitor.store.lease_rows import Fenced
 from monitor.store.store import Store, StoreUnavailable, Tx
 from monitor.store.stream_rows import Counts, PartitionRow
 from monitor.stream.holes import beyond
+from monitor.stream.rules import Rule
 from monitor.stream.series import dims_of, expand
 from monitor.stream.signals import Plan, Signal
+from monitor.timers import run_timers
 from monitor.watchdog import tick
 
 logger = logging.getLogger(__name__)
@@ -111,6 +113,7 @@ class Decide:
         pager: Pager,
         metrics: Metrics,
         *,
+        rules: Sequence[Rule] = (),
         replay: bool = False,
         post: Guard | None = None,
     ) -> None:
@@ -122,6 +125,7 @@ class Decide:
             profile: how loud the rules are.
             pager: whom to tell.
             metrics: of this process.
+            rules: static limits and burn rates besides the signals' own detectors.
             replay: `now` of a bucket is its own end plus lateness, not the wall clock.
             post: whether deciding is ours; None where nobody else could.
         """
@@ -136,7 +140,8 @@ class Decide:
         self._post = post or Sole()
         self._signals: dict[str, Signal] = {signal.name: signal for signal in plan.signals}
         self._detection = Detection(plan, profile)
-        self._silences = Silences(plan)
+        self._rules = tuple(rules)
+        self._watchers = Watchers(plan, profile, rules)
         self._certain = Certain(self._signals, pager, metrics)
         self._ready = False
         self.now: datetime | None = None
@@ -155,8 +160,9 @@ class Decide:
                 self._post.guard(tx)
                 pipeline = tx.stream.pipeline(self._plan, now)
                 if not self._ready:
-                    self._detection.rebuild(tx, tx.decisions.position(pipeline))
-                    self._silences.rebuild(tx, tx.decisions.position(pipeline))
+                    position = tx.decisions.position(pipeline)
+                    self._detection.rebuild(tx, position, self._pager.policy.budgets)
+                    self._watchers.rebuild(tx, position)
                     self._ready = True
                 decided = self._buckets(tx, pipeline, now, limit)
                 if self._replay:
@@ -168,8 +174,8 @@ class Decide:
                         decided = replace(decided, caught_up=False)
                     self._certain.gaps(tx, now)
                     self._stream(tx, pipeline, now)
-                    self._timers(tx, now)
-                self._observe(tx)
+                    run_timers(tx, self._pager, now, seconds=SITTING_S)
+                self._observe(tx, self.now or now)
         except (StoreUnavailable, Fenced):
             self.forget()
             raise
@@ -179,6 +185,10 @@ class Decide:
         """Use the tiers of another configuration that counts the same; the gate is held."""
         self._plan = configured.plan
         self._signals.update((signal.name, signal) for signal in configured.plan.signals)
+        if configured.settings.rules != self._rules:
+            self._rules = configured.settings.rules
+            self._watchers.take(self._plan, self._rules)
+            self.forget()
 
     def forget(self) -> None:
         """Build the detectors anew at the next step: others may have decided meanwhile."""
@@ -198,8 +208,10 @@ class Decide:
         step = self._plan.bucket_s
         stop = min(end, first + limit * step)
         counts = tx.stream.counts(pipeline, first, stop)
-        sitting = _Sitting(tx, pipeline, self._tiers(tx), tx.incidents.firing())
-        sitting.eventful = bool(tx.incidents.open() or tx.stream.open_occurrences(limit=1))
+        by_people = {name: row.tier for name, row in tx.decisions.tiers().items()}
+        tiers = by_people | tiers_of(tx, self._plan, self._profile)
+        sitting = _Sitting(tx, pipeline, tiers, tx.incidents.firing())
+        sitting.eventful = bool(tx.incidents.open_counts() or tx.stream.open_occurrences(limit=1))
         last = tx.stream.last_bucket(pipeline, before=first)
         patience = time.monotonic() + SITTING_S
         for bucket in range(first, stop, step):
@@ -217,9 +229,10 @@ class Decide:
             if self._replay:
                 if sitting.eventful:
                     self._certain.never_events(tx, at, until=bucket)
-                    self._timers(tx, at)
+                    run_timers(tx, self._pager, at, live=False)
                 self.now = at
         tx.decisions.save_points(sitting.kept)
+        self._watchers.save(tx, stop)
         tx.decisions.move(pipeline, stop, datetime.fromtimestamp(stop, UTC))
         tx.touch()
         self._metrics.buckets.inc((stop - first) // step)
@@ -241,11 +254,24 @@ class Decide:
             if alert.signal in self._signals
         }
         readings = self._detection.step(
-            tx, bucket, series, tiers=sitting.tiers, watched=watched, kept=kept
+            tx,
+            bucket,
+            series,
+            counts.base,
+            tiers=sitting.tiers,
+            budgets=self._pager.policy.budgets,
+            watched=watched,
+            kept=kept,
         )
-        readings += self._silences.step(tx, bucket, counts.base, firing, sitting.tiers, kept)
+        readings += self._watchers.step(
+            tx, sitting.pipeline, bucket, counts, series, firing, sitting.tiers, kept
+        )
         if self._advance(tx, sitting.pipeline, readings, firing, now):
             sitting.firing, sitting.eventful = tx.incidents.firing(), True
+        again = self._watchers.judged_again(tx, sitting.pipeline, sitting.firing, bucket)
+        if again:
+            tell_judged(tx, self._pager, again, now)
+            sitting.firing = tx.incidents.firing()
 
     def _advance(
         self,
@@ -265,15 +291,6 @@ class Decide:
         self._apply(tx, pipeline, changed, now)
         return bool(changed)
 
-    def _tiers(self, tx: Tx) -> dict[str, str]:
-        set_by_people = tx.decisions.tiers()
-        return {
-            signal.name: set_by_people[signal.name].tier
-            if signal.name in set_by_people
-            else self._profile.tier(signal)
-            for signal in self._plan.signals
-        }
-
     # -- alerts and incidents -------------------------------------------------------------------
 
     def _apply(self, tx: Tx, pipeline: int, changed: Sequence[Advance], now: datetime) -> None:
@@ -281,11 +298,14 @@ class Decide:
         opened = [a.alert for a in changed if a.change is Change.OPENED and a.alert is not None]
         for alert in grouping.by_seniority(opened):
             self._metrics.alerts.labels(alert.signal, alert.tier).inc()
-            explained = replace(alert, causes=self._causes(tx, pipeline, alert))
+            judged = self._watchers.explained(tx, pipeline, alert)
             if alert.tier == "shadow":
-                tx.incidents.save_alert(explained)
+                tx.incidents.save_alert(judged.alert)
             else:
-                touched[self._place(tx, explained, now)] = None
+                uuid = self._place(tx, judged.alert, now)
+                touched[uuid] = None
+                if judged.entry is not None:
+                    tx.incidents.append(uuid, (judged.entry,), now)
         for advance in changed:
             if advance.change is Change.OPENED or advance.alert is None:
                 continue
@@ -296,12 +316,6 @@ class Decide:
             incident = tx.incidents.get(incident_id)
             if incident is not None:
                 self._pager.consider(tx, incident, now)
-
-    def _causes(self, tx: Tx, pipeline: int, alert: Alert) -> tuple[alerts.Cause, ...]:
-        signal = self._signals.get(alert.signal)
-        if signal is None or alert.tier == "shadow":
-            return ()
-        return causes_of(tx, pipeline, self._plan, signal, alert)
 
     def _place(self, tx: Tx, alert: Alert, now: datetime) -> str:
         candidates = [
@@ -347,8 +361,7 @@ class Decide:
         return incident
 
     def _title(self, signal: str) -> str:
-        known = self._signals.get(signal)
-        return known.title if known is not None else TITLES[signal]
+        return self._watchers.title(signal)
 
     def _join(
         self,
@@ -363,7 +376,10 @@ class Decide:
         joined = replace(
             incident,
             groups=incident.groups | (groups if place.news else frozenset()),
-            severity=min(incident.severity, alert.severity),
+            # A ticket wakes nobody, not by joining what has paged either.
+            severity=min(incident.severity, alert.severity)
+            if alert.tier == "page" or incident.paged_at is None
+            else incident.severity,
             normal_at=None,
             impact_at=min(incident.impact_at or alert.onset_at, alert.onset_at),
         )
@@ -376,7 +392,7 @@ class Decide:
             data={"fingerprint": alert.fingerprint},
         )
         tx.incidents.append(joined.uuid, (entry,), now)
-        if incident.paged_at is not None:
+        if incident.paged_at is not None and alert.tier == "page":
             self._tell_joined(tx, incident, joined, now, news=place.news)
         return joined
 
@@ -419,26 +435,10 @@ class Decide:
         readings = stream_readings(tx.stream.partitions(pipeline), firing, now)
         self._advance(tx, pipeline, readings, firing, now)
 
-    def _timers(self, tx: Tx, now: datetime) -> None:
-        patience = time.monotonic() + SITTING_S
-        for incident in tx.incidents.open():
-            tick()
-            step = actions.close_by_itself(incident, now)
-            if step is not None:
-                tx.incidents.apply(step, now)
-                tx.touch()
-            elif self._waits(incident) and self._pager.climb(tx, incident, now):
-                fault_point("K9")
-                tx.touch()
-                if time.monotonic() > patience and not self._replay:
-                    break  # the next step finds these rung, and comes to the others
-
-    @staticmethod
-    def _waits(incident: Incident) -> bool:
-        return incident.acknowledged_at is None and incident.normal_at is None
-
-    def _observe(self, tx: Tx) -> None:
-        scoreboard.people(self._metrics, tx.incidents.open())
-        scoreboard.firing(self._metrics, self._plan, tx.incidents.firing().values())
+    def _observe(self, tx: Tx, now: datetime) -> None:
+        scoreboard.budgets(self._metrics, ledgers(tx, self._pager.policy.budgets, {}, now))
+        scoreboard.people(self._metrics, tx.incidents.open_counts())
+        firing, others = tx.incidents.firing().values(), self._watchers.names()
+        scoreboard.firing(self._metrics, self._plan, firing, others)
         for state, count in self._detection.states.items():
             self._metrics.series.labels(state).set(count)

@@ -11,19 +11,21 @@ lease has run out is sent again by another, under the same key.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import datetime, timedelta
 
-from monitor import scoreboard
+from monitor import recovery, scoreboard
 from monitor.config.settings import Configured
 from monitor.faults import fault_point
 from monitor.incidents.timeline import Entry
 from monitor.metrics import Metrics
 from monitor.notify.channel import Channel, Kind, Outcome, Refused, Retry, Sent, Unknown
+from monitor.outcomes import Done, Outcomes
 from monitor.paging import Pager
 from monitor.processes.gates import gated
 from monitor.store.lease_rows import Lease
@@ -40,6 +42,7 @@ PRESENT = timedelta(seconds=10)
 """A process that has not been heard of for so long is gone, and another sends its pages."""
 SURE_S = 5.0
 """A page that was claimed longer ago is looked at again before it is sent: is it still ours?"""
+OBSERVE_S = 1.0
 JOB = "deliver:"
 """The leases of those who deliver begin with it."""
 
@@ -100,6 +103,8 @@ class Deliver:
         """Channels of an earlier configuration, each with what it still sends."""
         self._lease: Lease | None = None
         self._told_at = 0.0
+        self._observed_at = -math.inf
+        self._outcomes = Outcomes(self._record)
         self._closing = threading.Event()
 
     @property
@@ -123,11 +128,13 @@ class Deliver:
                 if lease is not None
                 else []
             )
-            scoreboard.outbox(self._metrics, tx.outbox.counts(), tx.outbox.oldest())
+            self._observe(tx)
         if lease is not self._lease:
             self._lease, self._told_at = lease, time.monotonic()
         if pages:
             fault_point("K5")
+            overdue = sum(page.state == "claimed" for page in pages)
+            recovery.tell(self._metrics, "pages resent", overdue)
         by_receiver: dict[str, list[Queued]] = {}
         for page in pages:
             by_receiver.setdefault(page.receiver, []).append(page)
@@ -135,6 +142,17 @@ class Deliver:
             channel = self._channels.get(receiver)
             self._busy[receiver] = self._pool.submit(self._send_all, batch, channel, claimed)
         return len(pages)
+
+    def freed(self, seconds: float) -> bool:
+        """Wait until a receiver can be sent to again, `seconds` at most; whether any was busy."""
+        wait(self._busy.values(), timeout=seconds, return_when=FIRST_COMPLETED)
+        return bool(self._busy)
+
+    def _observe(self, tx: Tx) -> None:
+        """The gauges of the outbox; to count all of it at each claim would be most of the work."""
+        if time.monotonic() - self._observed_at >= OBSERVE_S:
+            self._observed_at = time.monotonic()
+            scoreboard.outbox(self._metrics, tx.outbox.counts(), tx.outbox.oldest())
 
     def _present(self, tx: Tx, now: datetime) -> Lease | None:
         """Tell the others that we deliver, and take what those held who are gone.
@@ -155,8 +173,7 @@ class Deliver:
             living |= {other.holder for other in tx.leases.living(JOB, wall)}
         elif not first:
             return lease
-        if again := tx.outbox.release(living, now):
-            logger.warning("recovered: %d pages of a killed daemon are sent again", again)
+        recovery.tell(self._metrics, "pages resent", tx.outbox.release(living, now))
         return lease
 
     def _reap(self) -> None:
@@ -221,7 +238,9 @@ class Deliver:
             )
             fault_point("K7")
             try:
-                self._record(page, outcome, time.monotonic() - started)
+                self._outcomes.keep(Done(page, outcome, time.monotonic() - started))
+                if not isinstance(outcome, Sent):
+                    fault_point("K8")
             except StoreUnavailable as problem:
                 # The lease runs out and the page is sent again under the same key.
                 logger.warning("page %s was sent but not recorded: %s", page.id, problem)
@@ -234,30 +253,31 @@ class Deliver:
         except StoreUnavailable:
             return False
 
-    def _record(self, page: Queued, outcome: Outcome, seconds: float) -> None:
+    def _record(self, done: Sequence[Done]) -> None:
         now = self._clock()
+        with self._store.write() as tx:
+            for each in done:
+                self._record_one(tx, each, now)
+            tx.touch()
+
+    def _record_one(self, tx: Tx, done: Done, now: datetime) -> None:
+        page, outcome = done.page, done.outcome
         word = type(outcome).__name__.lower()
         detail = outcome.detail if isinstance(outcome, Sent) else outcome.reason
         self._metrics.pages.labels(page.receiver, word).inc()
-        with self._store.write() as tx:
-            tx.outbox.attempt(page, word, detail, seconds, now)
-            match outcome:
-                case Sent(receipt=receipt):
-                    tx.outbox.sent(page, self._owner, receipt, detail, now)
-                    waited = (now - page.created_at).total_seconds()
-                    self._metrics.page_latency.labels(page.receiver).observe(max(0.0, waited))
-                    self._tell(
-                        tx, page, "SENT", f"{page.receiver} accepted the {page.message.kind}"
-                    )
-                case Retry() | Unknown() if now - page.created_at < GIVE_UP or self._is_old(page):
-                    at = tx.leases.now(now) + timedelta(seconds=retry_in(page.attempts, outcome))
-                    tx.outbox.again(page, self._owner, at, detail)
-                case _:
-                    tx.outbox.dead(page, self._owner, detail)
-                    self._failed(tx, page, detail, now)
-            tx.touch()
-        if not isinstance(outcome, Sent):
-            fault_point("K8")
+        tx.outbox.attempt(page, word, detail, done.seconds, now)
+        match outcome:
+            case Sent(receipt=receipt):
+                tx.outbox.sent(page, self._owner, receipt, detail, now)
+                waited = (now - page.created_at).total_seconds()
+                self._metrics.page_latency.labels(page.receiver).observe(max(0.0, waited))
+                self._tell(tx, page, "SENT", f"{page.receiver} accepted the {page.message.kind}")
+            case Retry() | Unknown() if now - page.created_at < GIVE_UP or self._is_old(page):
+                at = tx.leases.now(now) + timedelta(seconds=retry_in(page.attempts, outcome))
+                tx.outbox.again(page, self._owner, at, detail)
+            case _:
+                tx.outbox.dead(page, self._owner, detail)
+                self._failed(tx, page, detail, now)
 
     def _is_old(self, page: Queued) -> bool:
         """A page of a recording is dated by its own time; only its attempts say how long it is."""

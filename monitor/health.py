@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from monitor import views
+from monitor.alerting.ledger import proposals
 from monitor.config.settings import Configured
 from monitor.processes.roster import Member
+from monitor.spending import ledgers, tiers_of
 from monitor.store.store import Tx
 from monitor.store.stream_rows import PartitionRow
 from monitor.stream.signals import Plan
@@ -44,7 +46,13 @@ def overview(
         yours=sum(person in {i.commander, i.acknowledged_by} for i in open_incidents),
         lag_s=lag,
         pager=_pager(tx),
-        parts=[_stream(parts, lag), _quarantine(tx), *signals, *(part(tx, now) for part in more)],
+        parts=[
+            _stream(parts, lag),
+            _quarantine(tx),
+            *signals,
+            _budget(tx, configured, now),
+            *(part(tx, now) for part in more),
+        ],
         profile=configured.profile.name,
         live=live,
         revision=tx.revision(),
@@ -63,26 +71,34 @@ def processes(
         holder: the name under which this process takes leases.
         recent: a process that was started again within this is worth a warning.
     """
-    lines, state = [], "ok"
-    for one in members:
-        word = "since" if one.up else "starting since"
-        text = f"{one.name} pid {one.pid or 'none'} {word} {one.since:%Y-%m-%d %H:%M:%S} UTC"
-        if one.restarts:
-            text += f" ({one.restarts} restarts; the last one {one.ended})"
-        if one.pid is None or (one.restarts and now - one.since < recent):
-            state = "warn"
-        lines.append(text)
+    down = [one for one in members if one.pid is None or _restarted(one, now, recent)]
+    well = [one for one in members if one.up and one not in down]
+    lines = [f"{', '.join(one.name for one in well)} up"] if well else []
+    lines += [_not_yet(one) for one in members if one not in well]
     clock = tx.leases.now(now)
+    owners: dict[str, list[str]] = {}
     for lease in tx.leases.all():
         if lease.name not in JOBS:
             continue
         whose = "ours" if lease.holder == holder else f"{lease.holder}'s"
-        since = f"since {lease.since:%Y-%m-%d %H:%M:%S} UTC"
+        since = f"epoch {lease.epoch}, since {lease.since:%Y-%m-%d %H:%M} UTC"
         if lease.until <= clock:
             whose, since = "nobody's", f"until {lease.until:%Y-%m-%d %H:%M:%S} UTC {lease.holder}'s"
-        lines.append(f"{lease.name} {whose}, epoch {lease.epoch}, {since}")
+        owners.setdefault(f"{whose}, {since}", []).append(lease.name)
+    lines += [f"{', '.join(jobs)} {whose}" for whose, jobs in owners.items()]
+    state = "warn" if down else "ok"
     text = "; ".join(lines) or "starting"
     return views.Health(name="processes", state=state, text=text)  # type: ignore[arg-type] # ok or warn
+
+
+def _restarted(one: Member, now: datetime, recent: timedelta) -> bool:
+    return bool(one.restarts) and now - one.since < recent
+
+
+def _not_yet(one: Member) -> str:
+    word = "since" if one.up else "starting since"
+    text = f"{one.name} pid {one.pid or 'none'} {word} {one.since:%Y-%m-%d %H:%M:%S} UTC"
+    return text + (f" ({one.restarts} restarts; the last one {one.ended})" if one.restarts else "")
 
 
 def _lag(parts: list[PartitionRow], now: datetime, *, live: bool) -> float | None:
@@ -108,6 +124,28 @@ def _pager(tx: Tx) -> views.Health:
     if waiting:
         return views.Health(name="pager", state="warn", text=f"{waiting} pages wait")
     return views.Health(name="pager", state="ok", text=f"{counts.get('sent', 0)} delivered")
+
+
+def _budget(tx: Tx, configured: Configured, now: datetime) -> views.Health:
+    """What false pages each team has had; one line, the teams that had any first."""
+    tiers = tiers_of(tx, configured.plan, configured.profile, configured.settings.rules)
+    found = ledgers(tx, configured.policy.budgets, tiers, now)
+    told, bad = [], False
+    for one in sorted(found, key=lambda each: -each.spent):
+        bad = bad or one.overspent
+        if not one.spent and len(found) > 1:
+            continue
+        spenders = ", ".join(f"{rule.rule} {rule.false}" for rule in one.rules if rule.false)
+        team = f"{one.team} " if len(found) > 1 else ""
+        advice = ", ".join(f"demote {proposal.rule}" for proposal in proposals(one))
+        told.append(
+            f"{team}{one.spent} of {one.allowance.false_pages:g} spent in "
+            f"{one.allowance.weeks} weeks"
+            + (f", {spenders}" if spenders else "")
+            + (f": {advice}, see tocsin budget" if advice else "")
+        )
+    text = "; ".join(told) or f"no false page of {len(found)} teams"
+    return views.Health(name="budget", state="warn" if bad else "ok", text=text)
 
 
 def _stream(parts: list[PartitionRow], lag: float | None) -> views.Health:

@@ -13,11 +13,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from monitor import recovery
 from monitor.faults import fault_point
 from monitor.metrics import Metrics
 from monitor.store.finding_rows import GapRow, Quarantined
 from monitor.store.store import Store, StoreUnavailable, Tx
-from monitor.stream.counting import Arrival, Counter, Emission, Progress, Tally
+from monitor.stream.counting import Arrival, Counter, Emission, Progress
 from monitor.stream.decode import Decoded, Rejected, Skipped, decode
 from monitor.stream.event import Amend
 from monitor.stream.signals import Plan
@@ -34,6 +35,7 @@ from monitor.stream.sources.source import (
     SourceEvent,
     SourceUnavailable,
 )
+from monitor.stream.tally import Tally
 
 logger = logging.getLogger(__name__)
 
@@ -220,6 +222,7 @@ class Ingest:
     def _assigned(self, partitions: Iterable[Partition], now: datetime) -> None:
         # Others may read the rest: decide must know of every partition before it trusts a bucket.
         topology = None if self._source.finite else self._source.topology()
+        replayed = 0
         with self._store.write() as tx:
             if topology is not None:
                 tx.stream.known(topology.topic, topology.topic_id, topology.partitions, now)
@@ -228,9 +231,12 @@ class Ingest:
             for partition in partitions:
                 key = (pipeline, partition.topic_id, partition.number)
                 progress = tx.stream.progress(*key)
+                if progress is not None and not self._source.finite:
+                    replayed += max(0, progress.hi - progress.low_water)
                 counter = Counter(self._tally, progress or Progress(), tx.stream.words(*key))
                 self._shares[partition] = _Share(partition, counter)
                 self._source.start(partition, None if progress is None else progress.low_water)
+        recovery.tell(self._metrics, "events replayed", replayed)
 
     def _revoked(self, partitions: Iterable[Partition], now: datetime) -> None:
         self.flush(now)

@@ -81,6 +81,8 @@ class Metrics:
         """Args: `restarts` tells the supervisor's own metric."""
         self._restarts = restarts
         self._looks: list[Callable[[], None]] = []
+        self.teams: set[str] = set()
+        """Whose budgets are told: those that are no more go back to nought."""
         self.registry = CollectorRegistry()
         self._stream()
         self._detection()
@@ -119,6 +121,12 @@ class Metrics:
             "tocsin_store_errors_total",
             "Times the store did not answer, by loop.",
             ["loop"],
+            registry=self.registry,
+        )
+        self.recovered = Counter(
+            "tocsin_recovered_total",
+            "What was done again after a restart or a take-over: events replayed, pages resent.",
+            ["what"],
             registry=self.registry,
         )
         self.lag = Gauge(
@@ -204,6 +212,24 @@ class Metrics:
             "tocsin_incidents_unacknowledged",
             "Open incidents that nobody has acknowledged, by severity.",
             ["severity"],
+            registry=self.registry,
+        )
+        self.budget = Gauge(
+            "tocsin_budget_false_pages",
+            "False pages that a team bears within its budget's weeks.",
+            ["team"],
+            registry=self.registry,
+        )
+        self.budget_spent = Gauge(
+            "tocsin_budget_spent_pages",
+            "Pages within the budget's weeks that people called false.",
+            ["team"],
+            registry=self.registry,
+        )
+        self.budget_unjudged = Gauge(
+            "tocsin_budget_unjudged_pages",
+            "Pages within the budget's weeks that nobody has judged.",
+            ["team"],
             registry=self.registry,
         )
         self.pages = Counter(
@@ -399,14 +425,23 @@ class Metrics:
         """The text exposition."""
         for look in self._looks:
             look()
-        folder = os.environ.get(SHARED)
-        registry = self.registry
-        if folder:
-            registry = CollectorRegistry()
-            MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call] # has no types
+        registry = self._of_all()
+        if shared := SHARED in os.environ:
             ProcessCollector(registry=registry)
         if self._restarts is not None:
-            if not folder:
+            if not shared:
                 raise RuntimeError(f"restarts are told where {SHARED} is set")
             registry.register(_Processes(self._restarts))
         return generate_latest(registry)
+
+    def value(self, name: str, **labels: str) -> float:
+        """One sample over all processes of the daemon; 0 before there is one."""
+        return self._of_all().get_sample_value(name, labels) or 0.0
+
+    def _of_all(self) -> CollectorRegistry:
+        folder = os.environ.get(SHARED)
+        if not folder:
+            return self.registry
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call] # has no types
+        return registry

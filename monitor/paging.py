@@ -10,11 +10,13 @@ from __future__ import annotations
 import string
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from urllib.parse import quote
 
 from monitor.alerting import pages, routes
 from monitor.alerting.alerts import Alert, labels
+from monitor.alerting.budget import Budgets
+from monitor.alerting.fitting import ChangeFact
 from monitor.incidents.model import Incident, Origin, Rung
 from monitor.incidents.timeline import Entry
 from monitor.notify.channel import Kind, Link, Message
@@ -33,6 +35,8 @@ class Policy:
     """Templates by name: `https://wiki/runbooks/$signal`; see `render_links`."""
     capped: bool = True
     """False for a profile that pages at once (the demo, tests), which says so."""
+    budgets: Budgets = field(default_factory=Budgets)
+    """What each team bears, and whose an incident is."""
 
 
 def render_links(templates: Mapping[str, str], incident: Incident) -> tuple[Link, ...]:
@@ -60,7 +64,7 @@ def message(
     kind: Kind,
     receiver: str,
     alerts: Sequence[Alert],
-    changes: Sequence[pages.ChangeFact],
+    changes: Sequence[ChangeFact],
     policy: Policy,
     *,
     key: str,
@@ -89,6 +93,17 @@ def message(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What the messages of one moment say alike, to whomever they go."""
+
+    alerts: Sequence[Alert] = ()
+    changes: Sequence[ChangeFact] = ()
+    offers: tuple[str, ...] = ()
+    lines: tuple[str, ...] = ()
+    """In place of what the alerts say."""
+
+
 class Pager:
     """Queues what an incident owes its receivers, within a transaction."""
 
@@ -100,7 +115,7 @@ class Pager:
         if incident.paged_at is not None:
             return incident
         alerts = tx.incidents.alerts_of(incident.uuid)
-        before = tx.incidents.paged_since(now - pages.SHIFT)
+        before = self._shift(tx, incident, now)
         due = pages.due(incident, alerts, before, now, capped=self.policy.capped)
         if not due.page:
             key = f"not-paged:{due.reason}"
@@ -115,6 +130,16 @@ class Pager:
             return incident
         return self.page(tx, incident, now, due.reason)
 
+    def _shift(self, tx: Tx, incident: Incident, now: datetime) -> list[datetime]:
+        """When the incident's team was paged for a budgeted cause within a shift."""
+        budgets = self.policy.budgets
+        team = budgets.team_of(trusted_labels(incident))
+        return [
+            one.paged_at
+            for one in tx.incidents.paged(now - pages.SHIFT)
+            if one.paged_at is not None and budgets.team_of(trusted_labels(one)) == team
+        ]
+
     def page(self, tx: Tx, incident: Incident, now: datetime, reason: str) -> Incident:
         """Ring the receivers of the incident's route."""
         hops = routes.route(self.policy.route, trusted_labels(incident))
@@ -127,18 +152,29 @@ class Pager:
         return paged
 
     def ring(
-        self, tx: Tx, incident: Incident, receivers: Sequence[str], now: datetime, reason: str
+        self,
+        tx: Tx,
+        incident: Incident,
+        receivers: Sequence[str],
+        now: datetime,
+        reason: str,
+        *,
+        rung: Mapping[str, int] | None = None,
     ) -> None:
-        """Queue a trigger to each of `receivers`, and say so on the timeline."""
+        """Queue a trigger to each of `receivers`, and say so on the timeline.
+
+        `rung` is how often each was rung so far, where the caller has looked already.
+        """
         if not receivers:
             text = f"nobody to page: the route names no receiver ({reason})"
             entry = Entry(kind="PAGE", text=text, actor="tocsin", occurred_at=now)
             tx.incidents.append(incident.uuid, (entry,), now)
             return
-        rung = tx.outbox.triggers(incident.uuid)
+        rung = tx.outbox.triggers(incident.uuid) if rung is None else rung
+        facts = self._facts(tx, incident, {*rung, *receivers}, now)
         for receiver in receivers:
             key = f"trigger:{incident.severity.lower()}:{rung.get(receiver, 0) + 1}"
-            self._put(tx, incident, Kind.TRIGGER, receiver, key, now, rung=receivers)
+            self._put(tx, incident, Kind.TRIGGER, receiver, key, now, facts)
         text = f"{', '.join(receivers)}: {reason}"
         entry = Entry(kind="PAGE", text=text, actor="tocsin", occurred_at=now)
         tx.incidents.append(incident.uuid, (entry,), now)
@@ -173,15 +209,18 @@ class Pager:
             news: what somebody just did, in one line.
             only: none but these; None for all that were rung.
         """
-        for receiver in tx.outbox.triggers(incident.uuid):
-            if only is not None and receiver not in only:
-                continue
+        rung = tx.outbox.triggers(incident.uuid)
+        told = [receiver for receiver in rung if only is None or receiver in only]
+        facts = self._facts(tx, incident, rung, now) if told else _Facts()
+        for receiver in told:
             # A severity that rose rang under a new key; every key that rang must hear the end.
             for number, ringing in enumerate(tx.outbox.trigger_keys(incident.uuid, receiver), 1):
                 tag = f"{kind}:{key}:{number}"
-                self._put(tx, incident, kind, receiver, tag, now, ringing=ringing, news=news)
+                self._put(tx, incident, kind, receiver, tag, now, facts, ringing=ringing, news=news)
 
-    def climb(self, tx: Tx, incident: Incident, now: datetime, *, by: str = "") -> str | None:
+    def climb(
+        self, tx: Tx, incident: Incident, now: datetime, *, by: str = "", live: bool = True
+    ) -> str | None:
         """Ring the next rung of the escalation; whom, or None when there is none (left, due).
 
         Args:
@@ -189,18 +228,40 @@ class Pager:
             incident: paged, open.
             now: rungs whose time has come are due.
             by: a person who asks for it, whatever the time.
+            live: False for a recording, whose clock goes in steps: there nothing is late.
         """
+        if incident.paged_at is None:
+            return None
         rung_so_far = tx.outbox.triggers(incident.uuid)
-        for rung in incident.escalation:
-            new = pages.unrung(rung, rung_so_far)
-            if not new or incident.paged_at is None:
-                continue
-            if not by and now < incident.paged_at + timedelta(seconds=rung.after_s):
-                continue
-            reason = f"escalated by {by}" if by else f"nobody acknowledged in {rung.after_s} s"
-            self.ring(tx, incident, new, now, reason)
-            return ", ".join(new)
-        return None
+        found = pages.next_rung(
+            incident.escalation, rung_so_far, incident.paged_at, None if by else now
+        )
+        if found is None:
+            return None
+        rung, new = found
+        if by:
+            reason = f"escalated by {by}"
+        else:
+            reason = f"nobody acknowledged in {rung.after_s} s"
+            reason += pages.late(rung, incident.paged_at, now) if live else ""
+        self.ring(tx, incident, new, now, reason, rung=rung_so_far)
+        return ", ".join(new)
+
+    def _facts(self, tx: Tx, incident: Incident, rung: Collection[str], now: datetime) -> _Facts:
+        """What every message of this moment says; `rung` are all that were or are to be rung."""
+        since = (incident.impact_at or incident.detected_at) - pages.CHANGE_WINDOW
+        changes = [
+            ChangeFact(row.kind, row.title, row.at, row.dimensions)
+            for row in tx.incidents.changes(since=since, until=now)
+            if concerns(row.dimensions, incident.dimensions)
+        ]
+        offers = pages.offers(incident, rung)
+        if incident.origin is not Origin.TOCSIN:
+            return _Facts(tx.incidents.alerts_of(incident.uuid), changes, offers)
+        # No alert speaks for it: what the auditor found does, and the cure.
+        found = tx.incidents.timeline(incident.uuid, limit=1)
+        lines = tuple(entry.entry.text for entry in found)
+        return _Facts((), changes, offers, lines)
 
     def _put(
         self,
@@ -210,36 +271,27 @@ class Pager:
         receiver: str,
         key: str,
         now: datetime,
+        facts: _Facts,
         *,
         ringing: str = "",
         news: str = "",
-        rung: Sequence[str] = (),
     ) -> None:
-        alerts = tx.incidents.alerts_of(incident.uuid)
-        since = (incident.impact_at or incident.detected_at) - pages.CHANGE_WINDOW
-        changes = [
-            pages.ChangeFact(row.kind, row.title, row.at, row.dimensions)
-            for row in tx.incidents.changes(since=since, until=now)
-            if concerns(row.dimensions, incident.dimensions)
-        ]
         made = message(
             incident,
             kind,
             receiver,
-            alerts,
-            changes,
+            facts.alerts,
+            facts.changes,
             self.policy,
             key=key,
             now=now,
-            offers=pages.offers(incident, {*rung, *tx.outbox.triggers(incident.uuid)}),
+            offers=facts.offers,
             news=news,
         )
         if ringing:
             made = replace(made, dedup_key=ringing)
-        if incident.origin is Origin.TOCSIN:
-            # No alert speaks for it: what the auditor found does, and the cure.
-            found = tx.incidents.timeline(incident.uuid, limit=1)
-            made = replace(made, lines=tuple(entry.entry.text for entry in found))
+        if facts.lines:
+            made = replace(made, lines=facts.lines)
         tx.outbox.put(incident.uuid, receiver, made, now)
 
 

@@ -5,8 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from detectors.fleet import PoolConfig
 from detectors.model import Alarm, RateConfig
-from detectors.profiles import LOUD, PAGE
+from detectors.profiles import (
+    CHILDREN,
+    LOUD,
+    LOUD_CHILDREN,
+    LOUD_FLEETS,
+    PAGE,
+    PAGE_FLEETS,
+)
 from monitor.stream.signals import Signal, Tier
 
 ProfileName = Literal["quiet", "page", "loud"]
@@ -20,16 +28,24 @@ class Profile:
     description: str
     rates: RateConfig
     """How rates are learned, and the threshold for a team's budget."""
+    fleets: PoolConfig
+    """How the series of a signal are tested together."""
+    children: RateConfig
+    """How the heaviest tenants, models and releases of a whole are tested."""
     capped: bool
     """Whether the cap of paged incidents per shift holds."""
     promotes: Literal["nothing", "offered", "all"]
     floors: bool
     """Whether the floors of each signal hold, or only the profile's own."""
+    warm_s: int = 86_400
+    """What comes within this time of the first bucket is no news: see `detectors.first_seen`."""
     patience: float = 0.0
     """Nats of evidence that a rule which is not offered wants on top (and half as much excess)."""
 
     def tier(self, signal: Signal) -> Tier:
-        """The tier of a rule that no person has set."""
+        """The tier of a rule that no person has set; what is merely new never pages by itself."""
+        if signal.kind == "first_seen":
+            return signal.tier
         if self.promotes == "all":
             return "page"
         if self.promotes == "offered" and signal.offered:
@@ -37,7 +53,11 @@ class Profile:
         return signal.tier
 
     def alarm(self, signal: Signal, bucket_s: int) -> Alarm:
-        """When a series of `signal` fires: the profile's threshold and the stricter floors."""
+        """When a series of `signal` fires: the profile's threshold and the stricter floors.
+
+        An excess that the signal states itself stands instead of the profile's, also where it is
+        less: four payments out of place are worth more than ten refusals.
+        """
         base = replace(self.rates.alarm, watch=signal.direction)
         if not signal.offered:
             base = replace(
@@ -51,8 +71,17 @@ class Profile:
         return replace(
             base,
             min_ratio=max(base.min_ratio, signal.min_ratio),
-            min_excess=max(base.min_excess, signal.min_excess),
+            min_excess=base.min_excess if signal.min_excess is None else signal.min_excess,
             min_duration_buckets=max(base.min_duration_buckets, int(seconds // bucket_s)),
+        )
+
+    def child_alarm(self, signal: Signal, bucket_s: int) -> Alarm:
+        """When a child of the whole of `signal` speaks for it: far up, and over the same excess."""
+        base = self.children.alarm
+        if not self.floors:
+            return base
+        return replace(
+            base, min_excess=max(base.min_excess, self.alarm(signal, bucket_s).min_excess)
         )
 
 
@@ -61,6 +90,8 @@ PROFILES: dict[str, Profile] = {
         name="quiet",
         description="Never-events, no data and gaps page; every rate is recorded in shadow.",
         rates=PAGE,
+        fleets=PAGE_FLEETS,
+        children=CHILDREN,
         capped=True,
         promotes="nothing",
         floors=True,
@@ -69,6 +100,8 @@ PROFILES: dict[str, Profile] = {
         name="page",
         description="The offered rules page, within a team's budget of false pages.",
         rates=PAGE,
+        fleets=PAGE_FLEETS,
+        children=CHILDREN,
         capped=True,
         promotes="offered",
         floors=True,
@@ -77,9 +110,12 @@ PROFILES: dict[str, Profile] = {
         name="loud",
         description="Every rule pages at once: for demos and tests, not for people on call.",
         rates=LOUD,
+        fleets=LOUD_FLEETS,
+        children=LOUD_CHILDREN,
         capped=False,
         promotes="all",
         floors=False,
         patience=3.0,
+        warm_s=3_600,
     ),
 }

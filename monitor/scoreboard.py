@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import get_args
 
 from monitor.alerting.alerts import Alert
-from monitor.incidents.model import Incident
+from monitor.alerting.ledger import Ledger
 from monitor.metrics import Metrics
 from monitor.silence import TITLES
 from monitor.store.stream_rows import Counts
@@ -51,22 +51,44 @@ def _pair(plan: Plan, signal: Signal, totals: list[int], counts: Counts) -> tupl
     return sum(pair[0] for pair in items), own
 
 
-def people(metrics: Metrics, incidents: Iterable[Incident]) -> None:
-    """Open incidents, and those that nobody has acknowledged."""
-    listed = list(incidents)
-    every = Counter(incident.severity for incident in listed)
-    alone = Counter(i.severity for i in listed if i.acknowledged_at is None)
+def people(metrics: Metrics, open_counts: Iterable[tuple[str, bool, int]]) -> None:
+    """Open incidents, and those that nobody has acknowledged.
+
+    Args:
+        metrics: of this process.
+        open_counts: (severity, acknowledged, how many).
+    """
+    every: Counter[str] = Counter()
+    alone: Counter[str] = Counter()
+    for severity, acknowledged, count in open_counts:
+        every[severity] += count
+        alone[severity] += 0 if acknowledged else count
     for severity in SEVERITIES:
         metrics.incidents_open.labels(severity).set(every[severity])
         metrics.incidents_unacknowledged.labels(severity).set(alone[severity])
 
 
-def firing(metrics: Metrics, plan: Plan, alerts: Iterable[Alert]) -> None:
-    """Alerts that have not cleared."""
+def firing(
+    metrics: Metrics, plan: Plan, alerts: Iterable[Alert], others: Iterable[str] = ()
+) -> None:
+    """Alerts that have not cleared; `others`: names under which something else alerts."""
     found = Counter((alert.signal, alert.tier) for alert in alerts)
-    for signal in {*TITLES, *(each.name for each in plan.rates())}:
+    for signal in {*TITLES, *others, *(each.name for each in plan.rates())}:
         for tier in get_args(Tier):
             metrics.alerts_firing.labels(signal, tier).set(found[signal, tier])
+
+
+def budgets(metrics: Metrics, found: Iterable[Ledger]) -> None:
+    """What each team may spend on false pages, has spent, and has not judged."""
+    listed = list(found)
+    for gone in metrics.teams - {one.team for one in listed}:
+        for gauge in (metrics.budget, metrics.budget_spent, metrics.budget_unjudged):
+            gauge.labels(gone).set(0)
+    metrics.teams = {one.team for one in listed}
+    for one in listed:
+        metrics.budget.labels(one.team).set(one.allowance.false_pages)
+        metrics.budget_spent.labels(one.team).set(one.spent)
+        metrics.budget_unjudged.labels(one.team).set(one.open)
 
 
 def receivers(metrics: Metrics, names: Iterable[str]) -> None:

@@ -18,17 +18,20 @@ from detectors.model import State, Verdict
 from monitor.alerting.alerts import Alert, Reading
 from monitor.store.decision_rows import Point, Seen
 from monitor.store.store import Tx
-from monitor.store.stream_rows import PartitionRow
+from monitor.store.stream_rows import Counts, PartitionRow
 from monitor.stream.holes import walk
-from monitor.stream.series import Base, Dims, volumes
+from monitor.stream.series import Dims, volumes
 from monitor.stream.signals import Plan
+from monitor.stream.vocabulary import RESERVED
 
 logger = logging.getLogger(__name__)
 
 NO_DATA = "no_data"
+LOST_SOURCE = "lost_source"
 LAG = "lag"
 VOLUME = "volume"
-TITLES = {NO_DATA: "No data", LAG: "Ingest lags behind"}
+SOURCES = "sources"
+TITLES = {NO_DATA: "No data", LOST_SOURCE: "Lost source", LAG: "Ingest lags behind"}
 STREAM_SILENT_AFTER = timedelta(minutes=10)
 LAGGING_AFTER = timedelta(minutes=10)
 SNAPSHOT = "silences"
@@ -75,12 +78,21 @@ class _Feature:
 
 
 class Silences:
-    """The silence of each feature, on event time."""
+    """The silence of each feature, or of each source, on event time.
 
-    def __init__(self, plan: Plan) -> None:
+    A source is a gateway, or one of its copies: they come and go, so its silence is a ticket. A
+    feature's pages.
+    """
+
+    def __init__(self, plan: Plan, name: str = NO_DATA) -> None:
         self._plan = plan
+        self._name = name
         self._signal = plan.volume()
-        self._by = self._signal.by if self._signal is not None else ()
+        self._points = VOLUME if name == NO_DATA else SOURCES
+        self._snapshot_name = SNAPSHOT if name == NO_DATA else f"{SNAPSHOT}:{name}"
+        self._by: tuple[str, ...] = ("environment", "source")
+        if name == NO_DATA:
+            self._by = self._signal.by if self._signal is not None else ()
         self._features: dict[Dims, _Feature] = {}
 
     def rebuild(self, tx: Tx, position: int | None) -> None:
@@ -89,7 +101,7 @@ class Silences:
         if position is None or self._signal is None:
             return
         start = position - int(REMEMBERED.total_seconds())
-        stored = tx.decisions.snapshot(SNAPSHOT)
+        stored = tx.decisions.snapshot(self._snapshot_name)
         if stored is not None and start <= stored[0] <= position:
             try:
                 self._features = self._restored(stored[1])
@@ -97,7 +109,7 @@ class Silences:
                 logger.warning("the snapshot is not used, the volumes are replayed: %s", problem)
             else:
                 start = stored[0]
-        found = tx.decisions.points(VOLUME, start, position)
+        found = tx.decisions.points(self._points, start, position)
         last = max((one.seen for one in self._features.values()), default=None)
         first = min(found, default=position) if last is None else start
         for bucket in walk(found, first, position, self._plan.bucket_s, last=last):
@@ -119,35 +131,35 @@ class Silences:
         self,
         tx: Tx,
         bucket: int,
-        base: Base,
+        counts: Counts,
         firing: Mapping[str, Alert],
         tiers: Mapping[str, str],
         kept: list[Seen],
     ) -> list[Reading]:
-        """Take in one bucket; readings of the features that are silent, or no longer are.
+        """Take in one bucket; readings of what is silent, or no longer is.
 
         Args:
             tx: the open transaction.
             bucket: its start, unix seconds.
-            base: its counts.
+            counts: what it holds.
             firing: alerts not cleared.
             tiers: tier by signal.
             kept: what is to be stored is added here.
         """
         if self._signal is None:
             return []
-        seen = volumes(self._plan, base, self._by)
+        seen = self._volumes(counts)
         if seen:
             points = [Point(dims, n, n, None, 0.0, "q") for dims, n in sorted(seen.items())]
-            kept.append(Seen(VOLUME, bucket, points))
+            kept.append(Seen(self._points, bucket, points))
         self._learn(bucket, seen)
         end = bucket + self._plan.bucket_s
         if end % SNAPSHOT_EVERY_S == 0:
-            tx.decisions.save_snapshot(SNAPSHOT, end, self._snapshot())
+            tx.decisions.save_snapshot(self._snapshot_name, end, self._snapshot())
         told = {
             tuple(alert.dimensions.get(name, "") for name in self._by)
             for alert in firing.values()
-            if alert.signal == NO_DATA and set(alert.dimensions) == set(self._by)
+            if alert.signal == self._name and set(alert.dimensions) == set(self._by)
         }
         at = datetime.fromtimestamp(end, UTC)
         readings = []
@@ -155,10 +167,23 @@ class Silences:
             verdict = self._verdict(dims, at)
             if verdict.state is State.FIRING or dims in told:
                 named = dict(zip(self._by, dims, strict=True))
-                severity = self._signal.severity
-                tier = tiers.get(self._signal.name, self._signal.tier)
-                readings.append(_reading(NO_DATA, named, verdict, at, severity, tier))
+                severity, tier = "SEV3", "ticket"
+                if self._name == NO_DATA:
+                    severity = self._signal.severity
+                    tier = tiers.get(self._signal.name, self._signal.tier)
+                readings.append(_reading(self._name, named, verdict, at, severity, tier))
         return readings
+
+    def _volumes(self, counts: Counts) -> dict[Dims, int]:
+        """Interactions of the bucket by feature, or by source."""
+        if self._name == NO_DATA:
+            return volumes(self._plan, counts.base, self._by)
+        assert self._signal is not None
+        return {
+            (*by, source): n
+            for (name, by, source), (_, n) in counts.narrow.items()
+            if name == self._signal.name and source not in RESERVED
+        }
 
     def _verdict(self, dims: Dims, at: datetime) -> Verdict:
         feature = self._features.get(dims)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from urllib.parse import urlsplit
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_TOKEN = re.compile(r"(?=[^/]*\d)(?=[^/]*[A-Za-z])[A-Za-z0-9_~.+-]{16,}")
 _PASSWORDS = re.compile(r"((?:ssl)?password=)[^&]*", re.IGNORECASE)
 
 
@@ -44,6 +46,25 @@ def origin(url: str) -> str:
     except ValueError:
         return "the configured address"
     return f"{parts.scheme}://{parts.hostname or '?'}{port}"
+
+
+def holds_token(url: str) -> bool:
+    """Whether a part of the path or query looks like a secret: long, and letters beside digits."""
+    parts = urlsplit(url)
+    return any(
+        _TOKEN.fullmatch(each) for each in re.split(r"[/?&=]", f"{parts.path}?{parts.query}")
+    )
+
+
+def masked(url: str) -> str:
+    """The origin of an address whose path is a secret; another path gives another text.
+
+    The digest is of a token that nobody can guess, or of a path that is no secret.
+    """
+    shown = origin(url)
+    if not url.removeprefix(shown).strip("/"):
+        return url
+    return f"{shown}/***{hashlib.sha256(url.encode()).hexdigest()[:8]}"
 
 
 def without_password(url: str) -> str:

@@ -158,6 +158,22 @@ class ChangeView(View, frozen=True, kw_only=True):
     actor: str
 
 
+class NoteView(View, frozen=True, kw_only=True):
+    """Something that changed for good; it pages nobody."""
+
+    kind: Literal["level", "judge"]
+    signal: str
+    dimensions: dict[str, str]
+    onset_at: datetime
+    at: datetime
+    """When it was noticed."""
+    before: float | None
+    after: float | None
+    text: str
+    fits: str
+    """The change that fits best, in words; empty where none does."""
+
+
 class Param(View, frozen=True, kw_only=True):
     """A value a runbook asks for before it starts."""
 

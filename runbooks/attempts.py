@@ -187,6 +187,27 @@ def lost(turn: Turn, step: StepRun, why: str) -> None:
         _lose(turn, step, why)
 
 
+def over(turn: Turn, step: StepRun) -> StepRun:
+    """The step with no attempt out in the world: one of which nothing was heard in time is lost.
+
+    Aborting a run moves its steps on, and cannot call back a request that is on its way.
+
+    Raises:
+        Refused: an attempt is under way; to start its rollback beside it would race with it.
+    """
+    attempt = step.attempt
+    if attempt is None or not step.under_way:
+        return step
+    if turn.now < attempt.deadline:
+        refuse(
+            "state",
+            f"attempt {attempt.number} of {step.id} is still out in the world",
+            f"wait until it has reported, at the latest at {attempt.deadline:%H:%M:%S} UTC",
+        )
+    lost(turn, step, "nothing was heard of it in time")
+    return turn.at(step.id)
+
+
 def again(turn: Turn, step: StepRun, why: str) -> None:
     """Repeat the newest attempt without a person; a refusal ends the step as failed."""
     attempt = step.attempt

@@ -260,7 +260,7 @@ def _fail(turn: Turn, event: Fail) -> None:
     step = turn.at(event.step)
     reason = _reason(event.reason)
     _started(turn)
-    if step.state is StepState.RUNNING and _under_way(step):
+    if step.state is StepState.RUNNING and step.under_way:
         refuse("state", f"{step.id} is running", "wait for it, or abort the run")
     if step.state not in {StepState.PENDING, StepState.RUNNING, StepState.UNKNOWN}:
         refuse("state", f"{step.id} is {step.state} already")
@@ -271,7 +271,7 @@ def _skip(turn: Turn, event: Skip) -> None:
     step = turn.at(event.step)
     reason = _reason(event.reason)
     _started(turn)
-    if step.state is StepState.RUNNING and _under_way(step):
+    if step.state is StepState.RUNNING and step.under_way:
         refuse("state", f"{step.id} is running", "wait for it, or abort the run")
     if step.state in DONE_STEPS:
         refuse("state", f"{step.id} is {step.state} already")
@@ -290,11 +290,6 @@ def _started(turn: Turn) -> None:
         refuse("state", "the run is not started")
 
 
-def _under_way(step: StepRun) -> bool:
-    """Whether an attempt is out in the world."""
-    return step.attempt is not None and step.attempt.outcome is Outcome.RUNNING
-
-
 def _undo(turn: Turn, event: Undo) -> None:
     spec, step = turn.step(event.step), turn.at(event.step)
     _started(turn)
@@ -302,6 +297,7 @@ def _undo(turn: Turn, event: Undo) -> None:
         refuse("state", f"{step.id} has no rollback")
     if step.state not in {StepState.SUCCEEDED, StepState.FAILED, StepState.UNKNOWN}:
         refuse("state", f"{step.id} is {step.state}; there is nothing to take back")
+    step = attempts.over(turn, step)
     if isinstance(spec.rollback, ManualUndo):
         _confirm(turn, spec.rollback.effect, event.confirm)
         said = event.note.strip()[:MAX_NOTE] or "rolled back by hand"

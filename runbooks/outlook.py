@@ -194,5 +194,5 @@ def under_way(run: Run) -> list[tuple[str, int]]:
     return [
         (step.id, step.attempt.number)
         for step in run.steps
-        if step.attempt is not None and step.attempt.outcome is Outcome.RUNNING
+        if step.attempt is not None and step.under_way
     ]

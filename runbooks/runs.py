@@ -160,6 +160,11 @@ class StepRun(msgspec.Struct, frozen=True, kw_only=True):
         """The newest attempt."""
         return self.attempts[-1] if self.attempts else None
 
+    @property
+    def under_way(self) -> bool:
+        """Whether an attempt is out in the world and nobody has reported on it."""
+        return self.attempt is not None and self.attempt.outcome is Outcome.RUNNING
+
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """One run of one runbook for one incident."""

@@ -9,6 +9,8 @@ from typing import Any
 
 from monitor.alerting.alerts import Alert, Reading, advance
 from monitor.incidents.model import Incident, Origin
+from monitor.notify.channel import Kind, Message
+from monitor.store.outbox import Queued
 from monitor.stream.counting import Arrival
 from monitor.stream.decode import Decoded, decode
 from monitor.stream.event import Amend, Event
@@ -124,3 +126,29 @@ def incident(**changes: Any) -> Incident:
         groups=frozenset({'{environment="prod", feature="chat"}'}),
     )
     return replace(base, **changes)
+
+
+def queued(number: int) -> Queued:
+    """A claimed page to the receiver `r`."""
+    text = f"p{number}"
+    return Queued(
+        id=number,
+        incident="i",
+        receiver="r",
+        message=Message(
+            id=text,
+            kind=Kind.TRIGGER,
+            dedup_key=text,
+            incident="INC-0001",
+            severity="SEV1",
+            state="triage",
+            title=text,
+            lines=(),
+        ),
+        state="claimed",
+        attempts=1,
+        created_at=T0,
+        next_at=T0,
+        sent_at=None,
+        detail="",
+    )

@@ -23,6 +23,8 @@ import msgspec
 from monitor import views
 from monitor.config.options import DEFAULT_STORE, socket_path, store_file
 from monitor.desk.port import DeskPort
+from monitor.detect_views import Backtest, Explanation
+from monitor.rule_views import Budget, RuleChange, RuleMoved, RuleRow, Ticket
 from monitor.views import DeskError, StepAction
 
 T = TypeVar("T")
@@ -125,8 +127,20 @@ class DeskClient(ABC):
     def signals(self) -> list[views.SignalNow]:
         return self._call("signals", list[views.SignalNow])
 
+    def explain(
+        self, *, signal: str, dimensions: dict[str, str] | None = None, limit: int = 5
+    ) -> list[Explanation]:
+        kind = list[Explanation]
+        return self._call("explain", kind, signal=signal, dimensions=dimensions, limit=limit)
+
+    def backtest(self, *, signal: str, days: int = 14) -> Backtest:
+        return self._call("backtest", Backtest, signal=signal, days=days)
+
     def changes(self, *, since: datetime | None = None) -> list[views.ChangeView]:
         return self._call("changes", list[views.ChangeView], since=since)
+
+    def notes(self, *, since: datetime | None = None) -> list[views.NoteView]:
+        return self._call("notes", list[views.NoteView], since=since)
 
     def quarantine(self, *, limit: int = 100) -> list[views.QuarantineRow]:
         return self._call("quarantine", list[views.QuarantineRow], limit=limit)
@@ -139,6 +153,43 @@ class DeskClient(ABC):
 
     def reload_config(self) -> views.ConfigReloaded:
         return self._call("reload_config", views.ConfigReloaded)
+
+    def budget(self, *, team: str = "") -> list[Budget]:
+        return self._call("budget", list[Budget], team=team)
+
+    def rules(self) -> list[RuleRow]:
+        return self._call("rules", list[RuleRow])
+
+    def rule_history(self, *, rule: str = "", limit: int = 50) -> list[RuleChange]:
+        return self._call("rule_history", list[RuleChange], rule=rule, limit=limit)
+
+    def tickets(self, *, days: int = 1) -> list[Ticket]:
+        return self._call("tickets", list[Ticket], days=days)
+
+    def promote_rule(
+        self,
+        rule: str,
+        *,
+        tier: str = "page",
+        reason: str = "",
+        over_budget: bool = False,
+        try_only: bool = False,
+    ) -> RuleMoved:
+        return self._call(
+            "promote_rule",
+            RuleMoved,
+            rule=rule,
+            tier=tier,
+            reason=reason,
+            over_budget=over_budget,
+            try_only=try_only,
+        )
+
+    def demote_rule(self, rule: str, *, tier: str, reason: str) -> RuleMoved:
+        return self._call("demote_rule", RuleMoved, rule=rule, tier=tier, reason=reason)
+
+    def judge(self, ref: str, *, verdict: str, reason: str = "") -> views.Done:
+        return self._call("judge", views.Done, ref=ref, verdict=verdict, reason=reason)
 
     def runbooks(self, ref: str = "") -> list[views.RunbookRow]:
         return self._call("runbooks", list[views.RunbookRow], ref=ref)

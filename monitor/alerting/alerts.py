@@ -59,6 +59,8 @@ class Alert:
     reading: Reading
     """The reading at its highest score so far."""
     causes: tuple[Cause, ...] = ()
+    judged: str = ""
+    """Where a check has a new version: whether it is the judge that changed, in words."""
 
     @property
     def firing(self) -> bool:

@@ -16,6 +16,8 @@ DOMINANT = 0.5
 """A cause that explains this share of the excess stands for the alert."""
 ONSET_WINDOW = timedelta(minutes=30)
 """Relatives whose onsets lie this close together are one incident."""
+SILENT = frozenset({"no_data", "lost_source"})
+"""A source that is lost silences features: their alerts are one story."""
 TOPIC = "topic"
 """The dimension of an alert that is about a stream as a whole."""
 
@@ -65,6 +67,9 @@ def relation(alert: Alert, other: Alert) -> str | None:
             return "ancestor"
         if _contains(other.dimensions, alert.dimensions):
             return "descendant"
+    if {alert.signal, other.signal} <= SILENT:
+        same = alert.dimensions.get("environment") == other.dimensions.get("environment")
+        return "sibling" if same else None
     mine = {tuple(sorted(c.dimensions.items())) for c in alert.causes if c.share >= DOMINANT}
     theirs = {tuple(sorted(c.dimensions.items())) for c in other.causes if c.share >= DOMINANT}
     return "one cause with" if mine & theirs else None

@@ -11,16 +11,20 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from detectors.verdicts import times
+from monitor.alerting import fitting
 from monitor.alerting.alerts import Alert, Cause
+from monitor.alerting.fitting import ChangeFact, Suspect
 from monitor.incidents.model import Incident, Origin, Rung
 
 SHIFT = timedelta(hours=12)
 PAGED_PER_SHIFT = 2
 """Never more incidents than this page one team in a shift; the rest are folded into the digest."""
-CHANGE_WINDOW = timedelta(minutes=60)
+CHANGE_WINDOW = fitting.PAGE_WINDOW
 """A change this long before the onset is worth naming in the page."""
-HALF = 0.5
-"""A new dimension value that explains this share of an excess is named as its cause."""
+LIKELY = 0.2
+"""From this score on the first suspect stands in the first line."""
+LATE = timedelta(seconds=10)
+"""A timer that rings later than some turns of its loop take was held up, and says by how much."""
 PAGING_SEVERITIES = frozenset({"SEV1", "SEV2", "SEV3"})
 """SEV4 never pages."""
 
@@ -31,16 +35,6 @@ class Due:
 
     page: bool
     reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class ChangeFact:
-    """A recorded change, as the page names it."""
-
-    kind: str
-    title: str
-    at: datetime
-    dimensions: Mapping[str, str]
 
 
 def due(
@@ -103,14 +97,22 @@ def title(alert: Alert, signal_title: str) -> str:
     return f"{signal_title}{factor}: {where(alert.dimensions)}"
 
 
-def _what(alert: Alert, also: int) -> str:
+def _what(alert: Alert, also: int, suspects: Sequence[Suspect]) -> str:
+    """What and how much, then what explains it: a tired person may read no further."""
     more = f" (+{also} more alerts)" if also else ""
-    return f"{alert.reading.reason}{more}"
+    judged = f"{alert.judged}; " if alert.judged else ""
+    said = [f"{judged}{alert.reading.reason}{more}"]
+    if alert.causes and "judge" not in _telling(alert.causes).dimensions:
+        said.append(_who(_telling(alert.causes)))
+    said += [f"after {_named(one)}" for one in suspects[:1] if one.score >= LIKELY]
+    return "; ".join(said)
 
 
 def _telling(causes: Sequence[Cause]) -> Cause:
     """What is new and explains half of it speaks before what is likelier and has always been."""
-    news = [cause for cause in causes if cause.first_seen is not None and cause.share >= HALF]
+    news = [
+        cause for cause in causes if cause.first_seen is not None and cause.share >= fitting.HALF
+    ]
     return (news or causes)[0]
 
 
@@ -120,14 +122,15 @@ def _who(cause: Cause) -> str:
     return f"{value} explains {cause.share:.0%} of it{seen}"
 
 
-def _changed(changes: Sequence[ChangeFact], onset: datetime) -> str:
-    near = [c for c in changes if timedelta() <= onset - c.at <= CHANGE_WINDOW]
-    if not near:
+def _named(suspect: Suspect) -> str:
+    return f"{suspect.change.kind} {suspect.change.title}"
+
+
+def _changed(suspects: Sequence[Suspect]) -> str:
+    if not suspects:
         return "no change recorded in the hour before"
-    last = max(near, key=lambda change: change.at)
-    ago = int((onset - last.at).total_seconds() // 60)
-    more = f" (+{len(near) - 1} more)" if len(near) > 1 else ""
-    return f"{last.kind} {last.title} {ago} min before the onset{more}"
+    more = f" (+{len(suspects) - 1} more)" if len(suspects) > 1 else ""
+    return f"{_named(suspects[0])} {suspects[0].reason}{more}"
 
 
 def lines(alerts: Sequence[Alert], changes: Sequence[ChangeFact]) -> tuple[str, ...]:
@@ -140,10 +143,9 @@ def lines(alerts: Sequence[Alert], changes: Sequence[ChangeFact]) -> tuple[str, 
     if not alerts:
         return ()
     lead = strongest(alerts)
+    suspects = fitting.suspects(changes, lead)
     origin = f"since {lead.onset_at:%H:%M} UTC: {where(lead.dimensions)}"
-    if lead.causes:
-        origin += f"; {_who(_telling(lead.causes))}"
-    return (_what(lead, len(alerts) - 1), origin, _changed(changes, lead.onset_at))
+    return (_what(lead, len(alerts) - 1, suspects), origin, _changed(suspects))
 
 
 def strongest(alerts: Sequence[Alert]) -> Alert:
@@ -163,6 +165,33 @@ def strongest(alerts: Sequence[Alert]) -> Alert:
 def unrung(rung: Rung, rung_so_far: Collection[str]) -> list[str]:
     """Receivers of a rung that were not rung yet."""
     return [receiver for receiver in rung.receivers if receiver not in rung_so_far]
+
+
+def next_rung(
+    escalation: Sequence[Rung],
+    rung_so_far: Collection[str],
+    paged_at: datetime,
+    now: datetime | None,
+) -> tuple[Rung, list[str]] | None:
+    """The first rung of a policy with somebody to ring, and whom; None when there is none.
+
+    Args:
+        escalation: the policy.
+        rung_so_far: receivers that were rung.
+        paged_at: from when on its times count.
+        now: only rungs whose time has come; None: whatever the time.
+    """
+    for rung in escalation:
+        new = unrung(rung, rung_so_far)
+        if new and (now is None or now >= paged_at + timedelta(seconds=rung.after_s)):
+            return rung, new
+    return None
+
+
+def late(rung: Rung, paged_at: datetime, now: datetime) -> str:
+    """`, late by 340 s` for a rung whose time came while nobody could ring it; else empty."""
+    behind = now - paged_at - timedelta(seconds=rung.after_s)
+    return f", late by {behind.total_seconds():.0f} s" if behind > LATE else ""
 
 
 def offers(incident: Incident, rung_so_far: Collection[str]) -> tuple[str, ...]:

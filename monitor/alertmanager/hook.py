@@ -22,6 +22,7 @@ import msgspec
 
 from monitor.alerting.alerts import Alert, Reading
 from monitor.alertmanager.standing import OURS
+from monitor.alertmanager.unread import keep_unread
 from monitor.alertmanager.webhook import Notification, Received, Status, decode, words
 from monitor.config.secret import SecretUnavailableError
 from monitor.config.settings import Configured
@@ -152,11 +153,17 @@ class AlertmanagerHook:
         except ValueError as problem:
             return Answer.of(400, f"not a notification of Alertmanager's version 4: {problem}")
         others = [one for one in note.alerts if one.labels.get(OURS) != "1"]
-        if not others:
+        if not others and not note.unread:
             return Answer.of(200, "nothing to take: no alert but our own")
         with self._store.write() as tx:
-            self._take(tx, msgspec.structs.replace(note, alerts=others), now)
-        return Answer.of(200)
+            keep_unread(tx, note, self._metrics, now)
+            if others:
+                self._take(tx, replace(note, alerts=others), now)
+        if not note.alerts:
+            # Nobody is rung by it: Alertmanager is to count it as failed.
+            first = note.unread[0]
+            return Answer.of(400, f"no alert of it can be read: {first.path}: {first.why}")
+        return Answer.of(200, f"{len(note.unread)} alerts not read" if note.unread else "")
 
     def _known(self, headers: Mapping[str, str]) -> bool:
         token, pair = self._settings.token, self._settings.basic
@@ -190,6 +197,9 @@ class AlertmanagerHook:
             text = (
                 f"Alertmanager left {note.truncated_alerts} alerts of this group out of its message"
             )
+            tx.incidents.append(incident.uuid, (_entry("ALERT", text, now, now),), now)
+        if note.unread and (news.firing or news.resolved):
+            text = f"{len(note.unread)} alerts of this group cannot be read: tocsin quarantine list"
             tx.incidents.append(incident.uuid, (_entry("ALERT", text, now, now),), now)
         tx.touch()
 

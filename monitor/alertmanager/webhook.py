@@ -8,7 +8,8 @@ Protocol: prometheus/alertmanager, docs/configuration.md (webhook_config), templ
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
@@ -51,37 +52,82 @@ class Received(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         return f"{self.name}: {said}" if said else self.name
 
 
-class Notification(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """An alert of a notification that is not what it should be; the others are taken."""
+
+    number: int
+    """Its place in the notification, from 0."""
+    path: str
+    """What of it is wrong: `$.alerts[3].startsAt`."""
+    why: str
+    """Safe to show."""
+    raw: bytes
+
+
+class _Envelope(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Alertmanager's webhook, version 4; fields that we do not read are passed over."""
 
     version: Literal["4"]
     group_key: Annotated[str, msgspec.Meta(min_length=1)]
     truncated_alerts: Annotated[int, msgspec.Meta(ge=0)] = 0
-    alerts: list[Received]
+    alerts: list[msgspec.Raw]
     common_annotations: dict[str, str] = {}
     notification_reason: str = msgspec.field(default="", name="notification_reason")
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notification:
+    """What a notification says, as far as it can be read."""
+
+    group_key: str
+    truncated_alerts: int
+    alerts: Sequence[Received]
+    unread: Sequence[Unread]
+    common_annotations: Mapping[str, str]
+    notification_reason: str
+
     @property
     def ended(self) -> bool:
-        """Every alert of the group has ended, those that were cut off too."""
-        sure = not self.truncated_alerts or self.notification_reason == ALL_ENDED
+        """Every alert of the group has ended, those that were cut off or not read too."""
+        whole = not self.truncated_alerts and not self.unread
+        sure = whole or self.notification_reason == ALL_ENDED
         # Its own `status` counts our own alerts too, which were left out here.
         return sure and all(one.status == "resolved" for one in self.alerts)
 
 
-_DECODER = msgspec.json.Decoder(Notification)
+_ENVELOPE = msgspec.json.Decoder(_Envelope)
+_ONE = msgspec.json.Decoder(Received)
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 def decode(body: bytes) -> Notification:
-    """Read one notification.
+    """Read one notification, and of its alerts those that can be read.
 
     Raises:
         ValueError: it is none; the message says why and is safe to show.
     """
     try:
-        return _DECODER.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as problem:
+        found = _ENVELOPE.decode(body)
+    except _UNREADABLE as problem:
         raise ValueError(vis(str(problem), limit=200)) from None
+    alerts: list[Received] = []
+    unread: list[Unread] = []
+    for number, raw in enumerate(found.alerts):
+        try:
+            alerts.append(_ONE.decode(raw))
+        except _UNREADABLE as problem:
+            why, _, place = str(problem).partition(" - at `$")
+            path = f"$.alerts[{number}]{place.rstrip('`')}"
+            unread.append(Unread(number, vis(path, limit=200), vis(why, limit=200), bytes(raw)))
+    return Notification(
+        group_key=found.group_key,
+        truncated_alerts=found.truncated_alerts,
+        alerts=alerts,
+        unread=unread,
+        common_annotations=found.common_annotations,
+        notification_reason=found.notification_reason,
+    )
 
 
 def words(annotations: Mapping[str, str], names: Iterable[str], limit: int) -> str:

@@ -15,6 +15,7 @@ import msgspec
 
 from monitor.alerting.routes import parse_matcher
 from monitor.config.secret import Secret, SecretUnavailableError
+from monitor.url import holds_token, origin
 from runbooks.document import Document
 from runbooks.document import Path as Way
 from runbooks.problems import Problem, Severity
@@ -30,6 +31,7 @@ def advice(settings: object, document: Document) -> list[Problem]:
     return [
         *secret_problems(settings, document),
         *_digest_key(document),
+        *_heartbeat(document),
         *_unused(document),
         *_unreachable(document),
     ]
@@ -85,6 +87,16 @@ def _digest_key(document: Document) -> Iterator[Problem]:
     if str(data.get("store", "")).startswith("postgresql"):
         text = "a store on PostgreSQL wants `digest_key`, the same on every machine"
         yield document.problem(("store",), "missing", text, "digest_key: {file: PATH}")
+
+
+def _heartbeat(document: Document) -> Iterator[Problem]:
+    """Who knows the address of the heartbeat can fake it: a token in it belongs in a secret."""
+    way = ("watch", "heartbeat", "url")
+    url = document.at(way)
+    if isinstance(url, str) and holds_token(url):
+        text = f"the address at {origin(url)} holds what looks like a secret token"
+        hint = "keep the whole address as a secret: url: {file: PATH}"
+        yield document.problem(way, "secret-inline", text, hint, severity=Severity.WARNING)
 
 
 def _exposed(secret: Secret, way: Way, document: Document) -> Iterator[Problem]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from monitor.url import without_password
+from monitor.url import masked, without_password
 
 _ABSENT = object()
 
@@ -24,10 +24,14 @@ class Difference:
 
 
 def plain(settings: msgspec.Struct) -> dict[str, object]:
-    """All keys with their defaults filled in, as JSON values; a password in an address is stars."""
+    """All keys, defaults filled in, as JSON values; what is secret in an address is stars."""
     # Through JSON, so that it is what a revision gives back: lists where the settings have tuples.
     data: dict[str, object] = msgspec.json.decode(msgspec.json.encode(settings, enc_hook=str))
     data["store"] = without_password(str(data["store"]))
+    watch = data.get("watch")
+    heartbeat = watch.get("heartbeat") if isinstance(watch, dict) else None
+    if heartbeat and isinstance(heartbeat["url"], str):
+        heartbeat["url"] = masked(heartbeat["url"])
     return data
 
 

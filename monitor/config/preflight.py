@@ -75,8 +75,13 @@ def _parts(configured: Configured) -> Iterator[tuple[Health, int]]:
     yield _try("key", lambda: _key(settings))
     if settings.desk.tls is not None:
         yield _try("desk.tls", partial(_tls, settings.desk.tls))
-    yield _try("source", lambda: _source(settings))
+    yield try_source(settings)
     yield _try("store", lambda: _store(settings))
+
+
+def try_source(settings: Settings) -> tuple[Health, int]:
+    """Whether the source is there, and what of it; reads nothing."""
+    return _try("source", lambda: _source(settings))
 
 
 def _try(name: str, look: Callable[[], str], of: str = "") -> tuple[Health, int]:

@@ -20,6 +20,7 @@ from monitor.config.options import host_port, on_loopback
 from monitor.config.secret import REFERENCES, mask
 from monitor.config.shelf import Shelf
 from monitor.stream.patterns import scan
+from monitor.stream.series import dimension_names
 from monitor.stream.signals import DIMENSIONS, Signal, default_signals, parse_signals
 from runbooks.convert import spelled
 from runbooks.document import Document, did_you_mean
@@ -46,7 +47,9 @@ def dangling(document: Document) -> list[Problem]:
         *_receivers(document),
         *_route(document),
         *_signal_names(document, signals),
+        *_rules(document, signals),
         *_matchers(document, signals),
+        *_teams(document, signals),
         *_group_by(document),
         *_links(document),
         *_shelf(document),
@@ -144,11 +147,38 @@ def _signal_names(document: Document, signals: tuple[Signal, ...] | None) -> Ite
             yield _unknown(document, ("tiers", name), "signal", name, known, key=True)
 
 
+def _rules(document: Document, signals: tuple[Signal, ...] | None) -> Iterator[Problem]:
+    """Rules about no rate, in no dimension of it, or under a name that is taken."""
+    if signals is None:
+        return
+    rates = {signal.name: signal for signal in signals if signal.kind == "rate"}
+    taken = {signal.name for signal in signals}
+    rules = _at(document.data, "rules")
+    for index, rule in enumerate(rules if isinstance(rules, list) else []):
+        way = ("rules", index)
+        name, about = _at(rule, "name"), _at(rule, "signal")
+        if isinstance(name, str):
+            if name in taken:
+                text = f"the name {name!r} is taken: alerts of two rules could not be told apart"
+                yield document.problem((*way, "name"), "duplicate", text)
+            taken.add(name)
+        if not isinstance(about, str):
+            continue
+        if about not in rates:
+            yield _unknown(document, (*way, "signal"), "rate", about, rates)
+            continue
+        known = dimension_names(rates[about])
+        for dimension in _mapping(rule, "where"):
+            if dimension not in known:
+                where = (*way, "where", dimension)
+                yield _unknown(document, where, "dimension", dimension, known, key=True)
+
+
 def _matchers(document: Document, signals: tuple[Signal, ...] | None) -> Iterator[Problem]:
     known = {"signal", "severity", *DIMENSIONS}
     known |= {s.value for s in (*default_signals(), *(signals or ())) if s.value is not None}
     known |= _mapping(document.data, "alertmanager", "receive", "labels").keys()
-    for way, node in _route_nodes(document.data):
+    for way, node in (*_route_nodes(document.data), *_team_nodes(document.data)):
         for place, text in _texts(node, (*way, "matchers")):
             try:
                 name = parse_matcher(text).name
@@ -158,6 +188,23 @@ def _matchers(document: Document, signals: tuple[Signal, ...] | None) -> Iterato
             if name not in known:
                 said = f"{name!r} is no label that a matcher may look at"
                 yield document.problem(place, "unknown", said, did_you_mean(name, known))
+
+
+def _teams(document: Document, signals: tuple[Signal, ...] | None) -> Iterator[Problem]:
+    """Teams named twice, and teams that no series could belong to."""
+    owners = {signal.team for signal in signals or ()}
+    seen: set[str] = set()
+    for way, node in _team_nodes(document.data):
+        name = _at(node, "name")
+        if not isinstance(name, str):
+            continue
+        if name in seen:
+            yield document.problem((*way, "name"), "duplicate", f"two teams are named {name!r}")
+        seen.add(name)
+        if signals is not None and not _at(node, "matchers") and name not in owners:
+            text = f"no series belongs to the team {name!r}"
+            hint = f"give it matchers, or its rules `team: {name}` in the signals file"
+            yield document.problem((*way, "name"), "unknown", text, hint)
 
 
 def _links(document: Document) -> Iterator[Problem]:
@@ -304,6 +351,12 @@ def _route_nodes(data: object) -> Iterator[tuple[Way, object]]:
         children = _at(node, "routes")
         for index, child in enumerate(children if isinstance(children, list) else []):
             waiting.append(((*way, "routes", index), child))
+
+
+def _team_nodes(data: object) -> Iterator[tuple[Way, object]]:
+    teams = _at(data, "paging", "budget", "teams")
+    for index, node in enumerate(teams if isinstance(teams, list) else []):
+        yield ("paging", "budget", "teams", index), node
 
 
 def _at(data: object, *keys: str) -> object:

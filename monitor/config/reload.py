@@ -119,7 +119,7 @@ class Reload:
         self._adopt = adopt
         self._one = threading.Lock()
         self._asked: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._state = Health(name="config", state="ok", text="as at the start")
+        self._state = Health(name="reload", state="ok", text="as at the start")
         self._well(clock())
 
     def health(self, _tx: Tx, _now: datetime) -> Health:
@@ -243,7 +243,7 @@ class Reload:
             self._rooms.shelf = new.shelf
         self._well(now)
         text = f"r{number} since {now:%Y-%m-%d %H:%M} UTC"
-        self._state = Health(name="config", state="ok", text=text)
+        self._state = Health(name="reload", state="ok", text=text)
         return number
 
     def _write_down(
@@ -274,7 +274,7 @@ class Reload:
             logger.error("configuration: %s", str(problem).replace("\n", " "))
         text = f"not reloaded, the old configuration stays: {summary(problems)}"
         said = f"the files were refused at {self._clock():%Y-%m-%d %H:%M} UTC; tocsin config check"
-        self._state = Health(name="config", state="warn", text=said)
+        self._state = Health(name="reload", state="warn", text=said)
         logger.error("%s (asked for by %s)", text, visible(who))
         return ConfigReloaded(
             text=text, taken=False, number=0, changed=[], problems=[_shown(p) for p in problems]

@@ -10,6 +10,7 @@ TAKEN = (
     "paging.fallback",
     "paging.links",
     "tiers",
+    "rules",
     "runbooks",
     "desk.admins",
     "desk.responders",

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from monitor.alerting.routes import Route, parse_matcher
+from monitor.config.budget import Budget
 from monitor.config.files import read
 from monitor.config.references import LOG_RECEIVER, dangling, inline, masked, signals_of
 from monitor.config.secret import Secret
@@ -21,6 +22,7 @@ from monitor.notify.settings import ChannelSettings, LogSettings
 from monitor.paging import Policy
 from monitor.processes.settings import Processes
 from monitor.profiles import PROFILES, Profile, ProfileName
+from monitor.stream.rules import Rule, names
 from monitor.stream.signals import Plan, Signal, Tier, plan
 from monitor.stream.sources.kafka_client import KafkaSettings
 from monitor.watch.settings import Watch
@@ -198,6 +200,7 @@ class Paging(_Part, frozen=True, kw_only=True):
         escalation: Rungs after the first page.
         fallback: Receiver that is rung when another refuses a page for good.
         links: Templates by name; `$incident $signal $environment $feature` are filled in.
+        budget: How many false pages a team bears.
     """
 
     receivers: tuple[ChannelSettings, ...] = ()
@@ -206,6 +209,7 @@ class Paging(_Part, frozen=True, kw_only=True):
     escalation: tuple[Escalate, ...] = ()
     fallback: str = ""
     links: dict[str, str] = {}
+    budget: Budget = Budget()
 
 
 class Runbooks(_Part, frozen=True, kw_only=True):
@@ -236,6 +240,7 @@ class Settings(_Part, frozen=True, kw_only=True):
         signals_file: Signals of your own instead of the shipped set.
         disable: Names of signals to leave out.
         tiers: Tier by signal, as a person promoted it in the configuration.
+        rules: Static limits and burn rates on the counts of a signal.
         paging: Who is paged.
         runbooks: Runbooks and what they may do.
         desk: Who may ask and do what.
@@ -256,6 +261,7 @@ class Settings(_Part, frozen=True, kw_only=True):
     signals_file: Path | None = None
     disable: tuple[str, ...] = ()
     tiers: dict[str, Tier] = {}
+    rules: tuple[Rule, ...] = ()
     paging: Paging = Paging()
     runbooks: Runbooks = Runbooks()
     desk: Desk = Desk()
@@ -276,6 +282,12 @@ class Configured:
     profile: Profile
     policy: Policy
     receivers: tuple[ChannelSettings, ...]
+
+    def counted(self, name: str) -> Signal | None:
+        """The rate behind a name under which something alerts: a signal's, or a rule's."""
+        of_rule = {each: rule.signal for rule in self.settings.rules for each in names(rule)}
+        wanted = of_rule.get(name, name)
+        return next((signal for signal in self.plan.rates() if signal.name == wanted), None)
 
 
 def look(path: Path) -> tuple[Document | None, list[Problem]]:
@@ -337,6 +349,7 @@ def resolve(settings: Settings) -> Configured:
         ),
         links=settings.paging.links,
         capped=profile.capped,
+        budgets=settings.paging.budget.budgets(chosen, settings.rules),
     )
     counting = plan(
         chosen,

@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from monitor.config.settings import Configured
 from monitor.config.shelf import Shelf
+from monitor.desk.trials import Trials
 from monitor.incidents.actions import Refusal
 from monitor.incidents.model import Incident
 from monitor.incidents.timeline import Entry
@@ -58,6 +59,7 @@ class DeskBase:
         reload: Reloading = not_reloaded,
         live: bool = True,
         parts: Sequence[Callable[[Tx, datetime], Health]] = (),
+        trials: Trials | None = None,
     ) -> None:
         self._store = store
         self._configured = configured
@@ -68,6 +70,7 @@ class DeskBase:
         self._reload = reload
         self._live = live
         self._parts = parts
+        self._trials = trials or Trials()
         self._pager = Pager(configured.policy)
         self._allow = configured.settings.runbooks.allow
 

@@ -24,6 +24,7 @@ from monitor.config.shelf import Shelf
 from monitor.desk import reading as desk_views
 from monitor.desk.access import AccessDesk
 from monitor.desk.config import ConfigDesk
+from monitor.desk.rules import RuleDesk
 from monitor.desk.runs import RunDesk
 from monitor.health import overview
 from monitor.incidents import actions
@@ -63,7 +64,7 @@ class Rights:
         return "reader"
 
 
-class Desk(RunDesk, ConfigDesk, AccessDesk):
+class Desk(RunDesk, ConfigDesk, AccessDesk, RuleDesk):
     """A desk that speaks for one principal."""
 
     # -- questions ------------------------------------------------------------------------------
@@ -143,6 +144,11 @@ class Desk(RunDesk, ConfigDesk, AccessDesk):
         """Recorded changes, newest first."""
         with self._reading() as tx:
             return [desk_views.change_view(row) for row in tx.incidents.changes(since=since)]
+
+    def notes(self, *, since: datetime | None = None) -> list[views.NoteView]:
+        """Levels that changed for good and what fits, newest first."""
+        with self._reading() as tx:
+            return [desk_views.note_view(row) for row in tx.notes.since(since)]
 
     def quarantine(self, *, limit: int = 100) -> list[views.QuarantineRow]:
         """The newest findings in records that are not what they should be."""
@@ -310,6 +316,8 @@ class Desk(RunDesk, ConfigDesk, AccessDesk):
             entries = result.entries + (self._glass(now) if result.entries else ())
             tx.incidents.apply(replace(result, entries=entries), now)
             self._tell(tx, before, result.incident, now)
+            if before.verdict != result.incident.verdict:
+                self._spent(tx, result.incident, now)
             return self._done(tx, result.text, result.incident)
 
     def _tell(self, tx: Tx, before: Incident, after: Incident, now: datetime) -> None:

@@ -10,6 +10,8 @@ from datetime import datetime
 from typing import Protocol
 
 from monitor import views
+from monitor.detect_views import Backtest, Explanation
+from monitor.rule_views import Budget, RuleChange, RuleMoved, RuleRow, Ticket
 from monitor.views import StepAction
 
 
@@ -43,6 +45,10 @@ class DeskPort(Protocol):
     def chart(self, ref: str, *, minutes: int = 60) -> views.Chart: ...
     def signals(self) -> list[views.SignalNow]: ...
     def changes(self, *, since: datetime | None = None) -> list[views.ChangeView]: ...
+    def notes(self, *, since: datetime | None = None) -> list[views.NoteView]:
+        """Levels that changed for good and what fits, newest first."""
+        ...
+
     def quarantine(self, *, limit: int = 100) -> list[views.QuarantineRow]:
         """Findings in records that are not what they should be, newest first."""
         ...
@@ -52,6 +58,53 @@ class DeskPort(Protocol):
         ...
 
     def runbook_text(self, runbook: str) -> str: ...
+
+    # detection -----------------------------------------------------------------------------------
+
+    def explain(
+        self, *, signal: str, dimensions: dict[str, str] | None = None, limit: int = 5
+    ) -> list[Explanation]:
+        """The series of a signal that match, those that fire and the highest score first."""
+        ...
+
+    def backtest(self, *, signal: str, days: int = 14) -> Backtest:
+        """What the rule would have done with the traffic that is stored."""
+        ...
+
+    # rules and budgets ---------------------------------------------------------------------------
+
+    def budget(self, *, team: str = "") -> list[Budget]:
+        """What each team may spend and has spent; of one team where it is named."""
+        ...
+
+    def rules(self) -> list[RuleRow]:
+        """Every statistical rule, its tier, and whether it is offered for promotion."""
+        ...
+
+    def rule_history(self, *, rule: str = "", limit: int = 50) -> list[RuleChange]:
+        """Who moved which rule and why, and what was proposed, newest first."""
+        ...
+
+    def tickets(self, *, days: int = 1) -> list[Ticket]:
+        """Incidents that woke nobody, and why, newest first."""
+        ...
+
+    def promote_rule(
+        self,
+        rule: str,
+        *,
+        tier: str = "page",
+        reason: str = "",
+        over_budget: bool = False,
+        try_only: bool = False,
+    ) -> RuleMoved:
+        """Move a rule up with its backtest attached; `try_only` runs the backtest alone."""
+        ...
+
+    def demote_rule(self, rule: str, *, tier: str, reason: str) -> RuleMoved: ...
+    def judge(self, ref: str, *, verdict: str, reason: str = "") -> views.Done:
+        """The verdict on an incident that is over; the last word counts."""
+        ...
 
     # commands ----------------------------------------------------------------------------------
 

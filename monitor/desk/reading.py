@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from monitor import views
 from monitor.alerting import pages
 from monitor.alerting.alerts import Alert, Cause
+from monitor.alerting.fitting import ChangeFact
 from monitor.config.settings import Configured
 from monitor.incidents import actions
 from monitor.incidents.model import Incident
@@ -16,6 +17,7 @@ from monitor.silence import NO_DATA, VOLUME
 from monitor.store.decision_rows import Point
 from monitor.store.finding_rows import Quarantined
 from monitor.store.incident_rows import ChangeRow
+from monitor.store.note_rows import NoteRow
 from monitor.store.outbox import Queued
 from monitor.store.store import Tx
 from monitor.stream.series import Dims, dims_of, named
@@ -26,7 +28,7 @@ from runbooks.params import AnyParam
 from runbooks.runs import DONE_STEPS, Run, RunState, StepRun, StepState
 
 SPARK_BUCKETS = 60
-_STATES = {"w": "warming", "q": "quiet", "f": "firing"}
+STATES = {"w": "warming", "q": "quiet", "f": "firing"}
 _PAGE_STATES = {"sent": "sent", "dead": "dead"}
 
 
@@ -34,13 +36,13 @@ def series_points(
     tx: Tx, configured: Configured, signal: str, dimensions: dict[str, str], first: int, end: int
 ) -> list[tuple[int, Point | None]]:
     """(bucket start, point or None) of one series."""
-    known = {s.name: s for s in configured.plan.rates()}
+    counted = configured.counted(signal)
     dims: Dims
     volume = configured.plan.volume()
     if signal == NO_DATA and volume is not None:
         signal, dims = VOLUME, dims_of(volume, dimensions)
-    elif signal in known:
-        dims = dims_of(known[signal], dimensions)
+    elif counted is not None:
+        signal, dims = counted.name, dims_of(counted, dimensions)
     else:
         return []
     step = configured.plan.bucket_s
@@ -135,6 +137,31 @@ def change_view(row: ChangeRow) -> views.ChangeView:
     )
 
 
+def note_view(row: NoteRow) -> views.NoteView:
+    """A note as stored."""
+    return views.NoteView(
+        kind=row.kind,
+        signal=row.signal,
+        dimensions=row.dimensions,
+        onset_at=row.onset_at,
+        at=row.at,
+        before=row.before,
+        after=row.after,
+        text=row.text,
+        fits=row.fits,
+    )
+
+
+def near_notes(tx: Tx, incident: Incident, until: datetime) -> list[NoteRow]:
+    """Notes on what the incident is about, from an hour before its onset on, oldest first."""
+    since = (incident.impact_at or incident.detected_at) - pages.CHANGE_WINDOW
+    return [
+        row
+        for row in reversed(tx.notes.since(since, incident.resolved_at or until))
+        if row.signal == incident.signal and concerns(row.dimensions, incident.dimensions)
+    ]
+
+
 def quarantine_row(row: Quarantined) -> views.QuarantineRow:
     """A finding as stored."""
     return views.QuarantineRow(
@@ -198,7 +225,7 @@ def incident_view(
     """All of one incident but its timeline."""
     alerts = tx.incidents.alerts_of(incident.uuid)
     changes = near_changes(tx, incident, now)
-    facts = [pages.ChangeFact(c.kind, c.title, c.at, c.dimensions) for c in changes]
+    facts = [ChangeFact(c.kind, c.title, c.at, c.dimensions) for c in changes]
     lead = pages.strongest(alerts) if alerts else None
     return views.IncidentView(
         row=incident_row(tx, configured, incident, now),
@@ -245,6 +272,10 @@ def chart(
         views.ChartMark(at=row.at, kind="change", text=f"{row.kind} {row.title}")
         for row in near_changes(tx, incident, now)
     ]
+    marks += [
+        views.ChartMark(at=row.onset_at, kind="change", text=row.text)
+        for row in near_notes(tx, incident, now)
+    ]
     return views.Chart(
         signal=incident.signal or "",
         dimensions=dict(incident.dimensions),
@@ -284,7 +315,7 @@ def signals_now(tx: Tx, configured: Configured) -> list[views.SignalNow]:
                 views.SignalNow(
                     signal=signal.name,
                     dimensions=named(signal, point.dims),
-                    state=_STATES[point.state],  # type: ignore[arg-type] # the three states
+                    state=STATES[point.state],  # type: ignore[arg-type] # the three states
                     rate=point.k / point.n if point.n else None,
                     baseline=point.baseline,
                     score=point.score,
@@ -392,7 +423,8 @@ def _actions(book: Runbook, run: Run, step: StepRun) -> list[views.StepAction]:
         actions_ += ["done", "fail", "skip"]
     rollback = None if isinstance(spec, WaitSignal) else spec.rollback
     undoable = {StepState.SUCCEEDED, StepState.FAILED, StepState.UNKNOWN}
-    if rollback is not None and step.state in undoable and (step.attempts or manual):
+    there = step.attempts or manual
+    if rollback is not None and step.state in undoable and there and not step.under_way:
         actions_.append("undo")
     return actions_
 

@@ -175,12 +175,12 @@ class RunDesk(DeskBase):
         alerts = tx.incidents.alerts_of(incident.uuid)
         lead = next((a for a in alerts if a.signal == incident.signal), None)
         baseline = lead.reading.baseline if lead is not None else None
-        signal = next((s for s in self._configured.plan.signals if s.name == incident.signal), None)
+        signal = self._configured.counted(incident.signal or "")
         ratio = max(signal.min_ratio, 1.5) if signal is not None else 1.5
         return Facts(
             id=incident.name,
             severity=incident.severity,
-            signal=incident.signal or "",
+            signal=signal.name if signal is not None else incident.signal or "",
             series=dict(incident.dimensions),
             baseline=baseline,
             threshold=None if baseline is None else min(1.0, baseline * ratio),

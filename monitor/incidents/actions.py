@@ -183,6 +183,23 @@ def resolve(incident: Incident, verdict: str, reason: str, actor: str, now: date
     return Step(after, tuple(entries), f"{incident.name} resolved")
 
 
+def judge(incident: Incident, verdict: str, reason: str, actor: str, now: datetime) -> Result:
+    """Say what an incident was after it has ended; the last word counts."""
+    if verdict not in VERDICTS:
+        return Refusal(f"unknown verdict {verdict!r}", f"one of {', '.join(VERDICTS)}")
+    if incident.state in OPEN:
+        hint = f"tocsin inc resolve {incident.name} --verdict {verdict}"
+        return Refusal(f"{incident.name} is {incident.state}: it ends with a verdict", hint)
+    if incident.verdict == verdict:
+        return Step(incident, (), f"{incident.name} was called {verdict} already")
+    before = "" if incident.verdict is None else f", was {incident.verdict}"
+    text = f"verdict {verdict}{before}" + (f": {reason}" if reason else "")
+    entry = Entry(
+        kind="VERDICT", text=text, actor=actor, occurred_at=now, data={"verdict": verdict}
+    )
+    return Step(replace(incident, verdict=verdict), (entry,), f"{incident.name}: {text}")
+
+
 def reopen(incident: Incident, reason: str, actor: str, now: datetime) -> Result:
     """Back to work; after a day a new incident is the honest way."""
     if incident.state in OPEN:

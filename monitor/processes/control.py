@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 
+from monitor import recovery
 from monitor.clock import WallClock
 from monitor.config.reload import Reload
 from monitor.config.revisions import keep_start
@@ -25,7 +26,7 @@ from monitor.inbound.hooks import Hook, hooks_app
 from monitor.metrics import Metrics
 from monitor.processes.errand import Errand, adopt
 from monitor.processes.launch import open_store, read_settings
-from monitor.processes.loops import Loops, Step, owned
+from monitor.processes.loops import PAUSE_S, Loops, Step, owned
 from monitor.processes.neighbours import neighbour_hooks, neighbour_steps
 from monitor.processes.posts import Post
 from monitor.processes.roster import read_roster
@@ -70,7 +71,8 @@ def serve_control(
         reload = reloading(control, errand)
         threading.Thread(target=reload.attend, args=(stopping,), name="reload", daemon=True).start()
         control.parts.append(lambda tx, now: processes(tx, now, read_roster(errand.roster), holder))
-        watched = places(configured.settings.store, configured.settings.watch.spool, os.environ)
+        spool = configured.settings.watch.spool
+        watched = places(configured.settings.store, spool, os.environ, errand.place.key)
         control.parts.append(lambda _tx, now: one_line(watched.state, now))
         stall_s = configured.settings.processes.stall.total_seconds()
         watchdog = Watchdog(stall_s, errand.stacks, beat)
@@ -93,6 +95,7 @@ def serve_control(
 def reloading(control: Control, errand: Errand) -> Reload:
     """Keep what is in force as a revision, and take another configuration when somebody asks."""
     now = WallClock().now
+    control.parts.append(recovery.part(control.metrics, now()))
     keep_start(control.store, control.configured.settings, now())
     reload = Reload(
         control,
@@ -116,7 +119,8 @@ def steps(control: Control, roles: Sequence[str]) -> dict[str, Step]:
         return done.buckets > 0 or not done.caught_up
 
     def deliver(now: datetime) -> bool:
-        return control.deliver.step(now) > 0
+        # A receiver whose pages are sent gets the next ones at once.
+        return control.deliver.step(now) > 0 or control.deliver.freed(PAUSE_S)
 
     def runs(now: datetime) -> bool:
         control.runs.step(now)

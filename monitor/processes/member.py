@@ -20,6 +20,7 @@ import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import datetime
+from functools import partial
 
 import msgspec
 
@@ -147,7 +148,10 @@ def main(arguments: list[str]) -> int:
             if errand.role == "auditor":
                 stall_s = errand.settings.processes.stall.total_seconds()
                 watchdog = Watchdog(stall_s, errand.stacks, beats(line, str))
-                return audit(lambda: adopted(errand), stopping, Metrics(), watchdog, os.environ)
+                wanted = partial(adopted, errand)
+                return audit(
+                    wanted, stopping, Metrics(), watchdog, os.environ, daemon=errand.place.key
+                )
             return serve_control(errand, listeners, stopping, beats(line, str))
     except DeskError as error:
         logger.error("cannot start: %s", error.message)  # noqa: TRY400 - says what to do itself

@@ -16,8 +16,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
+from pathlib import Path
 
 from monitor.config.options import state_dir
+
+SLOTS = 16
+"""Daemons of one machine on one store that are known again at their next start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,11 @@ class Place:
     """Nobody else works on this store: its lock is ours (SQLite)."""
     descriptor: int | None
     """Of the lock that no other daemon of this place can hold; None where there is none."""
+
+    @property
+    def key(self) -> str:
+        """What tells the files of this daemon from those of others; empty where it is alone."""
+        return "" if self.alone else self.name.rpartition("/")[2]
 
     def holder(self) -> str:
         """A name for one process, never used again."""
@@ -65,8 +74,13 @@ def place_of(store: str, lock: int | None, env: Mapping[str, str]) -> Iterator[P
 
 
 def _locked(store: str, env: Mapping[str, str]) -> tuple[str, int] | None:
-    """The id in the lock file of this machine and store, if nobody holds it."""
+    """The id in the first lock file of this machine and store that nobody holds."""
     file = state_dir(env) / "places" / sha256(store.encode()).hexdigest()[:16]
+    slots = [file, *(file.with_name(f"{file.name}.{number}") for number in range(2, SLOTS + 1))]
+    return next((found for slot in slots if (found := _lock(slot)) is not None), None)
+
+
+def _lock(file: Path) -> tuple[str, int] | None:
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

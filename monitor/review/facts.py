@@ -74,6 +74,8 @@ class Review(msgspec.Struct, frozen=True, kw_only=True):
     alerts: list[views.AlertView]
     causes: list[views.Cause]
     changes: list[views.ChangeView]
+    notes: list[views.NoteView]
+    """Levels of its signal that changed for good."""
     pages: list[views.PageView]
     runs: list[RunFacts]
     timeline: list[views.TimelineEntry]
@@ -102,6 +104,7 @@ def gather(tx: Tx, configured: Configured, incident: Incident, now: datetime) ->
         alerts=view.alerts,
         causes=view.causes,
         changes=view.changes,
+        notes=[desk_views.note_view(row) for row in desk_views.near_notes(tx, incident, now)],
         pages=view.pages,
         runs=[_run(decode_run(row.body)) for row in reversed(tx.runs.of_incident(incident.uuid))],
         timeline=[desk_views.timeline_entry(item) for item in chain],

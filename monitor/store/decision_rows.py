@@ -100,6 +100,13 @@ class DecisionRows:
         with self._c.execute(query.order_by(p.c.bucket.desc())) as rows:
             return any(point.n for (data,) in rows for point in _POINTS.decode(data))
 
+    def first_counted(self, signal: str) -> int | None:
+        """Start of the first bucket in which a series of `signal` was counted."""
+        p = t.points
+        return self._c.execute(
+            sa.select(sa.func.min(p.c.bucket)).where(p.c.signal == signal)
+        ).scalar()
+
     def all_points(self, first: int, end: int) -> list[tuple[int, str, list[Point]]]:
         """(bucket, signal, points) for every signal, by bucket: to rebuild detectors from."""
         p = t.points

@@ -15,6 +15,7 @@ from monitor.incidents.actions import Step
 from monitor.incidents.model import OPEN, Incident, Origin, Rung, State
 from monitor.incidents.timeline import Entry, Linked, link
 from monitor.store import tables as t
+from monitor.store.columns import storable
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,23 @@ class ChangeRow:
     at: datetime
     dimensions: dict[str, str]
     actor: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """An incident that waits for an answer to its pages."""
+
+    uuid: str
+    paged_at: datetime
+    escalation: tuple[Rung, ...]
+
+
+def _is_open() -> sa.ColumnElement[bool]:
+    return t.incidents.c.state.in_([str(state) for state in OPEN])
+
+
+def _rungs(body: str) -> tuple[Rung, ...]:
+    return msgspec.json.decode(body, type=tuple[Rung, ...])
 
 
 def _dumps(value: object) -> str:
@@ -84,10 +102,50 @@ class IncidentRows:
     def open(self) -> list[Incident]:
         """Open incidents, oldest first."""
         i = t.incidents
+        rows = self._c.execute(i.select().where(_is_open()).order_by(i.c.number))
+        return [_incident(row) for row in rows]
+
+    def open_counts(self) -> list[tuple[str, bool, int]]:
+        """Open incidents: (severity, acknowledged, how many)."""
+        i = t.incidents
+        answered = sa.case((i.c.acknowledged_at.is_(None), 0), else_=1)
         rows = self._c.execute(
-            i.select().where(i.c.state.in_([str(s) for s in OPEN])).order_by(i.c.number)
+            sa.select(i.c.severity, answered, sa.func.count())
+            .where(_is_open())
+            .group_by(i.c.severity, answered)
+        )
+        return [(severity, bool(flag), int(count)) for severity, flag, count in rows]
+
+    def normal_since(self, until: datetime) -> list[Incident]:
+        """Open ones that nobody has acknowledged, normal at or before `until`; oldest first."""
+        i = t.incidents
+        rows = self._c.execute(
+            i.select()
+            .where(_is_open(), i.c.acknowledged_at.is_(None), i.c.normal_at <= until)
+            .order_by(i.c.number)
         )
         return [_incident(row) for row in rows]
+
+    def unanswered(self) -> list[Call]:
+        """Open ones that were paged, fire, and that nobody has acknowledged; oldest first."""
+        i = t.incidents
+        rows = self._c.execute(
+            sa.select(i.c.uuid, i.c.paged_at, i.c.escalation)
+            .where(
+                _is_open(),
+                i.c.paged_at.is_not(None),
+                i.c.acknowledged_at.is_(None),
+                i.c.normal_at.is_(None),
+            )
+            .order_by(i.c.number)
+        )
+        policies: dict[str, tuple[Rung, ...]] = {}
+        calls = []
+        for uuid, paged_at, body in rows:
+            if body not in policies:
+                policies[body] = _rungs(body)
+            calls.append(Call(uuid, paged_at, policies[body]))
+        return calls
 
     def search(
         self,
@@ -118,13 +176,14 @@ class IncidentRows:
         rows = self._c.execute(i.select().where(ended).order_by(i.c.number.desc()).limit(limit))
         return [_incident(row) for row in rows]
 
-    def paged_since(self, since: datetime) -> list[datetime]:
-        """When incidents were paged for a budgeted cause since then (never-events are exempt)."""
+    def paged(self, since: datetime) -> list[Incident]:
+        """Incidents paged at or after `since` for a budgeted cause, oldest first.
+
+        Never-events, no data and what people or Alertmanager asked for are exempt.
+        """
         i = t.incidents
-        rows = self._c.execute(
-            sa.select(i.c.paged_at).where(i.c.paged_at >= since, i.c.origin == str(Origin.ALERT))
-        )
-        return [row.paged_at for row in rows]
+        budgeted = i.select().where(i.c.paged_at >= since, i.c.origin == str(Origin.ALERT))
+        return [_incident(row) for row in self._c.execute(budgeted.order_by(i.c.paged_at))]
 
     # -- alerts ---------------------------------------------------------------------------------
 
@@ -180,6 +239,17 @@ class IncidentRows:
         )
         return [msgspec.json.decode(body, type=Alert) for (body,) in rows]
 
+    def alerts_since(self, since: datetime, limit: int = 10_000) -> list[Alert]:
+        """Alerts of every tier detected at or after `since`, newest first."""
+        a = t.alerts
+        rows = self._c.execute(
+            sa.select(a.c.body)
+            .where(a.c.detected_at >= since)
+            .order_by(a.c.detected_at.desc(), a.c.id.desc())
+            .limit(limit)
+        )
+        return [msgspec.json.decode(body, type=Alert) for (body,) in rows]
+
     # -- timeline -------------------------------------------------------------------------------
 
     def append(self, uuid: str, entries: Iterable[Entry], now: datetime) -> None:
@@ -208,7 +278,7 @@ class IncidentRows:
 
     def _marked(self, entry: Entry) -> Entry:
         # The chain is over what the row will say.
-        entry = replace(entry, text=t.storable(entry.text), actor=t.storable(entry.actor))
+        entry = replace(entry, text=storable(entry.text), actor=storable(entry.actor))
         who, via = self.acting
         if not via or entry.actor != who:
             return entry
@@ -333,7 +403,7 @@ def _incident(row: Any) -> Incident:
         closed_at=row.closed_at,
         verdict=row.verdict,
         paged_at=row.paged_at,
-        escalation=msgspec.json.decode(row.escalation, type=tuple[Rung, ...]),
+        escalation=_rungs(row.escalation),
         drill=row.drill,
     )
 

@@ -16,8 +16,10 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from monitor.incidents.model import OPEN
 from monitor.notify.channel import Message
 from monitor.store import tables as t
+from monitor.store.columns import UtcTime
 from monitor.store.upserts import insert_new
 
 LEASE = timedelta(seconds=30)
@@ -99,6 +101,20 @@ class OutboxRows:
         )
         return {receiver: int(count) for receiver, count in rows}
 
+    def rung(self) -> dict[str, set[str]]:
+        """Who was (or is to be) rung for each open incident, by the incident."""
+        o, i = t.outbox, t.incidents
+        is_open = sa.select(i.c.uuid).where(i.c.state.in_([str(state) for state in OPEN]))
+        rows = self._c.execute(
+            sa.select(o.c.incident, o.c.receiver)
+            .where(o.c.incident.in_(is_open), o.c.kind == "trigger")
+            .distinct()
+        )
+        found: dict[str, set[str]] = {}
+        for incident, receiver in rows:
+            found.setdefault(incident, set()).add(receiver)
+        return found
+
     def trigger_keys(self, incident: str, receiver: str) -> list[str]:
         """The dedup keys under which a receiver was rung, oldest first."""
         o = t.outbox
@@ -144,35 +160,33 @@ class OutboxRows:
         if self._c.dialect.name == "postgresql":
             query = query.with_for_update(skip_locked=True)
         rows = self._c.execute(query).all()
-        for row in rows:
-            self._c.execute(
-                o.update()
-                .where(o.c.id == row.id)
-                .values(
-                    state="claimed",
-                    owner=owner,
-                    lease_until=clock + LEASE,
-                    attempts=row.attempts + 1,
-                )
+        if not rows:
+            return []
+        self._c.execute(
+            o.update()
+            .where(o.c.id.in_([row.id for row in rows]))
+            .values(
+                state="claimed",
+                owner=owner,
+                lease_until=clock + LEASE,
+                attempts=o.c.attempts + 1,
             )
-        return [self._with_receipt(_queued(row, attempts=row.attempts + 1)) for row in rows]
+        )
+        receipts = self._receipts({row.incident for row in rows})
+        return [
+            _claimed(row, msgspec.json.decode(receipts.get((row.incident, row.receiver), "{}")))
+            for row in rows
+        ]
 
-    def _with_receipt(self, page: Queued) -> Queued:
+    def _receipts(self, incidents: Collection[str]) -> dict[tuple[str, str], str]:
+        """The newest handle that a receiver gave us for an incident, by (incident, receiver)."""
         o = t.outbox
-        row = self._c.execute(
-            sa.select(o.c.receipt)
-            .where(
-                o.c.incident == page.incident,
-                o.c.receiver == page.receiver,
-                o.c.state == "sent",
-                o.c.receipt != "{}",
-            )
-            .order_by(o.c.id.desc())
-            .limit(1)
-        ).scalar()
-        receipt = msgspec.json.decode(row) if row else {}
-        message = replace(page.message, attempt=page.attempts, receipt=receipt)
-        return replace(page, message=message)
+        rows = self._c.execute(
+            sa.select(o.c.incident, o.c.receiver, o.c.receipt)
+            .where(o.c.incident.in_(list(incidents)), o.c.state == "sent", o.c.receipt != "{}")
+            .order_by(o.c.id)
+        )
+        return {(incident, receiver): receipt for incident, receiver, receipt in rows}
 
     def sent(
         self, page: Queued, owner: str, receipt: Mapping[str, str], detail: str, now: datetime
@@ -252,7 +266,7 @@ class OutboxRows:
             .where(o.c.id.in_(gone))
             .values(
                 state="new",
-                next_at=sa.case((last, sa.literal(now, t.UtcTime())), else_=o.c.next_at),
+                next_at=sa.case((last, sa.literal(now, UtcTime())), else_=o.c.next_at),
                 lease_until=None,
                 owner=None,
             )
@@ -263,7 +277,7 @@ class OutboxRows:
         """When the next page is due; None when nothing waits."""
         o = t.outbox
         at = sa.case((o.c.state == "claimed", o.c.lease_until), else_=o.c.next_at)
-        query = sa.select(sa.func.min(at, type_=t.UtcTime())).where(o.c.state.in_(WAITING))
+        query = sa.select(sa.func.min(at, type_=UtcTime())).where(o.c.state.in_(WAITING))
         return self._c.execute(query).scalar()
 
     def of_incident(self, incident: str) -> list[Queued]:
@@ -296,6 +310,13 @@ class OutboxRows:
             ).scalar()
             or 0
         )
+
+
+def _claimed(row: Any, receipt: dict[str, str]) -> Queued:
+    """A row as this attempt has it."""
+    page = _queued(row, attempts=row.attempts + 1)
+    message = replace(page.message, attempt=page.attempts, receipt=receipt)
+    return replace(page, message=message)
 
 
 def _queued(row: Any, attempts: int | None = None) -> Queued:

@@ -14,9 +14,11 @@ import sqlalchemy as sa
 from monitor.store import tables as t
 from monitor.store.errors import StoreError
 
-APPEND_ONLY = frozenset({"timeline", "audit", "attempts", "changes", "revisions"})
+APPEND_ONLY = frozenset(
+    {"timeline", "audit", "attempts", "changes", "divisions", "notes", "revisions", "rule_log"}
+)
 """Rows that are written once."""
-DELETED = frozenset({"leases", "quarantine", "received", "revisions", "tokens"})
+DELETED = frozenset({"leases", "notes", "quarantine", "received", "revisions", "tokens"})
 """Tables out of which the daemon drops old rows."""
 UNREAD = frozenset({"tokens"})
 """Not for the reader."""

@@ -24,10 +24,12 @@ from monitor.store.engine import Password, open_engine, sqlite_path
 from monitor.store.errors import StoreError, StoreUnavailable
 from monitor.store.incident_rows import IncidentRows
 from monitor.store.lease_rows import LeaseRows
+from monitor.store.note_rows import NoteRows
 from monitor.store.outbox import OutboxRows
 from monitor.store.ownership import owner, owner_lock
 from monitor.store.received_rows import ReceivedRows
 from monitor.store.revision_rows import RevisionRows
+from monitor.store.rule_rows import RuleRows
 from monitor.store.run_rows import RunRows
 from monitor.store.schema import migrate
 from monitor.store.stream_rows import StreamRows
@@ -50,10 +52,12 @@ class Tx:
 
     def __init__(self, connection: sa.Connection) -> None:
         self._c = connection
+        self._touched = False
         self.stream = StreamRows(connection)
         self.decisions = DecisionRows(connection)
         self.incidents = IncidentRows(connection)
         self.outbox = OutboxRows(connection)
+        self.notes = NoteRows(connection)
         self.runs = RunRows(connection)
         self.leases = LeaseRows(connection)
         self.tokens = TokenRows(connection)
@@ -61,15 +65,19 @@ class Tx:
         self.audit = AuditRows(connection)
         self.watch = WatchRows(connection)
         self.received = ReceivedRows(connection)
+        self.rules = RuleRows(connection)
 
     def touch(self) -> None:
-        """Something a screen could show has changed."""
+        """Something a screen could show has changed; once is enough for all of a transaction."""
+        if self._touched:
+            return
+        self._touched = True
         r = t.revision
         if self._c.execute(r.update().values(value=r.c.value + 1)).rowcount == 0:
             self._c.execute(r.insert().values(id=1, value=1))
 
     def revision(self) -> int:
-        """Grows with every `touch`."""
+        """Grows with every transaction that was touched."""
         return int(self._c.execute(sa.select(t.revision.c.value)).scalar() or 0)
 
 

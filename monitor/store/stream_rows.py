@@ -118,6 +118,24 @@ class StreamRows(FindingRows):
             )
         ).scalar()
 
+    def admitted(self, pipeline: int, dimension: str, since: int) -> dict[str, int]:
+        """Label values first seen from `since` on, with the start of that bucket.
+
+        What was there in the first bucket of all is not news: nothing is known before it.
+        """
+        v = t.vocabulary
+        first = sa.func.min(v.c.bucket)
+        oldest = (
+            sa.select(sa.func.min(v.c.bucket)).where(v.c.pipeline == pipeline).scalar_subquery()
+        )
+        rows = self._c.execute(
+            sa.select(v.c.value, first)
+            .where(v.c.pipeline == pipeline, v.c.dimension == dimension)
+            .group_by(v.c.value)
+            .having(first >= since, first > oldest)
+        )
+        return {value: int(bucket) for value, bucket in rows}
+
     def save(self, pipeline: int, topic_id: str, number: int, emission: Emission) -> None:
         """Write an emission: cells and progress together. A lower `hi` never overwrites."""
         where = {"pipeline": pipeline, "topic_id": topic_id, "number": number}
@@ -319,9 +337,7 @@ class StreamRows(FindingRows):
 
 def _definition(plan: Plan) -> str:
     """All that decides what a cell means."""
-    each = [
-        [s.name, s.each, s.value, str(s.k), str(s.n_each), s.by] for s in plan.rates() if s.each
-    ]
+    each = [[s.name, s.each, s.value, str(s.k), str(s.n_each), s.by] for s in plan.items()]
     return _dumps(
         {
             "bucket_s": plan.bucket_s,
@@ -329,6 +345,7 @@ def _definition(plan: Plan) -> str:
             "dimensions": plan.dimensions,
             "slots": plan.slots,
             "each": each,
+            "sources": plan.volume() is not None,
         }
     )
 

@@ -5,49 +5,12 @@ Every deadline is a row with a UTC time, so that the process may die anywhere.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.types import TypeDecorator
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
-
-
-class UtcTime(TypeDecorator[datetime]):
-    """An aware UTC datetime as a 64-bit count of microseconds: exact, ordered, zone-free."""
-
-    impl = sa.BigInteger
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> int | None:  # noqa: ARG002 - SQLAlchemy's signature
-        return None if value is None else (value - EPOCH) // MICROSECOND
-
-    def process_result_value(self, value: Any, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy's signature
-        return None if value is None else EPOCH + value * MICROSECOND
-
-
-def storable(text: str) -> str:
-    r"""`text` as every database takes it: NUL and lone surrogates as visible `\x00`, `\udcff`.
-
-    PostgreSQL refuses the one and UTF-8 the other, and with it the whole transaction: a message
-    that holds one would never be taken, however often its sender comes again.
-    """
-    if "\0" in text:
-        text = text.replace("\0", "\\x00")
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
-
-
-class Words(TypeDecorator[str]):
-    """Text that may be from outside; see `storable`."""
-
-    impl = sa.Text
-    cache_ok = True
-
-    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:  # noqa: ARG002 - SQLAlchemy's signature
-        return None if value is None else storable(value)
-
+from monitor.store.columns import UtcTime, Words
 
 metadata = sa.MetaData(
     naming_convention={
@@ -235,6 +198,32 @@ tiers = _table(
     sa.PrimaryKeyConstraint("signal"),
 )
 
+rule_log = _table(
+    "rule_log",
+    sa.Column("id", BigId, primary_key=True),
+    _time("at", null=False),
+    _text("rule"),
+    _text("kind"),
+    _text("tier"),
+    _text("was"),
+    _text("actor"),
+    _text("via"),
+    _text("reason"),
+    _text("body"),
+    sa.Index(None, "rule"),
+)
+
+divisions = _table(
+    "divisions",
+    _int("bucket"),
+    _text("team"),
+    _real("false_pages", null=False),
+    _int("weeks"),
+    _text("rules"),
+    _text("reason"),
+    sa.PrimaryKeyConstraint("team", "bucket"),
+)
+
 alerts = _table(
     "alerts",
     sa.Column("id", BigId, primary_key=True),
@@ -308,6 +297,23 @@ changes = _table(
     _text("actor"),
     _time("recorded_at", null=False),
     sa.Index(None, "at"),
+)
+
+notes = _table(
+    "notes",
+    sa.Column("id", BigId, primary_key=True),
+    _text("kind"),
+    _text("signal"),
+    _text("dims"),
+    _time("at", null=False),
+    _time("onset_at", null=False),
+    _real("before"),
+    _real("after"),
+    _text("text"),
+    _text("fits"),
+    _text("key"),
+    sa.UniqueConstraint("key"),
+    sa.Index(None, "onset_at"),
 )
 
 runs = _table(

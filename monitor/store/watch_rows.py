@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from monitor.incidents.model import OPEN, Incident, Origin
 from monitor.store import tables as t
+from monitor.store.columns import UtcTime
 from monitor.store.incident_rows import _incident
 from monitor.store.outbox import WAITING, behind_another
 
@@ -87,8 +88,8 @@ class WatchRows:
     def rings(self, incidents: Iterable[str]) -> dict[str, Rings]:
         """The triggers of incidents, by uuid."""
         o = t.outbox
-        first = sa.func.min(o.c.created_at, type_=t.UtcTime())
-        last = sa.func.max(o.c.created_at, type_=t.UtcTime())
+        first = sa.func.min(o.c.created_at, type_=UtcTime())
+        last = sa.func.max(o.c.created_at, type_=UtcTime())
         rows = self._c.execute(
             sa.select(o.c.incident, o.c.receiver, o.c.state, sa.func.count(), first, last)
             .where(o.c.incident.in_(list(incidents)), o.c.kind == "trigger")
@@ -128,7 +129,7 @@ class WatchRows:
     def _count(
         self, at: sa.Column[datetime], *where: sa.ColumnElement[bool]
     ) -> tuple[int, datetime | None]:
-        oldest = sa.func.min(at, type_=t.UtcTime())
+        oldest = sa.func.min(at, type_=UtcTime())
         count, since = self._c.execute(sa.select(sa.func.count(), oldest).where(*where)).one()
         return int(count), since
 

@@ -7,13 +7,13 @@ judged per record in offset order against the partition's own watermark.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any
 
-from monitor.stream.signals import DIMENSION_LIMITS, Plan, Reader, Signal, reader
+from monitor.stream.signals import DIMENSION_LIMITS
+from monitor.stream.tally import Tally
 
 OTHER = "__other__"
 TUPLES_PER_BUCKET = 10_000
@@ -116,82 +116,6 @@ class Emission:
     """(offset, bucket) of each late interaction: the offset says whether it is stored already."""
     occurrences: list[Occurrence]
     admissions: list[Admission]
-
-
-Predicate = Callable[[Any], bool]
-
-
-@dataclass(frozen=True, slots=True)
-class _Each:
-    """A signal over the items of a list field, compiled."""
-
-    name: str
-    on: str
-    items: str
-    value: str
-    k: Predicate
-    n_each: Predicate | None
-    by: tuple[int, ...]
-
-
-def _each(plan: Plan, signal: Signal) -> _Each:
-    return _Each(
-        name=signal.name,
-        on=signal.on,
-        items=signal.each or "",
-        value=signal.value or "",
-        k=signal.k.compile(),
-        n_each=signal.n_each.compile() if signal.n_each is not None else None,
-        by=tuple(plan.dimensions.index(name) for name in signal.by),
-    )
-
-
-class Tally:
-    """The compiled plan: what one event adds. Shared by the counters of all partitions."""
-
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        self.readers: tuple[tuple[str, Reader], ...] = tuple(
-            (name, reader(name)) for name in plan.dimensions
-        )
-        conditions: dict[str, Predicate] = {}
-        for signal in plan.signals:
-            conditions[str(signal.k)] = signal.k.compile()
-            conditions[str(signal.n)] = signal.n.compile()
-        self._slots = [
-            (index, slot.on, [conditions[text] for text in slot.conditions])
-            for index, slot in enumerate(plan.slots)
-        ]
-        self._eachs = [_each(plan, signal) for signal in plan.rates() if signal.each is not None]
-        self.never = [(s.name, s.on, s.k.compile()) for s in plan.never()]
-        self.width = len(plan.slots)
-
-    def base(self, kind: str, data: Any) -> list[int]:
-        """The slots that the event belongs to."""
-        return [
-            index
-            for index, on, conditions in self._slots
-            if on in {kind, "any"} and all(condition(data) for condition in conditions)
-        ]
-
-    def narrow(self, kind: str, data: Any) -> Iterable[tuple[str, tuple[int, ...], str, int, int]]:
-        """(signal, positions of `by`, value, k, n) for each distinct value among the items."""
-        for each in self._eachs:
-            if each.on not in {kind, "any"}:
-                continue
-            hits: dict[str, tuple[int, int]] = {}
-            for item in getattr(data, each.items):
-                value = getattr(item, each.value)
-                if value is None:
-                    continue
-                k, n = hits.get(value, (0, 0))
-                if each.n_each is None or each.n_each(item):
-                    hits[value] = (k | int(each.k(item)), 1)
-                else:
-                    hits[value] = (k, n)
-            for value, (k, n) in hits.items():
-                if n:
-                    yield each.name, each.by, str(value), k, n
 
 
 class Counter:
@@ -356,7 +280,14 @@ class Counter:
             cell = bucket.narrow.setdefault((name, tuple(key[i] for i in by), admitted), [0, 0])
             cell[0] += k
             cell[1] += n
+        self._count_source(bucket, arrival.event.source, key[self._tally.environment])
         self._occur(arrival, bucket.start, labels, bucket.nevers)
+
+    def _count_source(self, bucket: Bucket, source: str, environment: str) -> None:
+        if name := self._tally.volume:
+            key = (name, (environment,), self._admit(name, source, bucket.start))
+            cell = bucket.narrow.get(key, (0, 0))
+            bucket.narrow[key] = [cell[0] + 1, cell[1] + 1]
 
     def _fold(self, bucket: Bucket, labels: dict[str, str]) -> BaseKey:
         key = tuple(labels.values())
@@ -371,7 +302,8 @@ class Counter:
         known = self._vocabulary.setdefault(dimension, set())
         if value in known or not value:
             return value
-        if start is None or len(known) >= DIMENSION_LIMITS.get(dimension, 200):
+        most = DIMENSION_LIMITS.get(dimension) or self._tally.limits[dimension]
+        if start is None or len(known) >= most:
             return OTHER
         known.add(value)
         self._admissions.append(Admission(dimension, value, start))

@@ -51,6 +51,8 @@ Address = Annotated[str, msgspec.Meta(min_length=1, max_length=500, extra_json_s
 Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Millis = Annotated[float, msgspec.Meta(ge=0, le=1_000_000_000)]
+JUDGE = "\x1f"
+"""Between the parts of `PolicyCheck.judge`."""
 EntityType = Annotated[str, msgspec.Meta(pattern=r"^[A-Z][A-Z0-9_]{0,63}$(?!\n)")]
 EntityCounts = Annotated[dict[EntityType, Count], msgspec.Meta(max_length=60)]
 
@@ -212,6 +214,13 @@ class PolicyCheck(Section, frozen=True, gc=False):
     severity: CheckSeverity | None = None
     latency_ms: Millis | None = None
     entity_counts: EntityCounts = {}
+
+    @property
+    def judge(self) -> str | None:
+        """Category, check and its version, joined by a character that labels do not hold."""
+        if self.detector_version is None:
+            return None
+        return JUDGE.join((self.category, self.check_id or "", self.detector_version))
 
 
 class ToolCall(Section, frozen=True, gc=False):

@@ -26,6 +26,13 @@ def dims_of(signal: Signal, dimensions: Mapping[str, str]) -> Dims:
     return tuple(dimensions[name] for name in dimension_names(signal) if name in dimensions)
 
 
+def kin(signal: Signal, dims: Dims) -> Dims:
+    """What a series has in common with its siblings: signal, environment, value of the item."""
+    where = dims[:1] if signal.by[:1] == ("environment",) else ()
+    value = dims[-1:] if signal.value is not None else ()
+    return (signal.name, str(len(dims)), *where, *value)
+
+
 def named(signal: Signal, dims: Dims) -> dict[str, str]:
     """The other way: a series of the whole has the first dimension only."""
     return dict(zip(dimension_names(signal), dims, strict=False))
@@ -39,7 +46,7 @@ def expand(plan: Plan, base: Base, narrow: Narrow) -> dict[str, dict[Dims, Pair]
     for signal in plan.rates():
         for by in (signal.by, signal.by[:1]):
             if by not in sums:
-                sums[by] = _sums(plan, base, by)
+                sums[by] = slot_sums(plan, base, by)
         if signal.each is None:
             series[signal.name] = _summed(plan, signal, sums)
         else:
@@ -57,7 +64,7 @@ def volumes(plan: Plan, base: Base, by: tuple[str, ...]) -> dict[Dims, int]:
     return found
 
 
-def _sums(plan: Plan, base: Base, by: Dims) -> Sums:
+def slot_sums(plan: Plan, base: Base, by: Dims) -> Sums:
     """Every slot, summed over all dimensions but `by`."""
     where = [plan.dimensions.index(name) for name in by]
     found: Sums = {}

@@ -43,6 +43,8 @@ DIMENSIONS: dict[str, tuple[str, ...]] = {
 
 DIMENSION_LIMITS = {"environment": 8, "feature": 200, "model": 200, "release": 500, "tenant": 2000}
 """Distinct values kept per dimension; what comes after is counted as `__other__`."""
+VALUE_LIMITS = {"tool": 2000, "signature_id": 5000, "judge": 2000, "source": 200}
+"""The same per `value` of a signal; 200 where it is not named."""
 
 
 class Signal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -52,8 +54,10 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         name: Identifier, used in labels and commands.
         title: Words for people, e.g. "Refusals".
         description: What it counts and why it matters.
-        kind: `rate` (k of n over time), `never` (pages on the first occurrence) or `volume` (how
-            much comes by `by`; silence where traffic is usual is the alert `no_data`).
+        kind: `rate` (k of n over time), `never` (pages on the first occurrence), `volume` (how
+            much comes by `by`; silence where traffic is usual is the alert `no_data`), `first_seen`
+            (a `value` that was never seen before) or `judge` (what each version of a check says,
+            so that a check that changed is told from a product that did).
         on: Which events it reads: turns, amends (late facts), or both.
         k: Condition of the numerator.
         n: Condition of the denominator.
@@ -69,7 +73,8 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         offered: Worth promoting after two weeks in shadow; `tocsin detect list` says so.
         team: Who owns its budget.
         min_ratio: Floor: observed over baseline (or baseline over observed for a fall).
-        min_excess: Floor: interactions above (below) what the baseline expects.
+        min_excess: Floor: interactions above (below) what the baseline expects; absent: the
+            profile's.
         min_time: Floor: how long before it may fire.
     """
 
@@ -77,7 +82,7 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     title: str
     k: Expression
     description: str = ""
-    kind: Literal["rate", "never", "volume"] = "rate"
+    kind: Literal["rate", "never", "volume", "first_seen", "judge"] = "rate"
     on: Literal["interaction", "amend", "any"] = "interaction"
     n: Expression = TRUE
     each: ListField | None = None
@@ -91,14 +96,16 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     offered: bool = False
     team: str = "default"
     min_ratio: float = 1.25
-    min_excess: float = 10.0
+    min_excess: float | None = None
     min_time: Duration | None = None
 
     def __post_init__(self) -> None:
         if (self.each is None) != (self.value is None):
             raise ValueError("`each` and `value` go together")
-        if self.kind != "rate" and self.each is not None:
-            raise ValueError("`each` is for rates")
+        if self.kind in ("never", "volume") and self.each is not None:
+            raise ValueError(f"`each` is not for the kind {self.kind}")
+        if self.kind in ("first_seen", "judge") and self.each is None:
+            raise ValueError(f"the kind {self.kind} needs `each` and `value`")
         if self.n_each is not None and self.each is None:
             raise ValueError("`n_each` needs `each`")
         if unknown := [name for name in self.by if name not in DIMENSIONS]:
@@ -129,6 +136,11 @@ def parse_signals(document: Document) -> tuple[Signal, ...]:
         for field, condition, kind in _conditions(signal)
         for found in misnamed(condition, kind)
     ]
+    problems += [
+        document.problem(("signals", index, "value"), "misnamed", text, "")
+        for index, signal in enumerate(signals)
+        if (text := _valueless(signal))
+    ]
     if problems:
         raise Problems(problems)
     return signals
@@ -139,6 +151,12 @@ _ITEMS: dict[str, type[msgspec.Struct]] = {
     "tool_calls": ToolCall,
     "attack_signals": AttackSignal,
 }
+
+
+def _valueless(signal: Signal) -> str:
+    if signal.each is None or hasattr(_ITEMS[signal.each], signal.value or ""):
+        return ""
+    return f"an item of {signal.each} has no {signal.value!r}"
 
 
 def _conditions(signal: Signal) -> Iterable[tuple[str, Expression, type[msgspec.Struct]]]:
@@ -208,6 +226,18 @@ class Plan(msgspec.Struct, frozen=True):
     def rates(self) -> list[Signal]:
         """Signals that detectors read."""
         return [signal for signal in self.signals if signal.kind == "rate"]
+
+    def items(self) -> list[Signal]:
+        """Signals that count the items of a list field in a table of their own."""
+        return [signal for signal in self.signals if signal.each is not None]
+
+    def first_seen(self) -> list[Signal]:
+        """Signals that tell values never seen before."""
+        return [signal for signal in self.signals if signal.kind == "first_seen"]
+
+    def judge(self) -> Signal | None:
+        """The signal that counts by version of a check; None where it was left out."""
+        return next((signal for signal in self.signals if signal.kind == "judge"), None)
 
     def volume(self) -> Signal | None:
         """The signal whose silence is an alert; None where it was left out."""

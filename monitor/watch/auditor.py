@@ -92,6 +92,9 @@ class Auditor:
         self._holder = f"{self._host}:{os.getpid()}"
         store_name = configured.settings.store.encode()
         self._where = blake2b(store_name + self._host.encode(), digest_size=4).hexdigest()
+        shared = blake2b(store_name, digest_size=8).hexdigest()
+        self._together = f"tocsin:watch:{shared}:{STORAGE}" if file is None else ""
+        """The key of a trouble that every machine on a server's store finds."""
         self._started = now
         self._answered_at = now
         self._answered_s: float | None = None
@@ -202,6 +205,7 @@ class Auditor:
                 self._answered_at,
                 now,
                 where=self._where,
+                dedup=self._together,
             )
             self._road.note(STORAGE, self._problem, now)
 

@@ -100,6 +100,7 @@ class Road:
         now: datetime,
         *,
         where: str,
+        dedup: str = "",
     ) -> Episode:
         """Begin an episode; the one that runs, if one does. It is spooled when this returns.
 
@@ -111,6 +112,8 @@ class Road:
             since: when it began.
             now: the time.
             where: tells apart installations and machines; part of what receivers key on.
+            dedup: the same on every machine that finds this trouble, so that PagerDuty folds
+                theirs into one incident; empty: it is this machine's own.
         """
         known = self.running(key)
         if known is not None:
@@ -125,6 +128,7 @@ class Road:
             since=since,
             at=now,
             receivers=self._receivers,
+            dedup=dedup,
         )
         self._write(opened)
         logger.error("%s", title)

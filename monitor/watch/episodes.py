@@ -62,7 +62,7 @@ class Episode:
         return Message(
             id=self.message_id(receiver, kind),
             kind=kind,
-            dedup_key=self.id,
+            dedup_key=self.opened.dedup or self.id,
             incident="TOCSIN",
             severity=self.opened.severity,
             state="open" if kind is Kind.TRIGGER else "resolved",

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -70,6 +70,7 @@ def build(
     *,
     page: bool = True,
     patience_s: float = PATIENCE_S,
+    daemon: str = "",
 ) -> tuple[Auditor, state.Places, ExitStack]:
     """The auditor with all it holds; the stack lets go of it.
 
@@ -79,13 +80,14 @@ def build(
         env: names the folders where nothing else does.
         page: let the channels speak; else they only log.
         patience_s: how long the store is waited for.
+        daemon: tells apart the daemons of this machine (`Place.key`).
 
     Raises:
         StoreError: the store's URL is none.
         UsageError: a channel cannot be built.
     """
     settings = configured.settings
-    where = state.places(settings.store, settings.watch.spool, env)
+    where = state.places(settings.store, settings.watch.spool, env, daemon)
     with ExitStack() as opening:
         secret = settings.store_password
         store = WatchStore(
@@ -95,6 +97,8 @@ def build(
         )
         opening.callback(store.close)
         spool = _spool(where.spool)
+        if spool is not None:
+            _adopt(spool, state.all_places(settings.store, settings.watch.spool, env))
         channels = open_emergency(configured, page=page)
         road = Road(spool, channels, tuple(channels))
         opening.callback(road.close_channels)
@@ -130,6 +134,20 @@ def _spool(path: Path) -> Spool | None:
         time.sleep(0.5)
 
 
+def _adopt(spool: Spool, known: Sequence[state.Places]) -> None:
+    """Take over what a daemon of this machine has left that is no longer there."""
+    for one in known:
+        if one.spool == spool.path:
+            continue
+        try:
+            if spool.adopt(one.spool):
+                logger.warning("recovered: the spool %s of a daemon that is gone", one.spool)
+        except SpoolUnavailable:
+            continue  # its auditor lives, or ours cannot take it
+        for file in (one.state, *one.reserves):
+            file.unlink(missing_ok=True)
+
+
 def audit(
     wanted: Callable[[], Settings],
     stopping: threading.Event,
@@ -138,6 +156,7 @@ def audit(
     env: Mapping[str, str],
     *,
     tick_s: float = TICK_S,
+    daemon: str = "",
 ) -> int:
     """Tick until told to stop; the exit status.
 
@@ -148,6 +167,7 @@ def audit(
         watchdog: sees to it that this loop turns; not started yet.
         env: names the folders where nothing else does.
         tick_s: between two ticks.
+        daemon: tells apart the daemons of this machine (`Place.key`).
 
     Raises:
         StoreError: the store's URL is none.
@@ -158,7 +178,7 @@ def audit(
     watchdog.start()
     while not stopping.is_set():
         settings = wanted()
-        auditor, where, stack = build(resolve(settings), datetime.now(UTC), env)
+        auditor, where, stack = build(resolve(settings), datetime.now(UTC), env, daemon=daemon)
         disk = Patience("the state's disk")
         with stack:
             while not stopping.is_set() and wanted() == settings:

@@ -10,7 +10,7 @@ from monitor.text import vis
 from monitor.views import Health
 from monitor.watch.episodes import Episode, fold
 from monitor.watch.spool import parse
-from monitor.watch.state import health, load, places
+from monitor.watch.state import Places, all_places, health, load
 
 
 def report(
@@ -24,7 +24,11 @@ def report(
         env: names the folders where nothing else does.
         now: the time.
     """
-    where = places(store, folder, env)
+    for where in all_places(store, folder, env):
+        yield from _of_one(where, now)
+
+
+def _of_one(where: Places, now: datetime) -> Iterator[Health]:
     known = load(where.state)
     # What is owed is told from the spool itself, with who has it.
     yield from (line for line in health(known, now) if line.name != "emergency")

@@ -49,6 +49,8 @@ class Opened(_Record, frozen=True, kw_only=True, tag="opened"):
     since: datetime
     at: datetime
     receivers: tuple[str, ...]
+    dedup: str = ""
+    """What PagerDuty folds by, where several machines find one trouble; empty: `id`."""
 
 
 class Tried(_Record, frozen=True, kw_only=True, tag="tried"):
@@ -234,9 +236,30 @@ class Spool:
                 f"cannot write {fresh}: {problem.strerror}; make room on its disk"
             ) from problem
 
+    def adopt(self, leftover: Path) -> bool:
+        """Take over what another spool still owes, and remove it; whether it owed anything.
+
+        Raises:
+            SpoolUnavailable: it is held, or ours cannot be written; it stays as it was.
+        """
+        other = Spool(leftover)
+        try:
+            ours = {record.id for record in self.records if isinstance(record, Opened)}
+            owed = [each for each in compacted(other.records) if _episode_of(each) not in ours]
+            for record in owed:
+                self.append(record)
+            leftover.unlink()
+        finally:
+            other.close()
+        return bool(owed)
+
     def close(self) -> None:
         """Let another auditor have it."""
         os.close(self._file)
+
+
+def _episode_of(record: Record) -> str:
+    return record.id if isinstance(record, Opened) else record.episode
 
 
 def _hold(file: int, path: Path) -> None:

@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 STALE = timedelta(seconds=60)
 """An auditor that has written nothing for so long is not there."""
 SHOWN = 5
+SPOOL, STATE = ".spool", ".watch.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,19 +38,45 @@ class Places:
     """One on each disk: the spool's, and a SQLite store's."""
 
 
-def places(store: str, folder: Path | None, env: Mapping[str, str]) -> Places:
-    """Beside a SQLite store, else in the state folder, unless a folder is named."""
+def places(store: str, folder: Path | None, env: Mapping[str, str], daemon: str = "") -> Places:
+    """Beside a SQLite store, else in the state folder, unless a folder is named.
+
+    Args:
+        store: the store's URL.
+        folder: `watch.spool` of the configuration.
+        env: names the folders where nothing else does.
+        daemon: tells apart the daemons of one machine on a server's store (`Place.key`).
+    """
     file = store_file(store)
     if file is not None:
         base, name = folder or file.absolute().parent, file.name
     else:
         base = folder or state_dir(env)
-        name = "store-" + hashlib.sha256(store.encode()).hexdigest()[:12]
+        name = _server_name(store) + (f"-{daemon}" if daemon else "")
     beside = base / f"{name}.reserve"
     reserves = [beside]
     if file is not None and not _same_disk(base, file.absolute().parent):
         reserves.append(file.absolute().with_name(f"{file.name}.reserve"))
-    return Places(base / f"{name}.spool", base / f"{name}.watch.json", tuple(reserves))
+    return Places(base / f"{name}{SPOOL}", base / f"{name}{STATE}", tuple(reserves))
+
+
+def all_places(store: str, folder: Path | None, env: Mapping[str, str]) -> list[Places]:
+    """Those of every daemon of this machine on a store, living or not; at least one."""
+    known = places(store, folder, env)
+    if store_file(store) is not None:
+        return [known]
+    base, name = known.spool.parent, _server_name(store)
+    keys = {
+        path.name.removeprefix(name).removesuffix(suffix).removeprefix("-")
+        for suffix in (SPOOL, STATE)
+        for path in base.glob(f"{name}*{suffix}")
+    }
+    return [places(store, folder, env, key) for key in sorted(keys)] or [known]
+
+
+def _server_name(store: str) -> str:
+    """One name for each store, which tells nothing of its address."""
+    return "store-" + hashlib.sha256(store.encode()).hexdigest()[:12]
 
 
 def _same_disk(one: Path, other: Path) -> bool:

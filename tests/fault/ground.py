@@ -17,6 +17,10 @@ from tests.servers.webhook_server import SECRET, WebhookServer
 
 DEATH = re.compile(r"\) was killed by SIGKILL after")
 PATIENCE_S = 120.0
+STUCK_S = 90.0
+"""What gets on at all gets on within this time, on a busy machine too."""
+LOOK_S = 0.25
+"""Between two looks at what costs: the machine is the daemon's."""
 
 
 class Stuck(Exception):
@@ -35,6 +39,24 @@ def wait_until(met: Callable[[], object], what: str, seconds: float = PATIENCE_S
             raise Stuck(f"not within {seconds:.0f} s: {what}")
         time.sleep(0.02)
     return time.monotonic() - started
+
+
+def wait_while_moving(
+    met: Callable[[], object], moved: Callable[[], object], what: str, seconds: float = STUCK_S
+) -> None:
+    """Until `met` is true, for as long as `moved` goes on to return something else.
+
+    Raises:
+        Stuck: it is not true, and for `seconds` nothing moved.
+    """
+    last, since = moved(), time.monotonic()
+    while not met():
+        now = time.monotonic()
+        if (latest := moved()) != last:
+            last, since = latest, now
+        if now - since > seconds:
+            raise Stuck(f"nothing moved for {seconds:.0f} s, at {last}: {what}")
+        time.sleep(LOOK_S)
 
 
 @dataclass(frozen=True, slots=True)

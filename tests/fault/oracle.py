@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import sqlalchemy as sa
 
 from monitor.incidents.timeline import broken_at
 from monitor.store.store import Store
-from tests.fault.ground import Receivers
+from tests.fault.ground import Receivers, wait_while_moving
 from tests.servers.journal import read_journal
 
 ID_LENGTH = 32
@@ -70,6 +71,29 @@ def seen(paged: Receivers) -> set[str]:
         if row["outcome"].startswith("accepted") and row["path"].endswith("chat.postMessage")
     }
     return opened & posted
+
+
+def rung_so_far(paged: Receivers) -> tuple[int, int, int]:
+    """How many messages Slack, PagerDuty and the web hook hold: grows while anything new rings."""
+    opened = paged.pagerduty.journal.rows
+    return (
+        len(paged.slack.messages),
+        len({row["key"] for row in opened if row["outcome"].startswith("accepted: opened")}),
+        len(paged.night.documents),
+    )
+
+
+def settle(paged: Receivers, store: str, wanted: set[str]) -> None:
+    """Wait until all have rung, all timers too, and nothing is left to send, while it gets on.
+
+    Raises:
+        Stuck: it does not.
+    """
+    rang = partial(rung_so_far, paged)
+    wait_while_moving(lambda: wanted <= seen(paged), rang, "all incidents ring")
+    wait_while_moving(lambda: len(paged.night.documents) >= len(wanted), rang, "all timers run")
+    left = partial(waiting, store)
+    wait_while_moving(lambda: not left(), left, "the outbox is empty")
 
 
 @dataclass(frozen=True, slots=True)

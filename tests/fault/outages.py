@@ -24,7 +24,7 @@ from tests.fault.ground import (
     receivers,
     wait_until,
 )
-from tests.fault.oracle import Tally, of, rung, seen, tally, waiting
+from tests.fault.oracle import Tally, of, rung, seen, settle, tally
 from tests.integration.process_stage import Tree
 from tests.servers.kafka_server import KafkaServer
 from tests.servers.postgres_server import PostgresServer
@@ -71,10 +71,7 @@ class Scene:
         """Let the timers run, end it in order and count."""
         wanted = self.feed.owed()
         with suppress(Stuck):
-            wait_until(lambda: wanted <= seen(self.paged), "every page")
-            night = self.paged.night
-            wait_until(lambda: len(night.documents) >= len(wanted), "the timers", 60.0)
-            wait_until(lambda: not waiting(self.ground.store), "an empty outbox", 60.0)
+            settle(self.paged, self.ground.store, wanted)
         self.tree.end()
         return tally(self.paged, self.ground.folder, self.ground.store, wanted)
 

@@ -24,7 +24,7 @@ from tests.fault.ground import (
     receivers,
     wait_until,
 )
-from tests.fault.oracle import Tally, seen, tally
+from tests.fault.oracle import Tally, seen, settle, tally
 from tests.integration.process_stage import Tree
 
 JUDGES = ("--roles", "decide,deliver,runs")
@@ -76,7 +76,7 @@ def take_over(ground: Ground, *, rounds: int) -> TakenOver:
         _paged(publishing, paged, 5)
         wanted = publishing.owed()
         with suppress(Stuck):
-            wait_until(lambda: len(paged.night.documents) >= len(wanted), "the timers", 60.0)
+            settle(paged, ground.store, wanted)
         for tree in pair:
             tree.end()
         counted = tally(paged, ground.folder, ground.store, wanted)

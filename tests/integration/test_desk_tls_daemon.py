@@ -6,10 +6,7 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,27 +15,17 @@ import trustme
 
 from monitor.desk.token_form import PATTERN
 from monitor.views import DeskError
+from tests.integration.process_stage import wait_for
+from tests.integration.served_daemon import Served
 from tests.servers.desk_stage import write_certificate
 from tui.desks import Login
 from tui.remote_desk import RemoteDesk
 
-PATIENCE_S = 90.0
-ROOT = Path(__file__).parents[2]
 
-
-def until(true: Callable[[], object], what: str) -> None:
-    """Wait for something that the daemon does."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not true():
-        assert time.monotonic() < deadline, f"never: {what}"
-        time.sleep(0.1)
-
-
-class Running:
+class Running(Served):
     """A daemon on SQLite; no broker answers it, so it only serves its desk."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
         authority = trustme.CA()
         self.ca_file = folder / "ca.pem"
         authority.cert_pem.write_to_path(str(self.ca_file))
@@ -56,53 +43,22 @@ class Running:
                 }
             },
         }
-        self.file = folder / "tocsin.yaml"
-        self.configure()
-        self.env = {name: text for name, text in os.environ.items() if name[:7] != "TOCSIN_"}
-        self.env["PYTHONPATH"] = str(ROOT)
-        self.log = folder / "log"
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "tui.cli", "run", "-c", str(self.file)],
-                env=self.env,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
+        super().__init__(folder, json.dumps(self.settings))
 
     def configure(self) -> None:
         self.file.write_text(json.dumps(self.settings))
-
-    def tocsin(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """A command on the daemon's own machine."""
-        return subprocess.run(
-            [sys.executable, "-m", "tui.cli", "-c", str(self.file), *words],
-            env=self.env,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=PATIENCE_S,
-        )
 
     def ports(self) -> list[int]:
         """What the log says the desk is open on, once for each life of the control process."""
         found = re.findall(r"other machines on port (\d+)", self.log.read_text())
         return [int(port) for port in found]
 
-    def end(self) -> int:
-        self.process.terminate()
-        try:
-            return self.process.wait(60)
-        finally:
-            self.process.kill()
-            self.process.wait()
-
 
 @pytest.fixture
 def daemon(tmp_path: Path) -> Iterator[Running]:
     running = Running(tmp_path)
     try:
-        until(running.ports, "a daemon that is open to other machines")
+        wait_for(running.ports, "a daemon that is open to other machines")
         yield running
     finally:
         running.end()
@@ -138,9 +94,9 @@ def test_a_token_opens_a_daemon_from_another_machine(daemon: Running) -> None:
         assert [p.state for p in desk.overview().parts if p.name == "certificate"] == ["ok"]
         for child in children(daemon.process.pid):
             os.kill(child, signal.SIGKILL)
-        until(lambda: len(daemon.ports()) == 2, "the control process after its death")
+        wait_for(lambda: len(daemon.ports()) == 2, "the control process after its death")
         assert len(set(daemon.ports())) == 1
-        until(lambda: answers(desk) == "ada", "an answer after the death")
+        wait_for(lambda: answers(desk) == "ada", "an answer after the death")
 
         daemon.settings["desk"]["tls"]["hosts"] = ["elsewhere"]
         daemon.configure()

@@ -18,7 +18,7 @@ from tests.integration.process_stage import Tree, rows, wait_for
 from tests.servers.kafka_fixtures import NewTopic
 from tests.servers.kafka_server import KafkaServer
 
-UP = re.compile(r"control pid \d+ since")
+UP = re.compile(r"^processes: ok: [^;]*control[^;]* up", re.MULTILINE)
 
 
 def settings(folder: Path, bootstrap: str, topic: str, **more: Any) -> dict[str, Any]:

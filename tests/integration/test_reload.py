@@ -211,7 +211,7 @@ def test_what_is_wrong_changes_nothing(house: House, kind: str) -> None:
     assert house.control.configured is before
     rendered = house.control.metrics.render().decode()
     assert "tocsin_config_reload_success 0.0" in rendered
-    (part,) = [p for p in house.control.desk(ADA).overview().parts if p.name == "config"]
+    (part,) = [p for p in house.control.desk(ADA).overview().parts if p.name == "reload"]
     assert (part.state, "tocsin config check" in part.text) == ("warn", True)
     incident = house.declare()
     until(lambda: house.rung("day") == [incident], "a page by the old configuration")

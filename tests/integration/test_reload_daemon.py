@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from monitor.views import ConfigRevision, DeskError
+from tests.integration.process_stage import wait_for
+from tests.integration.served_daemon import Served
 from tui.desk_client import SocketDesk
 
-PATIENCE_S = 90.0
-ROOT = Path(__file__).parents[2]
 TEXT = """version: 1
 store: sqlite:///{folder}/x.db
 source: {{type: kafka, bootstrap: ["127.0.0.1:1"], topic: nobody}}
@@ -28,34 +24,20 @@ paging:
 """No broker answers there: reading waits, everything else works."""
 
 
-def until(true: Callable[[], bool], what: str) -> None:
-    """Wait for something that the daemon does."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not true():
-        assert time.monotonic() < deadline, f"never: {what}"
-        time.sleep(0.1)
+def text(folder: Path, route: str) -> str:
+    """The configuration that pages this receiver."""
+    return TEXT.format(folder=folder, route=route)
 
 
-class Running:
+class Running(Served):
     """A daemon with a configuration file."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.file = folder / "tocsin.yaml"
-        self.route("day")
-        environment = {**os.environ, "TOCSIN_FAULT": "K14:2", "PYTHONPATH": str(ROOT)}
-        self.log = (folder / "log").open("wb")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tui.cli", "run", "-c", str(self.file)],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=self.log,
-            stderr=subprocess.STDOUT,
-        )
+        super().__init__(folder, text(folder, "day"), TOCSIN_FAULT="K14:2")
         self.desk = SocketDesk(folder / "x.db.sock", timeout_s=10)
 
     def route(self, name: str) -> None:
-        self.file.write_text(TEXT.format(folder=self.folder, route=name))
+        self.file.write_text(text(self.folder, name))
 
     def history(self) -> list[ConfigRevision]:
         """What was in force, oldest first; nothing while no daemon answers."""
@@ -72,22 +54,13 @@ class Running:
             return []
         return list(body["paging"]["route"]["receivers"])
 
-    def end(self) -> int:
-        self.process.terminate()
-        try:
-            return self.process.wait(60)
-        finally:
-            self.process.kill()
-            self.process.wait()
-            self.log.close()
-
 
 @pytest.fixture
 def daemon(tmp_path: Path) -> Iterator[Running]:
     """A daemon that dies in its second swap; always ended."""
     running = Running(tmp_path)
     try:
-        until(lambda: bool(running.history()), "a daemon that answers")
+        wait_for(lambda: bool(running.history()), "a daemon that answers")
         yield running
     finally:
         running.end()
@@ -97,14 +70,14 @@ def test_a_daemon_takes_what_it_is_told(daemon: Running) -> None:
     """SIGHUP swaps; a kill within a swap leaves the new one, stored once; a bad file the old."""
     daemon.route("night")
     daemon.process.send_signal(signal.SIGHUP)
-    until(lambda: len(daemon.history()) == 2, "the revision that SIGHUP asked for")
+    wait_for(lambda: len(daemon.history()) == 2, "the revision that SIGHUP asked for")
     assert [row.who for row in daemon.history()] == ["start", "SIGHUP"]
-    until(lambda: daemon.routed() == ["night"], "the route after SIGHUP")
+    wait_for(lambda: daemon.routed() == ["night"], "the route after SIGHUP")
 
     daemon.route("day")
     with pytest.raises(DeskError):
         daemon.desk.reload_config()
-    until(lambda: daemon.routed() == ["day"], "the control process after its death in the swap")
+    wait_for(lambda: daemon.routed() == ["day"], "the control process after its death in the swap")
     assert [row.note for row in daemon.history()][1:] == ["paging.route.receivers"] * 2
 
     daemon.route("nobody")

@@ -129,7 +129,7 @@ def test_a_backup_under_a_writing_daemon_is_one_moment(path: Path, tocsin: Run) 
             assert data(out) == {
                 "path": str(target),
                 "bytes": target.stat().st_size,
-                "schema": "0003",
+                "schema": "0005",
                 "incidents": 1,
                 "aside": None,
             }

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from monitor.watch.process import build
 from tests.integration.test_watch_storage import paged, resolved, told
-from tests.integration.watch_stage import secrets, stage
+from tests.integration.watch_stage import Stage, patience, secrets, stage
 from tests.servers.postgres_server import PostgresServer
 
 
@@ -64,3 +65,34 @@ def test_a_frozen_postgresql_does_not_freeze_the_auditor(
             on_stage.until(lambda: paged(on_stage))
             other.rollback()
         on_stage.until(lambda: resolved(on_stage))
+
+
+def test_two_daemons_of_one_machine_open_one_incident_at_pagerduty(
+    own_postgres_server: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has a spool of its own and pages for itself; the keys are one, so PagerDuty folds."""
+    for name, value in secrets().items():
+        monkeypatch.setenv(name, value)
+    server = own_postgres_server
+    url = server.url(server.create_database())
+    env = {"XDG_STATE_HOME": str(tmp_path)}
+    with stage(url, env) as one:
+        auditor, places, held = build(
+            one.configured, one.now, env, patience_s=patience(url), daemon="1f2e3d4c"
+        )
+        other = Stage(one.configured, auditor, places, one.slack, one.pagerduty, one.now, held)
+        try:
+            assert other.places.spool != one.places.spool
+            assert other.auditor._road._spool is not None
+            one.tick(2)
+            other.tick(3)
+            server.immediate()
+            for each in (one, other):
+                each.until(lambda: bool(each.auditor._road.episodes))  # noqa: B023 - called at once
+                each.tick(2)
+        finally:
+            other.close()
+        opened = [r for r in one.pagerduty.journal.rows if r["outcome"].startswith("accepted")]
+        assert len(opened) == 2
+        assert len({row["key"] for row in opened}) == 1
+        assert sum(row["outcome"].startswith("accepted: opened") for row in opened) == 1

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from monitor.store import tables as t
 from monitor.store.store import Store
-from monitor.stream.counting import Counter, Progress, Tally
+from monitor.stream.counting import Counter, Progress
 from monitor.stream.signals import default_signals, plan
+from monitor.stream.tally import Tally
 from tests.making import T0, amend, arrival, document
 
 TALLY = Tally(plan(default_signals()))

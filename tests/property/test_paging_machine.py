@@ -28,6 +28,7 @@ from monitor.notify.channel import Kind, Message, Outcome, Refused, Retry, Sent,
 from monitor.paging import Pager
 from monitor.store.outbox import WAITING, Queued
 from monitor.store.store import Store
+from monitor.timers import run_timers
 from monitor.views import DeskError, Principal
 from tests.making import T0, reading
 
@@ -85,11 +86,11 @@ class PagingMachine(RuleBasedStateMachine):
 
     def _start(self) -> None:
         self.store = Store(self.configured.settings.store)
-        pager = Pager(self.configured.policy)
+        self.pager = Pager(self.configured.policy)
         plan, profile = self.configured.plan, self.configured.profile
-        self.decide = Decide(self.store, plan, profile, pager, Metrics())
+        self.decide = Decide(self.store, plan, profile, self.pager, Metrics())
         self.deliver = Deliver(
-            self.store, self.providers, pager, Metrics(), lambda: self.now, fallback="fallback"
+            self.store, self.providers, self.pager, Metrics(), lambda: self.now, fallback="fallback"
         )
 
     def teardown(self) -> None:
@@ -127,7 +128,7 @@ class PagingMachine(RuleBasedStateMachine):
         """Timers come true."""
         self.now += timedelta(minutes=minutes)
         with self.store.write() as tx:
-            self.decide._timers(tx, self.now)
+            run_timers(tx, self.pager, self.now)
 
     @rule(moods=st.fixed_dictionaries({name: st.sampled_from([*OUTCOMES]) for name in RECEIVERS}))
     def send(self, moods: dict[str, str]) -> None:

@@ -270,5 +270,24 @@ class RunMachine(RuleBasedStateMachine):
             preview(RUNBOOK, self.run, spec.id, self.now, ALLOW)
 
 
+def test_an_undo_waits_for_the_attempt_that_an_abort_left_in_the_world() -> None:
+    """Found by chance once: abort, then undo, while the destructive command was still running."""
+    machine = RunMachine()
+    machine.start()
+    machine.decide_to_harm()
+    machine.abort(0)
+    for seconds in (0, 1):
+        machine.time_passes(seconds)
+        machine.undo("harm", "")
+        machine.attempts_are_in_order_and_one_at_a_time()
+        assert "harm" in machine.under_way()
+    machine.time_passes(900)
+    machine.undo("harm", "")
+    machine.attempts_are_in_order_and_one_at_a_time()
+    harm = machine.run.step("harm")
+    assert harm is not None
+    assert [a.outcome for a in harm.attempts] == [Outcome.UNKNOWN, Outcome.RUNNING]
+
+
 RunMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 TestRun = RunMachine.TestCase

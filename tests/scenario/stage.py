@@ -27,6 +27,7 @@ from monitor.notify.log import LogChannel
 from monitor.notify.settings import LogSettings
 from monitor.paging import Pager
 from monitor.store.store import Store
+from monitor.stream.rules import Rule
 from monitor.stream.sources.source import (
     Assigned,
     Chunk,
@@ -109,11 +110,13 @@ class Stage:
         escalation: Sequence[tuple[int, str]] = (),
         capped: bool = False,
         records: Sequence[Record] = (),
+        rules: Sequence[Rule] = (),
     ) -> None:
         """`escalation`: (seconds after the first page, receiver); `receivers[0]` is rung first."""
         settings = Settings(
             store=f"sqlite:///{path}",
             profile=profile,  # type: ignore[arg-type] # one of the three
+            rules=tuple(rules),
             paging=Paging(receivers=tuple(LogSettings(name=name) for name in receivers)),
         )
         configured = resolve(settings)
@@ -136,7 +139,8 @@ class Stage:
         self.pager = Pager(self.configured.policy)
         metrics = Metrics()
         self.ingest = Ingest(self.store, self.tape, plan, metrics, digest_key=KEY)
-        self.decide = Decide(self.store, plan, profile, self.pager, metrics)
+        rules = self.configured.settings.rules
+        self.decide = Decide(self.store, plan, profile, self.pager, metrics, rules=rules)
         channels = {
             name: LogChannel(LogSettings(name=name), stream) for name, stream in self.out.items()
         }

@@ -16,10 +16,23 @@ from monitor.config.settings import Paging, Settings, resolve
 from monitor.daemon import Daemon, build
 from monitor.notify.settings import LogSettings
 from monitor.store.store import Store
+from monitor.stream.rules import BurnRateRule, BurnWindow, StaticRule
 from monitor.stream.sources.files import FileSource
+from runbooks.durations import Duration
 from tests.scenario.traffic import Story, event, events, write
 
 WALL = datetime(2026, 11, 22, tzinfo=UTC)
+RULES = (
+    StaticRule(name="refusals_high", signal="refusal_rate", rate=0.3, hold=Duration(minutes=4)),
+    BurnRateRule(
+        name="slo",
+        signal="refusal_rate",
+        objective=0.7,
+        windows=(BurnWindow(factor=1.2, over=Duration(hours=1)),),
+        tier="page",
+        whole=True,
+    ),
+)
 TABLES = {
     "cells": "bucket, number, cuboid, dims, counts, hi",
     "late": "bucket, number, count",
@@ -55,6 +68,9 @@ def recording() -> list[dict[str, Any]]:
             lines.append({**one, "subject": "another body"})
         if rng.random() < 0.002:
             lines.append(event(at - timedelta(minutes=3), 5_000_000 + number))
+        if rng.random() < 0.003:
+            tool = {"tool": f"tool_{rng.randrange(12)}", "decision": "allowed"}
+            lines.append(event(at, 8_000_000 + number, tool_calls=[tool]))
         if rng.random() < 0.001:
             call = {"tool": "x", "decision": "denied", "status": "ok"}
             lines.append(event(at, 6_000_000 + number, tool_calls=[call]))
@@ -78,6 +94,7 @@ class Bench:
         settings = Settings(
             store=f"sqlite:///{self.folder / name}",
             profile="loud",
+            rules=RULES,
             paging=Paging(receivers=(LogSettings(name="log"),)),
         )
         configured = resolve(settings)
@@ -164,9 +181,14 @@ def test_the_recording_has_everything(bench: Bench) -> None:
     """What the runs are compared on is there: every table has rows, and each kind of incident."""
     rows = bench.rows("whole")
     assert all(rows.values()), {table: len(found) for table, found in rows.items()}
-    assert {"refusal_rate", "denied_tool_ran"} <= {row[0] for row in rows["incidents"]}
-    silent = fingerprint("no_data", {"environment": "prod", "feature": "search"})
-    assert silent in {row[0] for row in rows["alerts"]}
+    opened = {row[0] for row in rows["incidents"]}
+    assert {"refusal_rate", "denied_tool_ran", "new_tool"} <= opened
+    told = {row[0] for row in rows["alerts"]}
+    prod = {"environment": "prod"}
+    assert fingerprint("no_data", {**prod, "feature": "search"}) in told
+    assert fingerprint("refusals_high", {**prod, "feature": "chat"}) in told
+    assert fingerprint("slo_1h", prod) in told
+    assert fingerprint("lost_source", {**prod, "source": "//gateway/search"}) in told
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])

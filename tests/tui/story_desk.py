@@ -13,8 +13,9 @@ from typing import Any
 
 import msgspec
 
-from monitor import views
+from monitor import detect_views, views
 from monitor.views import DeskError, StepAction, View
+from tests.tui.story_rules import StoryRules
 
 NOW = datetime(2026, 11, 27, 3, 16, 10, tzinfo=UTC)
 
@@ -81,7 +82,7 @@ def _steps() -> list[views.StepView]:
     ]
 
 
-class StoryDesk:
+class StoryDesk(StoryRules):
     """`DeskPort` over lists; `log` holds every command that was asked for."""
 
     def __init__(
@@ -402,9 +403,94 @@ class StoryDesk:
             ),
         ]
 
+    def explain(
+        self, *, signal: str, dimensions: dict[str, str] | None = None, limit: int = 5
+    ) -> list[detect_views.Explanation]:
+        self._find("latest")
+        if signal != "refusal_rate":
+            raise DeskError("not_found", f"no rate {signal!r}", "list them: tocsin signal list")
+        where = {"feature": self.dress("chat-prod")}
+        if dimensions and dimensions != where:
+            return []
+        one = detect_views.Explanation(
+            signal=signal,
+            dimensions=where,
+            state="firing",
+            tier="page",
+            at=NOW,
+            sentence=self.dress(
+                "Refusals on chat-prod: 41.0 % against a baseline of 10.0 % (4.1x)"
+            ),
+            rate=0.41,
+            baseline=0.1,
+            k=7463,
+            n=18204,
+            score=14.2,
+            threshold=6.0,
+            onset_at=NOW - timedelta(minutes=5),
+            excess=5643.0,
+            causes=[views.Cause(dimensions={"model": self.dress("v41")}, share=0.83)],
+            changes=self._changes[:1],
+            incident="INC-0142",
+            spark=[0.1, None, 0.1, 0.41],
+            spark_s=600,
+        )
+        return [one][:limit]
+
+    def backtest(self, *, signal: str, days: int = 14) -> detect_views.Backtest:
+        self._find("latest")
+        episode = detect_views.Episode(
+            dimensions={"feature": self.dress("chat-prod")},
+            onset_at=NOW - timedelta(days=2),
+            detected_at=NOW - timedelta(days=2) + timedelta(minutes=5),
+            ended_at=None,
+            duration_s=1_800,
+            k=410,
+            n=1_000,
+            baseline=0.1,
+            peak_ratio=4.1,
+            excess=310.0,
+            score=14.2,
+            page=True,
+            incidents=["INC-0137"],
+            verdict="regression",
+        )
+        return detect_views.Backtest(
+            signal=signal,
+            profile="page",
+            thresholds=[9.0, 10.5],
+            since=NOW - timedelta(days=days),
+            until=NOW,
+            weeks=days / 7,
+            series=2,
+            series_weeks=2 * days / 7,
+            episodes=[episode, changed(episode, page=False, incidents=[], verdict=None)],
+            pages=1,
+            true=1,
+            false=0,
+            unjudged=0,
+            false_per_week=0.0,
+        )
+
     def changes(self, *, since: datetime | None = None) -> list[views.ChangeView]:
         self._find("latest")
         return [each for each in self._changes if since is None or each.at >= since]
+
+    def notes(self, *, since: datetime | None = None) -> list[views.NoteView]:
+        self._find("latest")
+        where = {"environment": "prod", "feature": self.dress("chat-prod")}
+        note = views.NoteView(
+            kind="level",
+            signal="refusal_rate",
+            dimensions=where,
+            onset_at=NOW - timedelta(hours=9),
+            at=NOW - timedelta(hours=4),
+            before=0.1,
+            after=0.21,
+            text=self.dress("Refusals, chat-prod in prod: level changed from 10.0 % to 21.0 %"),
+            fits=self.dress("release safety-prompt v41 fits, 4 min before"),
+        )
+        return [note] if since is None or note.onset_at >= since else []
 
     def config_history(self, *, limit: int = 50) -> list[views.ConfigRevision]:
         self._find("latest")

@@ -150,6 +150,15 @@ def test_a_change_is_recorded(tocsin: Run, desk: StoryDesk) -> None:
     assert "flag" in tocsin("change", "list")[1]
 
 
+def test_notes_say_what_changed_for_good_and_what_fits(tocsin: Run) -> None:
+    """`signal notes` shows the level and the change beside it, or that there is none."""
+    status, out, *_ = tocsin("signal", "notes")
+    assert status == 0
+    assert "level changed from 10.0 % to 21.0 %" in out
+    assert "release safety-prompt v41 fits, 4 min before" in out
+    assert "no level has changed" in tocsin("signal", "notes", "--since", "2026-11-27T03:00Z")[1]
+
+
 def test_exit_codes(tocsin: Run, desk: StoryDesk) -> None:
     """Refused is 5, not found 4, usage 2, unreachable 6, confirmation without a terminal 7."""
     assert tocsin("inc", "resolve", "142", "--verdict", "attack")[0] == 5

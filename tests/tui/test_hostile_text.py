@@ -111,7 +111,14 @@ READS = (
     ["inc", "show", "latest", "--timeline"],
     ["inc", "watch", "latest", "--once"],
     ["signal", "list"],
+    ["signal", "notes"],
     ["detect", "explain", "latest"],
+    ["detect", "explain", "refusal_rate"],
+    ["detect", "backtest", "refusal_rate"],
+    ["budget"],
+    ["tickets", "--days", "7"],
+    ["rule", "list"],
+    ["rule", "history"],
     ["change", "list"],
     ["runbook", "list", "latest"],
     ["runbook", "show", "refusal-spike"],
@@ -120,7 +127,7 @@ READS = (
 )
 
 
-@pytest.mark.parametrize("words", READS, ids=lambda w: " ".join(w[:2]))
+@pytest.mark.parametrize("words", READS, ids=" ".join)
 def test_commands_write_no_control_from_data(tmp_path: Path, words: list[str]) -> None:
     """Each question, as text and as JSON, in a terminal: no byte of data steers it."""
     with serve(_dressed(ALL), tmp_path / "s") as path:

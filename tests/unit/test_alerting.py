@@ -10,10 +10,10 @@ import pytest
 
 from monitor.alerting import pages
 from monitor.alerting.alerts import Alert, Cause, Change, advance, fingerprint
+from monitor.alerting.fitting import ChangeFact
 from monitor.alerting.grouping import Candidate, by_seniority, group_key, place, relation
-from monitor.alerting.pages import ChangeFact
 from monitor.alerting.routes import Route, parse_matcher, route
-from monitor.incidents.model import Origin, State
+from monitor.incidents.model import Origin, Rung, State
 from tests.making import T0, alert, incident, minutes, reading
 
 CHAT = {"environment": "prod", "feature": "chat"}
@@ -241,15 +241,15 @@ def test_every_reason_to_page_or_not() -> None:
 
 
 def test_a_page_has_three_lines() -> None:
-    """What and how much, where and since when and who, and what changed in the hour before."""
+    """What, how much, why and after what; since when and where; what changed in the hour before."""
     cause = Cause(dimensions={"model": "m2"}, share=0.83, first_seen=T0 - minutes(90))
     one = replace(alert(), causes=(cause,))
     change = ChangeFact("release", "v42", T0 - minutes(17), {})
     what, origin, changed = pages.lines([one], [change])
-    assert what == reading().reason
-    assert origin == (
-        "since 08:55 UTC: chat in prod; model m2 explains 83% of it, first seen 07:30 UTC"
+    assert what == (
+        f"{reading().reason}; model m2 explains 83% of it, first seen 07:30 UTC; after release v42"
     )
+    assert origin == "since 08:55 UTC: chat in prod"
     assert changed == "release v42 12 min before the onset"
 
 
@@ -258,8 +258,8 @@ def test_a_new_value_that_explains_half_is_named_before_an_old_one() -> None:
     old = Cause(dimensions={"tenant": "t_old"}, share=0.6)
     new = Cause(dimensions={"model": "m2"}, share=0.5, first_seen=T0)
     small = replace(new, share=0.4)
-    assert "model m2 explains 50%" in pages.lines([replace(alert(), causes=(old, new))], ())[1]
-    assert "tenant t_old explains" in pages.lines([replace(alert(), causes=(old, small))], ())[1]
+    assert "model m2 explains 50%" in pages.lines([replace(alert(), causes=(old, new))], ())[0]
+    assert "tenant t_old explains" in pages.lines([replace(alert(), causes=(old, small))], ())[0]
 
 
 def test_changes_that_came_after_or_long_before_are_not_named() -> None:
@@ -312,3 +312,17 @@ def test_a_parent_yields_to_a_child_that_is_nearly_all_of_it(
     placed = by_seniority([whole, chat])
     assert placed[0].dimensions.get("feature") == first
     assert set(map(id, placed)) == {id(whole), id(chat)}
+
+
+def test_a_rung_is_due_at_its_time_and_says_when_it_is_late() -> None:
+    """The first rung with somebody left to ring; a person gets the next whatever the time."""
+    first, second = Rung(0, ("day",)), Rung(300, ("day", "night"))
+    ladder = (first, second)
+    assert pages.next_rung(ladder, (), T0, T0) == (first, ["day"])
+    assert pages.next_rung(ladder, ("day",), T0, T0 + timedelta(seconds=299)) is None
+    due = T0 + timedelta(seconds=300)
+    assert pages.next_rung(ladder, ("day",), T0, due) == (second, ["night"])
+    assert pages.next_rung(ladder, ("day",), T0, None) == (second, ["night"])
+    assert pages.next_rung(ladder, ("day", "night"), T0, None) is None
+    assert pages.late(second, T0, due + pages.LATE) == ""
+    assert pages.late(second, T0, due + timedelta(seconds=340)) == ", late by 340 s"

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from monitor.stream import counting
-from monitor.stream.counting import OTHER, Counter, Emission, Progress, Tally
+from monitor.stream.counting import OTHER, Counter, Emission, Progress
 from monitor.stream.signals import DIMENSION_LIMITS, default_signals, plan
+from monitor.stream.tally import Tally
 from tests.making import T0, amend, arrival, document
 
 TALLY = Tally(plan(default_signals()))

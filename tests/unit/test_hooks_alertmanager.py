@@ -303,11 +303,52 @@ def test_absurd_times_do_no_harm(case: Case, start: str) -> None:
     ],
 )
 def test_what_is_no_notification_is_refused_with_a_reason(case: Case, body: bytes) -> None:
-    """400, in words that can be shown; nothing is written."""
+    """400, in words that can be shown; no incident is opened."""
     answer = case.hook(body, JSON, T0)
     assert answer.status == 400
     assert answer.body.decode().isprintable() or answer.body.endswith(b"\n")
     assert case.incidents() == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "path"),
+    [
+        ({"status": "odd"}, "$.alerts[1].status"),
+        ({"fingerprint": "../x"}, "$.alerts[1].fingerprint"),
+        ({"startsAt": "2026-11-16T09:00:00"}, "$.alerts[1].startsAt"),
+        ({"labels": {"a": 1}}, "$.alerts[1].labels[...]"),
+    ],
+)
+def test_one_bad_alert_loses_none_of_the_others(
+    case: Case, wrong: dict[str, Any], path: str
+) -> None:
+    """The good ones ring; the bad one is counted, quarantined with its place once, and said."""
+    sent = note(one("a"), one("b") | wrong, one("c"))
+    for minute in (0, 5):
+        assert case.send(sent, T0 + minutes(minute)) == 200
+    (opened,) = case.incidents()
+    texts = [text for _, text in case.entries(opened)]
+    assert "1 alerts of this group cannot be read: tocsin quarantine list" in texts
+    with case.store.read() as tx:
+        assert len(tx.incidents.alerts_of(opened.uuid)) == 2
+        (kept,) = tx.stream.quarantined()
+    assert (kept.rule, kept.topic, kept.offset, kept.path) == (
+        "alertmanager_alert",
+        "alertmanager",
+        1,
+        path,
+    )
+    assert case.metrics.value("tocsin_quarantined_total", rule="alertmanager_alert") == 2
+    assert case.send(note(one("a", "resolved"), one("b") | wrong, one("c", "resolved"))) == 200
+    (still,) = case.incidents()
+    assert still.normal_at is None, "what was not read may still fire"
+
+
+def test_a_notification_of_bad_alerts_only_is_refused_and_kept(case: Case) -> None:
+    """Nobody is rung by it, so Alertmanager is told, and the quarantine has it."""
+    assert case.send(note(one() | {"status": "odd"})) == 400
+    with case.store.read() as tx:
+        assert tx.stream.quarantine_counts() == {"alertmanager_alert": 1}
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from monitor import scoreboard
@@ -11,7 +9,7 @@ from monitor.metrics import Metrics
 from monitor.store.stream_rows import Counts
 from monitor.stream.signals import Plan, default_signals, plan
 from monitor.stream.vocabulary import OTHER
-from tests.making import T0, alert, incident
+from tests.making import T0, alert
 
 
 @pytest.fixture
@@ -81,8 +79,7 @@ def test_an_empty_bucket_adds_nothing(metrics: Metrics) -> None:
 
 def test_gauges_of_people_go_back_to_nought(metrics: Metrics) -> None:
     """An incident that is acknowledged, or ended, is no longer shown as waiting, or as open."""
-    waiting = incident(severity="SEV1")
-    scoreboard.people(metrics, [waiting, replace(waiting, acknowledged_at=T0)])
+    scoreboard.people(metrics, [("SEV1", False, 1), ("SEV1", True, 1)])
     assert value(metrics, "tocsin_incidents_open", severity="SEV1") == 2
     assert value(metrics, "tocsin_incidents_unacknowledged", severity="SEV1") == 1
     assert value(metrics, "tocsin_incidents_open", severity="SEV4") == 0

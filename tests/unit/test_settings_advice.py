@@ -153,3 +153,32 @@ def test_a_server_store_wants_a_digest_key(tmp_path: Path) -> None:
     assert (found.line, found.code, found.severity) == (1, "missing", Severity.ERROR)
     assert "digest_key" in found.text
     assert advised(tmp_path, "store: sqlite:///tocsin.db\n") == []
+
+
+TOKEN = "1f0c7a52-8f3b-4a6e-9d0b-0a9d3c7b2e11"
+
+
+@pytest.mark.parametrize(
+    ("url", "warned"),
+    [
+        (f"https://hc-ping.com/{TOKEN}", True),
+        (f"https://hc-ping.com/a/{TOKEN}/start?x=1", True),
+        (f"https://hc-ping.com/beat?token={TOKEN}", True),
+        ("https://status.example/tocsin/alive", False),
+        ("https://status.example/a-long-name-without-secrets", False),
+        ("{env: HEARTBEAT}", False),
+    ],
+)
+def test_a_heartbeat_with_its_token_in_the_file(
+    url: str, warned: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told at its place with the cure, and the token is not repeated."""
+    monkeypatch.setenv("HEARTBEAT", "https://hc-ping.com/x")
+    found = advised(tmp_path, f"watch:\n  heartbeat:\n    url: {url}\n")
+    assert [(one.code, one.line, one.severity) for one in found] == (
+        [("secret-inline", 3, "warning")] if warned else []
+    )
+    if warned:
+        assert "https://hc-ping.com holds what looks like a secret token" in found[0].text
+        assert "url: {file: PATH}" in found[0].hint
+        assert TOKEN not in str(found)

@@ -77,6 +77,22 @@ def test_differences_are_named(tmp_path: Path) -> None:
     assert differences(before, before) == []
 
 
+def test_the_heartbeat_is_shown_without_its_path(tmp_path: Path) -> None:
+    """Who knows the address can fake the sign: stars, and another address is still a difference."""
+    bodies = [
+        body(plain(settings(tmp_path, f"watch:\n  heartbeat: {{url: '{url}'}}\n")))
+        for url in (
+            "https://hc.example/0b6e-token-1",
+            "https://hc.example/0b6e-token-2",
+            "https://hc.example",
+        )
+    ]
+    assert "token" not in "".join(bodies)
+    assert all("https://hc.example/***" in each for each in bodies[:2])
+    assert '"url":"https://hc.example"' in bodies[2]
+    assert len(set(bodies)) == 3
+
+
 def test_another_order_of_named_entries_is_a_difference() -> None:
     """Receivers that change places are told once, as names."""
     first, second = {"name": "a"}, {"name": "b"}

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
-from monitor.stream.counting import Tally
 from monitor.stream.event import Amend
 from monitor.stream.series import dimension_names, dims_of, expand, named, volumes
 from monitor.stream.signals import (
@@ -18,6 +17,8 @@ from monitor.stream.signals import (
     reader,
     schema,
 )
+from monitor.stream.tally import Tally
+from monitor.stream.vocabulary import RiskTier
 from runbooks.expressions import parse
 from runbooks.problems import Problems
 from runbooks.yaml import load_yaml
@@ -67,15 +68,16 @@ def tools(*calls: dict[str, Any]) -> dict[str, Any]:
 def test_the_default_set_loads_quietly() -> None:
     """The shipped set parses; every rate starts in shadow and every never-event pages."""
     signals = default_signals()
-    assert len(signals) == 17
+    assert len(signals) == 22
     assert {s.tier for s in signals if s.kind == "rate"} == {"shadow"}
-    assert {s.tier for s in signals if s.kind != "rate"} == {"page"}
+    assert {s.tier for s in signals if s.kind in ("never", "volume")} == {"page"}
+    assert {s.tier for s in signals if s.kind == "first_seen"} == {"ticket"}
     assert {s.name for s in signals if s.offered} == {
         "refusal_rate",
         "violations_delivered",
         "guardrail_outage",
         "tool_misuse",
-        "tool_misuse_by_tier",
+        "acting_tool_misuse",
     }
     assert parse_signals(load_yaml(default_text(), "copy.yaml")) == signals
 
@@ -168,6 +170,19 @@ def test_tool_misuse_is_denied_or_unexpected() -> None:
         {"risk_tier": "read"}, {"risk_tier": "write", "decision": "denied"}, {"decision": "denied"}
     )
     assert counted(by_tier, "tool_misuse_by_tier") == {"read": (0, 1), "write": (1, 1)}
+    assert counted(by_tier, "acting_tool_misuse") == (1, 1)
+
+
+@pytest.mark.parametrize("tier", get_args(RiskTier))
+def test_only_tools_that_act_are_acting(tier: str) -> None:
+    """Every tier but `read` counts when out of place; reads and tools of no tier do not."""
+    stray = tools({"risk_tier": tier, "in_expected_set": False})
+    assert counted(stray, "acting_tool_misuse") == (int(tier != "read"), 1)
+    expected = tools({"risk_tier": tier, "in_expected_set": True})
+    assert counted(expected, "acting_tool_misuse") == (0, 1)
+    assert counted(tools({"in_expected_set": False}), "acting_tool_misuse") == (0, 1)
+    torn = tools({"risk_tier": tier}, {"in_expected_set": False})
+    assert counted(torn, "acting_tool_misuse") == (0, 1)
 
 
 def test_attack_signals_are_told_apart() -> None:

@@ -13,7 +13,7 @@ from monitor.alerting.alerts import Alert, Reading, fingerprint
 from monitor.silence import LAG, NO_DATA, Silences, stream_readings
 from monitor.store.decision_rows import Seen
 from monitor.store.store import Store
-from monitor.store.stream_rows import PartitionRow
+from monitor.store.stream_rows import Counts, PartitionRow
 from monitor.stream.holes import HOLE_S, beyond, walk
 from monitor.stream.signals import default_signals, plan
 from tests.making import T0, alert, minutes
@@ -43,7 +43,7 @@ class Watch:
             kept: list[Seen] = []
             with self.store.write() as tx:
                 bucket = START + 60 * self.minute
-                found = self.silences.step(tx, bucket, base, self.firing, TIERS, kept)
+                found = self.silences.step(tx, bucket, Counts(base, {}), self.firing, TIERS, kept)
                 tx.decisions.save_points(kept)
             self.minute += 1
         return found

@@ -186,6 +186,10 @@ def test_a_place_is_known_again_and_held_by_one(tmp_path: Path) -> None:
         with place_of("postgresql://h/d", None, env) as second:
             assert second.name != first.name
             assert not second.dead(first.holder())
+            assert (first.key, second.key) == (first.name[-8:], second.name[-8:])
+            known = second.name
+        with place_of("postgresql://h/d", None, env) as second:
+            assert second.name == known
         old = first.holder()
     with place_of("postgresql://h/d", None, env) as again:
         assert again.name == first.name
@@ -219,7 +223,7 @@ def test_the_roster_is_replaced_whole(tmp_path: Path) -> None:
 
 
 def test_the_overview_tells_processes_and_owners(store: Store) -> None:
-    """Who, since when, how often started again, and whose the jobs are; a restart is a warning."""
+    """Who is up, and of those that are not or died lately the story; whose the jobs are."""
     Post(store, "decide", "me").look(T0)
     Post(store, "runs", "other").look(T0)
     members = [
@@ -229,8 +233,14 @@ def test_the_overview_tells_processes_and_owners(store: Store) -> None:
     with store.read() as tx:
         told = processes(tx, T0, members, "me")
         later = processes(tx, T0 + LEASE, members[:1], "me")
+    Post(store, "runs", "me", lambda _: True).look(T0)
+    with store.read() as tx:
+        whole = processes(tx, T0, members[:1], "me")
+    assert whole.text == "control up; decide ours, epoch 1, since 2026-11-22 12:00 UTC; " + (
+        "runs ours, epoch 2, since 2026-11-22 12:00 UTC"
+    )
     assert told.state == "warn"
-    assert "control pid 7 since 2026-11-22 11:00:00 UTC" in told.text
+    assert told.text.startswith("control up; ingest-0 pid none starting since 2026-11-22 12:00:00")
     assert "3 restarts; the last one ended with status 70" in told.text
     assert "decide ours, epoch 1" in told.text
     assert "runs other's, epoch 1" in told.text

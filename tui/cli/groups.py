@@ -24,6 +24,7 @@ inc = Group(
         "escalate": (f"{_ACT}:escalate", "Page the next tier."),
         "mitigate": (f"{_ACT}:mitigate", "Mark as mitigated."),
         "resolve": (f"{_ACT}:resolve", "Resolve, with a verdict."),
+        "verdict": (f"{_ACT}:verdict", "Say what one was that is over."),
         "reopen": (f"{_ACT}:reopen", "Open again."),
         "close": (f"{_ACT}:close", "Close."),
         "abort": (f"{_ACT}:abort", "Break the running runbook off."),
@@ -78,7 +79,10 @@ runbook = Group(
 signal = Group(
     "signal",
     help="The watched rates.",
-    late={"list": ("tui.cli.signal:list_", "Each paging series: rate, baseline, verdict.")},
+    late={
+        "list": ("tui.cli.signal:list_", "Each paging series: rate, baseline, verdict."),
+        "notes": ("tui.cli.signal:notes", "Levels that changed for good, and what fits."),
+    },
     examples="""
     tocsin signal list
     tocsin signal list --json
@@ -89,12 +93,32 @@ detect = Group(
     "detect",
     help="What the detectors say, and why.",
     late={
-        "list": ("tui.cli.signal:detect_list", "The series that fire or warm up."),
-        "explain": ("tui.cli.signal:explain", "Why the alerts of an incident fired."),
+        "score": ("tui.cli.detect_score:score_", "A file of counts: how far each rate has moved."),
+        "attribute": ("tui.cli.detect_attribute:attribute", "A file of cells: what explains it."),
+        "list": ("tui.cli.detect:list_", "The detectors that ship, with their parameters."),
+        "explain": ("tui.cli.detect:explain", "What is thought of a series, or why it fired."),
+        "backtest": ("tui.cli.detect:backtest", "What a rule would have paged."),
     },
     examples="""
-    tocsin detect list
-    tocsin detect explain INC-0142
+    tocsin detect explain refusal_rate feature=chat
+    tocsin detect backtest refusal_rate
+    tocsin detect score --counts counts.csv --out scores.csv
+    """,
+)
+
+rule = Group(
+    "rule",
+    help="Statistical rules: shadow, ticket, page.",
+    late={
+        "list": ("tui.cli.rule:list_", "Each rule, its tier, and whether it is offered."),
+        "promote": ("tui.cli.rule:promote", "Move one up, after its backtest."),
+        "demote": ("tui.cli.rule:demote", "Move one down."),
+        "history": ("tui.cli.rule:history", "Who moved which, and why."),
+    },
+    examples="""
+    tocsin rule list
+    tocsin rule promote refusal_rate
+    tocsin rule demote refusal_rate --to ticket --reason 'three for nothing'
     """,
 )
 

@@ -208,6 +208,17 @@ def resolve(call: Call, ref: str, *, verdict: str, reason: str) -> None:
     call.done("resolve", call.writing_desk().resolve(ref, verdict=verdict, reason=reason))
 
 
+@command(
+    "verdict", examples="tocsin inc verdict INC-0142 --verdict benign_shift --reason 'a new model'"
+)
+@REF
+@click.option("--verdict", required=True, type=click.Choice(VERDICTS), help="What it was.")
+@REASON
+def verdict(call: Call, ref: str, *, verdict: str, reason: str) -> None:
+    """Say what an incident was that is over; `tocsin budget` counts by it."""
+    call.done("judge", call.writing_desk().judge(ref, verdict=verdict, reason=reason))
+
+
 @command("reopen", examples="tocsin inc reopen INC-0142 --reason 'refusals rise again'")
 @REF
 @NEEDED_REASON

@@ -1,10 +1,14 @@
-"""`tocsin signal` and `tocsin detect`: the watched rates and the verdicts on them."""
+"""`tocsin signal`: the watched rates and where they stand."""
 
 from __future__ import annotations
 
-from monitor.views import AlertView, SignalNow
+from datetime import datetime
+
+import click
+
+from monitor.views import SignalNow
 from tui.cli.command import Call, command
-from tui.cli.inc_read import REF
+from tui.cli.inc_read import Moment
 from tui.cli.output import Cell, table
 from tui.lines import report
 from tui.lines.face import Face, ratio, share
@@ -40,39 +44,17 @@ def list_(call: Call) -> None:
     call.answer("signals", rows, lambda: _table(rows, call.face))
 
 
-@command("list", examples="tocsin detect list")
-def detect_list(call: Call) -> None:
-    """The series that fire or warm up; quiet ones are left out."""
-    rows = [row for row in call.desk().signals() if row.state != "quiet"]
-    nothing = [report.nothing("all series are quiet")]
-    call.answer("signals", rows, lambda: _table(rows, call.face) if rows else nothing)
-
-
-def _explain(alerts: list[AlertView], face: Face) -> list[Line]:
-    if not alerts:
-        return [report.nothing("no alert: a person declared this incident")]
+@command("notes", examples="tocsin signal notes --since 7d --json")
+@click.option("--since", type=Moment(), default=None, help="2026-11-27T03:00Z, or 24h.")
+def notes(call: Call, *, since: datetime | None) -> None:
+    """Levels that changed for good and the change that fits; they page nobody."""
+    rows = call.desk().notes(since=since)
+    face = call.face
     lines = []
-    for alert in alerts:
-        lines.append(Line.of((f"{face.say(alert.signal)}  {face.pairs(alert.dimensions)}", "bold")))
-        facts = (
-            ("state", f"{alert.state}, {alert.tier}, {alert.severity}"),
-            ("onset", face.stamp(alert.onset_at)),
-            ("detected", face.stamp(alert.detected_at)),
-            ("cleared", face.stamp(alert.cleared_at)),
-            ("rate", f"{share(alert.rate)} = {alert.k}/{alert.n}"),
-            ("baseline", f"{share(alert.baseline)} ({ratio(alert.rate, alert.baseline)})"),
-            ("excess", f"{alert.excess:.0f} interactions"),
-            ("score", f"{alert.score:.2f}, limit {alert.threshold:.2f}"),
-            ("reason", alert.reason),
-            ("fingerprint", alert.fingerprint),
-        )
-        lines.extend(Line.of((f"  {name:<12}", "dim"), face.say(text)) for name, text in facts)
-    return lines
-
-
-@command("explain", examples="tocsin detect explain latest")
-@REF
-def explain(call: Call, ref: str) -> None:
-    """Why the alerts of an incident fired: figures, baseline, score and reason."""
-    alerts = call.desk().incident(ref).alerts
-    call.answer("alerts", alerts, lambda: _explain(alerts, call.face))
+    for row in rows:
+        lines.append(Line.of((face.stamp(row.onset_at), "dim"), f"  {face.say(row.text)}"))
+        fits = row.fits or "no recorded change fits"
+        noticed = f"noticed {face.stamp(row.at)}"
+        lines.append(Line.of(f"  {face.say(fits)}", (f"  ({noticed})", "dim")))
+    nothing = [report.nothing("no level has changed")]
+    call.answer("notes", rows, lambda: lines or nothing)

@@ -151,7 +151,7 @@ class KafkaSource:
         """The topic as it is now."""
         topology = self._lookup.topology()
         if topology is None:
-            raise SourceUnavailable(f"there is no topic {self._settings.topic}")
+            raise SourceUnavailable(f"there is no topic {self._settings.topic}: make it first")
         return topology
 
     def close(self) -> None:

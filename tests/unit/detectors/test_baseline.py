@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from detectors.baseline import SPEC, Baseline, weekend
+from detectors.baseline import SPEC, Baseline, Lesson, weekend
 from detectors.columns import Columns
 from detectors.model import RateConfig
 
@@ -20,7 +20,8 @@ def fresh(rows: int = 1, config: RateConfig | None = None) -> tuple[Baseline, Co
 def learn(baseline: Baseline, start: int, k: list[float], n: list[float]) -> None:
     counts_k, counts_n = np.array(k, float), np.array(n, float)
     x = counts_n * baseline.season(start)
-    baseline.learn(start, counts_k, counts_n, x, counts_n > 0)
+    held = np.zeros(len(counts_k), np.bool_)
+    baseline.learn(Lesson(start, counts_k, counts_k, counts_n, x, held))
 
 
 def test_the_weekend_is_saturday_and_sunday() -> None:

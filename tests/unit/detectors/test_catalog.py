@@ -27,7 +27,9 @@ def test_a_detector_is_built_by_name_with_its_parameters() -> None:
 
 def test_unknown_names_list_the_known_ones() -> None:
     """A typing error is answered with what there is."""
-    with pytest.raises(UnknownDetectorError, match="known: absence, level, rate"):
+    with pytest.raises(
+        UnknownDetectorError, match="known: absence, burn_rate, first_seen, level, rate"
+    ):
         entry("rat")
     with pytest.raises(
         UnknownDetectorError, match="no parameter treshold; known: watch, threshold"

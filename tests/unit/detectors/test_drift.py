@@ -53,6 +53,19 @@ def test_many_small_steps_are_noted_in_the_end() -> None:
     assert found[0].after == pytest.approx(0.29, abs=0.01)
 
 
+def test_a_rate_that_has_its_hours_gives_no_note() -> None:
+    """Ten days of twice as many in the evening as in the morning are ten days alike; a level that
+    doubles on top of that is noted, once."""
+    day = 0.1 * np.exp(0.4 * np.sin(2 * np.pi * np.arange(1440) / 1440))
+    days = np.tile(day, 10)
+    assert notes(LevelDetector(), days, volume=300) == []
+    doubled = np.concatenate([days, np.tile(2 * day, 3)])
+    found = notes(LevelDetector(), doubled, volume=300)
+    assert len(found) == 1
+    assert abs(found[0].onset - 60 * len(days)) <= 3_600
+    assert found[0].after / found[0].before == pytest.approx(2.0, rel=0.1)
+
+
 def test_it_never_fires() -> None:
     """A note is not a page, whatever happens."""
     detector = LevelDetector(block_s=60)

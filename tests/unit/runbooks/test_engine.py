@@ -169,6 +169,26 @@ def test_abort_stops_what_runs_and_keeps_the_facts() -> None:
     assert story.run.state is RunState.ABORTED
 
 
+def test_an_undo_waits_for_what_is_still_out_in_the_world() -> None:
+    """After an abort the command may still run: its rollback waits until it reported or is lost."""
+    undo = Undo(step="disable", actor="m", confirm="y")
+    for wait in ("report", "lease", "deadline"):
+        story = Story().disabled()
+        story.send(Abort(actor="m", reason="wrong runbook"))
+        refused = story.refused(undo)
+        assert "attempt 1 of disable is still out in the world" in refused
+        assert "wait until it has reported, at the latest at" in refused
+        if wait == "report":
+            story.send(AttemptFinished(step="disable", attempt=1, ok=False, status=1))
+        elif wait == "lease":
+            story.send(LeaseExpired(step="disable", attempt=1))
+        advanced = story.send(undo, after=3600.0 if wait == "deadline" else 1.0)
+        assert advanced.refusal is None
+        (effect,) = advanced.effects
+        assert isinstance(effect, StartAttempt)
+        assert effect.attempt == 2
+
+
 def test_another_file_is_refused() -> None:
     """A run goes on with the bytes it started from; only aborting needs no file."""
     story = Story().start()

@@ -183,6 +183,28 @@ def test_it_is_rewritten_at_once_or_not_at_all(tmp_path: Path) -> None:
     again.close()
 
 
+def test_what_a_daemon_that_is_gone_has_left_is_adopted_once(tmp_path: Path) -> None:
+    """Its open episodes go on in ours; a spool that is held, or known already, adds nothing."""
+    left = tmp_path / "left"
+    other = Spool(left)
+    for record in (opened("one"), opened("two"), Filed(episode="one", at=NOW)):
+        other.append(record)
+    ours = Spool(tmp_path / "ours")
+    with pytest.raises(SpoolUnavailable, match="another auditor holds"):
+        ours.adopt(left)
+    assert left.exists()
+    other.close()
+    assert ours.adopt(left)
+    assert not left.exists()
+    assert ours.records == [opened("two")]
+    again = Spool(left)
+    again.append(opened("two", title="once more"))
+    again.close()
+    assert not ours.adopt(left)
+    assert parse(ours.path.read_bytes()).records == (opened("two"),)
+    ours.close()
+
+
 @given(st.lists(RECORDS, max_size=20))
 def test_compacting_keeps_every_episode_that_is_not_filed(records: list[Record]) -> None:
     """No episode, end or last outcome of one that is not in the store yet is left out."""

@@ -9,7 +9,7 @@ import msgspec
 
 from monitor.watch.report import report
 from monitor.watch.spool import Closed, Spool
-from monitor.watch.state import Disk, Found, State, health, load, one_line, places, save
+from monitor.watch.state import Disk, Found, State, all_places, health, load, one_line, places, save
 from tests.making import T0
 from tests.unit.watch.test_episodes import tried
 from tests.unit.watch.test_spool import opened
@@ -90,3 +90,20 @@ def test_a_server_store_has_its_files_in_the_state_folder(tmp_path: Path) -> Non
     assert one.spool.parent == tmp_path / "tocsin"
     assert one.spool != other.spool
     assert places("postgresql://db/one", tmp_path / "spool", env).spool.parent == tmp_path / "spool"
+
+
+def test_each_daemon_of_a_server_store_has_its_own_files(tmp_path: Path) -> None:
+    """Two daemons of one machine share none, and `doctor` reads those of both."""
+    env = {"XDG_STATE_HOME": str(tmp_path)}
+    store = "postgresql://db/one"
+    one, two = (places(store, None, env, key) for key in ("1f2e3d4c", "5a6b7c8d"))
+    assert not {one.spool, one.state, *one.reserves} & {two.spool, two.state, *two.reserves}
+    one.spool.parent.mkdir(parents=True, exist_ok=True)
+    for where, episode in ((one, "first"), (two, "second")):
+        spool = Spool(where.spool)
+        spool.append(opened(episode, title=episode))
+        spool.close()
+    said = [line.text for line in report(store, None, env, T0)]
+    assert [text.partition(",")[0] for text in said] == ["first", "second"]
+    assert all_places(store, None, env) == [one, two]
+    assert all_places("sqlite:///x.db", None, env) == [places("sqlite:///x.db", None, env)]

@@ -1,0 +1,96 @@
+"""What a series did under suspicion: held back, learned once it proves harmless, else torn up.
+
+An incident must not teach its own baseline, and much of it comes before the verdict and after it.
+So the buckets of a suspicious stretch go to an account beside the baseline. When the suspicion
+passes without an alarm the account is booked, trimmed; when there was an alarm it is torn up.
+The same hour of the day is excused once, not day after day: what comes back or stays is no incident
+but the new normal, and is then learned as it comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from detectors.columns import Bools, Column, Columns, Floats, Ints
+from detectors.model import RateConfig
+
+TRIM = 1.25  # what was suspicious teaches at most this many times what was expected
+_EXCUSED = 0.75  # of an hour of the day, before more of it is learned; fades as the season does
+_LONGEST_S = 12 * 3_600  # a suspicion without an alarm is over after this time
+
+_STATE = {"excused": Column(lead=(24,)), "guilty": Column(dtype="?")}
+
+
+def spec(taught: Mapping[str, Column]) -> dict[str, Column]:
+    """The columns of an account for a baseline that learns the columns `taught`."""
+    return {**_STATE, **{_held(name): column for name, column in taught.items()}}
+
+
+def _held(name: str) -> str:
+    return f"held_{name}"
+
+
+class Account:
+    """Reads and writes the columns of `spec` for all series at once."""
+
+    def __init__(
+        self, config: RateConfig, columns: Columns, taught: Mapping[str, Column], bucket_s: int
+    ) -> None:
+        self._c = columns
+        self._taught = tuple(taught)
+        self._bucket_s = bucket_s
+        self._season_days = config.season_days
+        self._keep = 0.5 ** (24 * bucket_s / config.season_half_life_s)
+
+    def excusable(self, start_s: int) -> Bools:
+        """Of which series a bucket of this hour may be held back."""
+        c, hour = self._c, (start_s // 3_600) % 24
+        known: Bools = c["hour_days"][hour] >= self._season_days
+        fresh: Bools = c["excused"][hour] < _EXCUSED
+        return known & fresh
+
+    def fade(self, start_s: int) -> None:
+        """Excuses of this hour grow older by a bucket."""
+        self._c["excused"][(start_s // 3_600) % 24] *= self._keep
+
+    def take(self, name: str, more: Floats, which: Bools, slot: int | None = None) -> None:
+        """Add `more` to one column (or one slot of it) of the series `which`."""
+        column = self._c[_held(name)]
+        if slot is not None:
+            column = column[slot]
+        column[which] += more[which]
+
+    def settle(self, closing: Bools, rate: Floats) -> None:
+        """Book or tear up.
+
+        Args:
+            closing: series whose suspicion is over.
+            rate: expected k / n of each series.
+        """
+        c = self._c
+        lasting = ~c["guilty"] & (c["held_seen_buckets"] * self._bucket_s > _LONGEST_S)
+        torn = np.flatnonzero(closing & c["guilty"])
+        booked = np.flatnonzero((closing & ~c["guilty"]) | lasting)
+        if len(torn):
+            c["excused"][:, torn] += c["held_hour_days"][:, torn]
+        if len(booked):
+            self._book(booked, rate)
+        self.clear(np.concatenate((torn, booked)))
+        c["guilty"][closing] = False
+
+    def _book(self, rows: Ints, rate: Floats) -> None:
+        c = self._c
+        k = c["held_level_k"][rows]
+        most = TRIM * rate[rows] * c["held_level_x"][rows] + 1.0
+        share = np.divide(most, k, out=np.ones_like(k), where=k > most)
+        for name in self._taught:
+            more = c[_held(name)][..., rows]
+            c[name][..., rows] += more * share if name.endswith("_k") else more
+
+    def clear(self, rows: Ints) -> None:
+        """Empty the accounts of these rows."""
+        if len(rows):
+            for name in self._taught:
+                self._c[_held(name)][..., rows] = 0.0

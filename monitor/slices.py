@@ -1,0 +1,247 @@
+"""The children of a whole: its heaviest tenants, models and releases, followed one by one.
+
+They never alert in their own name. One of them that moves far, alone, is an alert of the whole that
+says which one it is: the whole itself would notice late or never. What many of them do together is
+for the series and the fleet to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Self
+
+import msgspec
+
+from detectors.model import Verdict
+from detectors.rate import RateBank
+from detectors.top import Top
+from detectors.verdicts import Verdicts
+from monitor.alerting.alerts import Reading
+from monitor.alerting.pages import where
+from monitor.profiles import Profile
+from monitor.stream.series import Base, Dims, slot_sums, volumes
+from monitor.stream.signals import DIMENSIONS, Plan, Signal
+from monitor.stream.vocabulary import RESERVED
+
+ENVIRONMENT = "environment"
+TOP = 16
+"""Values of a dimension that are followed."""
+CAPACITY = 64
+"""Values of a dimension whose weight is known."""
+HALF_LIFE_S = 6 * 3600
+RENEWED_S = 3600
+LION = 0.5
+"""What has this share of the traffic is the whole, not a child of it."""
+WARM_SHARE = 0.3
+"""Of its threshold, from which a child counts as stirring."""
+CROWD = 0.2
+"""Where this share of the children stirs, none of them is alone."""
+
+
+class Slice(msgspec.Struct, frozen=True, array_like=True):
+    """One child of the whole of a signal."""
+
+    signal: str
+    environment: str
+    dimension: str
+    value: str
+
+    @property
+    def name(self) -> str:
+        """Its id in the bank."""
+        return "\x1f".join(msgspec.structs.astuple(self))
+
+
+class _Stored(msgspec.Struct):
+    members: list[Slice]
+    speaking: list[str]
+    tops: list[tuple[str, str, dict[str, float]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Loud:
+    """A child that moved alone."""
+
+    child: Slice
+    verdict: Verdict
+
+
+class Slices:
+    """Which values are followed, and the bank that follows them."""
+
+    def __init__(self, plan: Plan, profile: Profile) -> None:
+        self._plan = plan
+        self._profile = profile
+        self._signals = {s.name: s for s in plan.rates() if _has_children(s)}
+        self._bank = RateBank(profile.children, bucket_s=plan.bucket_s)
+        self._members: dict[str, Slice] = {}
+        self._tops: dict[tuple[str, str], Top] = {}
+        self._speaking: set[str] = set()
+
+    def step(self, bucket: int, base: Base) -> dict[tuple[str, str], Loud]:
+        """Judge one bucket: the loudest lone child, by signal and environment."""
+        told = self._judge(bucket, base)
+        for dimension in self._dimensions():
+            self._weigh(base, dimension)
+        if (bucket + self._plan.bucket_s) % RENEWED_S == 0:
+            self._renew()
+        return told
+
+    def _dimensions(self) -> Iterable[str]:
+        return (name for name in DIMENSIONS if name != ENVIRONMENT) if self._signals else ()
+
+    def _judge(self, bucket: int, base: Base) -> dict[tuple[str, str], Loud]:
+        if not self._members:
+            return {}
+        plan = self._plan
+        dimensions = {one.dimension for one in self._members.values()}
+        sums = {name: slot_sums(plan, base, (ENVIRONMENT, name)) for name in dimensions}
+        k, n = [], []
+        for one in self._members.values():
+            counts = sums[one.dimension].get((one.environment, one.value))
+            k.append(counts[plan.numerators[one.signal]] if counts else 0)
+            n.append(counts[plan.denominators[one.signal]] if counts else 0)
+        return self._told(self._bank.step(bucket, plan.bucket_s, list(self._members), k, n))
+
+    def _told(self, verdicts: Verdicts) -> dict[tuple[str, str], Loud]:
+        rows = verdicts.firing_rows().tolist()
+        firing = {verdicts.ids[row]: row for row in rows}
+        begun = firing.keys() - self._speaking
+        crowds = _crowds(self._members.values(), verdicts) if begun else {}
+        self._speaking &= firing.keys()
+        self._speaking |= {name for name in begun if not crowds[_family(self._members[name])]}
+        told: dict[tuple[str, str], Loud] = {}
+        for name in sorted(self._speaking):
+            child, verdict = self._members[name], verdicts[firing[name]]
+            key = (child.signal, child.environment)
+            if key not in told or abs(verdict.excess) > abs(told[key].verdict.excess):
+                told[key] = Loud(child, verdict)
+        return told
+
+    def _weigh(self, base: Base, dimension: str) -> None:
+        weights: dict[str, dict[str, float]] = {}
+        for (environment, value), count in volumes(
+            self._plan, base, (ENVIRONMENT, dimension)
+        ).items():
+            if value and value not in RESERVED and count:
+                weights.setdefault(environment, {})[value] = float(count)
+        for environment in weights:
+            if (environment, dimension) not in self._tops:
+                self._tops[environment, dimension] = self._top()
+        for (environment, of), top in self._tops.items():
+            if of == dimension:
+                top.add(weights.get(environment, {}))
+
+    def _top(self) -> Top:
+        return Top(capacity=CAPACITY, half_life=HALF_LIFE_S / self._plan.bucket_s)
+
+    def _renew(self) -> None:
+        """Follow those that are heaviest now, and forget the others."""
+        wanted = [
+            Slice(signal.name, environment, dimension, value)
+            for (environment, dimension), top in self._tops.items()
+            for value in top.leaders(TOP)
+            if top.share(value) < LION
+            for signal in self._signals.values()
+            if dimension not in signal.by
+        ]
+        names = {one.name for one in wanted}
+        gone = [name for name in self._members if name not in names]
+        if gone:
+            self._bank.drop(gone)
+            self._members = {k: v for k, v in self._members.items() if k in names}
+            self._speaking &= names
+        families: dict[Dims, list[str]] = {}
+        for one in self._members.values():
+            families.setdefault(_family(one), []).append(one.name)
+        for one in wanted:
+            if one.name not in self._members:
+                alarm = self._profile.child_alarm(self._signals[one.signal], self._plan.bucket_s)
+                self._bank.bear(one.name, families.get(_family(one), ()), alarm=alarm)
+                self._members[one.name] = one
+
+    def reading(self, loud: Loud, tier: str, at: int) -> Reading:
+        """A child's verdict as one of the whole.
+
+        Args:
+            loud: what `step` said.
+            tier: of the signal's rule.
+            at: end of the bucket, unix seconds.
+        """
+        child, verdict = loud.child, loud.verdict
+        signal = self._signals[child.signal]
+        onset = verdict.onset if verdict.onset is not None else at
+        alone = where({child.dimension: child.value})
+        return Reading(
+            signal=signal.name,
+            dimensions={ENVIRONMENT: child.environment},
+            tier=tier,
+            severity=signal.severity,
+            firing=True,
+            at=datetime.fromtimestamp(at, UTC),
+            onset_at=datetime.fromtimestamp(onset, UTC),
+            k=verdict.k,
+            n=verdict.n,
+            rate=verdict.observed,
+            baseline=verdict.baseline,
+            excess=verdict.excess,
+            score=verdict.score,
+            threshold=verdict.threshold,
+            reason=f"{signal.title}, {alone} alone: {verdict.reason}",
+        )
+
+    def snapshot(self) -> bytes:
+        """Everything learned."""
+        tops = [(*key, top.dump()) for key, top in self._tops.items()]
+        stored = _Stored(list(self._members.values()), sorted(self._speaking), tops)
+        return msgspec.msgpack.encode((msgspec.msgpack.encode(stored), self._bank.snapshot()))
+
+    @classmethod
+    def restore(cls, data: bytes, plan: Plan, profile: Profile) -> Self | None:
+        """Those that `snapshot` stored; None where that was with other settings.
+
+        Raises:
+            ValueError: it is no snapshot of slices.
+        """
+        try:
+            header, rates = msgspec.msgpack.decode(data, type=tuple[bytes, bytes])
+            stored = msgspec.msgpack.decode(header, type=_Stored)
+        except msgspec.MsgspecError as error:
+            raise ValueError(f"not a snapshot of slices: {error}") from error
+        made, bank = cls(plan, profile), RateBank.restore(rates)
+        if bank.config != profile.children or bank.bucket_s != plan.bucket_s:
+            return None
+        if not {one.signal for one in stored.members} <= made._signals.keys():
+            return None
+        made._bank = bank
+        made._members = {one.name: one for one in stored.members}
+        made._speaking = set(stored.speaking)
+        for environment, dimension, weights in stored.tops:
+            made._tops[environment, dimension] = top = made._top()
+            top.load(weights)
+        return made
+
+
+def _has_children(signal: Signal) -> bool:
+    """Whether there is a whole that its children can speak for."""
+    return (
+        signal.each is None
+        and signal.whole
+        and signal.by[:1] == (ENVIRONMENT,)
+        and len(signal.by) > 1
+    )
+
+
+def _family(one: Slice) -> Dims:
+    return (one.signal, one.environment, one.dimension)
+
+
+def _crowds(members: Iterable[Slice], verdicts: Verdicts) -> dict[Dims, bool]:
+    """Of which families many members stir at once."""
+    stirring: dict[Dims, list[bool]] = {}
+    hot = (verdicts.score >= WARM_SHARE * verdicts.threshold).tolist()
+    for one, stirs in zip(members, hot, strict=True):
+        stirring.setdefault(_family(one), []).append(stirs)
+    return {family: sum(found) > max(1.0, CROWD * len(found)) for family, found in stirring.items()}

@@ -1,0 +1,111 @@
+"""The detectors of an installation: what a process that was killed says afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from monitor.alerting.alerts import Reading
+from monitor.alerting.budget import Budgets
+from monitor.detection import Detection
+from monitor.profiles import PROFILES
+from monitor.store.decision_rows import Seen
+from monitor.store.store import Store
+from monitor.stream.series import Dims, Pair
+from monitor.stream.signals import default_signals, plan
+
+SIGNAL = "error_rate"
+PLAN = plan([one for one in default_signals() if one.name == SIGNAL], bucket_s=600)
+BEGIN = int(datetime(2026, 11, 16, tzinfo=UTC).timestamp())
+FEATURES = tuple(f"surface-{number}" for number in range(6))
+BORN = 2 * 144
+"""The bucket in which one more surface comes, first without a single turn."""
+SHOCK = BORN + 40
+LAST = SHOCK + 24
+
+
+def counts(at: int) -> dict[str, dict[Dims, Pair]]:
+    """Six surfaces with 5 % errors, a seventh after two days, and then 1.6 times on all of them."""
+    rng = np.random.default_rng([11, at])
+    found: dict[Dims, Pair] = {}
+    for feature in (*FEATURES, *(("surface-new",) if at >= BORN else ())):
+        n = 0 if at == BORN and feature == "surface-new" else int(rng.poisson(200))
+        k = int(rng.binomial(n, 0.05 * (1.6 if at >= SHOCK else 1.0)))
+        found["prod", feature] = (k, n)
+    return {SIGNAL: found}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """An empty one."""
+    opened = Store(f"sqlite:///{tmp_path / 'x.db'}")
+    yield opened
+    opened.close()
+
+
+def run(store: Store, kills: frozenset[int]) -> tuple[list[list[Reading]], list[Seen]]:
+    """Readings and points of the whole history, with the process killed before some buckets."""
+    budgets, tiers = Budgets(), {SIGNAL: "page"}
+    detection = Detection(PLAN, PROFILES["page"])
+    said: list[list[Reading]] = []
+    points: list[Seen] = []
+    with store.write() as tx:
+        detection.rebuild(tx, None, budgets)
+        for at in range(LAST):
+            bucket = BEGIN + 600 * at
+            if at in kills:
+                detection = Detection(PLAN, PROFILES["page"])
+                detection.rebuild(tx, bucket, budgets)
+            kept: list[Seen] = []
+            said.append(
+                detection.step(
+                    tx,
+                    bucket,
+                    counts(at),
+                    {},
+                    tiers=tiers,
+                    budgets=budgets,
+                    watched=set(),
+                    kept=kept,
+                )
+            )
+            tx.decisions.save_points(kept)
+            points += kept
+    return said, points
+
+
+def test_a_killed_process_says_what_an_unkilled_one_says(store: Store, tmp_path: Path) -> None:
+    """Killed at a birth, between snapshots and in the middle of a shock on the whole fleet, the
+    detectors give the same readings and points, and the fleet's alert is among them."""
+    whole, points = run(store, frozenset())
+    other = Store(f"sqlite:///{tmp_path / 'y.db'}")
+    killed = run(other, frozenset({5, BORN, BORN + 1, BORN + 3, SHOCK + 4, SHOCK + 9}))
+    other.close()
+    assert killed == (whole, points)
+    fleet = [one for readings in whole[SHOCK:] for one in readings if one.firing]
+    assert {tuple(one.dimensions) for one in fleet} >= {("environment",)}
+
+
+def test_a_shock_on_all_surfaces_is_an_alert_of_the_signal(store: Store) -> None:
+    """1.6 times the errors on seven surfaces: the whole fires with the fleet's own words."""
+    said, _ = run(store, frozenset())
+    texts = [one.reason for readings in said[SHOCK:] for one in readings if one.firing]
+    assert any("everywhere a little" in text and "over 7 series" in text for text in texts)
+    assert not any(one.firing for readings in said[:SHOCK] for one in readings)
+
+
+def test_a_new_surface_begins_with_the_habits_of_the_others(store: Store) -> None:
+    """Its first point is judged, not warming: established surfaces have told what is usual."""
+    _, points = run(store, frozenset())
+    first = next(
+        point
+        for seen in points
+        for point in seen.points
+        if point.dims == ("prod", "surface-new") and point.n
+    )
+    assert first.state == "q"
+    assert first.baseline == pytest.approx(0.05, rel=0.2)
