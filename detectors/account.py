@@ -16,8 +16,9 @@ import numpy as np
 from detectors.columns import Bools, Column, Columns, Floats, Ints
 from detectors.model import RateConfig
 
-TRIM = 1.25  # what was suspicious teaches at most this many times what was expected
+_TRIM = 1.25  # what was suspicious teaches at most this many times what was expected
 _EXCUSED = 0.75  # of an hour of the day, before more of it is learned; fades as the season does
+_SPENT = 2.2  # days on which an hour has moved, before it is learned untrimmed
 _LONGEST_S = 12 * 3_600  # a suspicion without an alarm is over after this time
 
 _STATE = {"excused": Column(lead=(24,)), "guilty": Column(dtype="?")}
@@ -48,12 +49,44 @@ class Account:
         """Of which series a bucket of this hour may be held back."""
         c, hour = self._c, (start_s // 3_600) % 24
         known: Bools = c["hour_days"][hour] >= self._season_days
-        fresh: Bools = c["excused"][hour] < _EXCUSED
+        excused = c["excused"][hour]
+        fresh: Bools = (excused < _EXCUSED) & (excused + c["held_hour_days"][hour] < 1.0)
         return known & fresh
 
-    def fade(self, start_s: int) -> None:
-        """Excuses of this hour grow older by a bucket."""
-        self._c["excused"][(start_s // 3_600) % 24] *= self._keep
+    def spent(self, start_s: int) -> Bools:
+        """Of which series this hour has moved day after day, so that it is learned as it comes."""
+        spent: Bools = self._c["excused"][(start_s // 3_600) % 24] >= _SPENT
+        return spent
+
+    def fade(self, start_s: int, again: Bools) -> None:
+        """Excuses of this hour grow older by a bucket.
+
+        Args:
+            start_s: start of the bucket learned.
+            again: series that were firing, but had no excuse left.
+        """
+        excused = self._c["excused"][(start_s // 3_600) % 24]
+        excused *= self._keep
+        excused[again] += self._bucket_s / 3_600
+
+    def trimmed(self, slot: int, rate: Floats, which: Bools) -> Floats:
+        """One bucket's k, scaled so that the whole learning delay stays near its expectation.
+
+        Args:
+            slot: of the rings that hold the delay.
+            rate: expected k / n of each series.
+            which: series that are trimmed; those not yet warm never are.
+        """
+        c = self._c
+        k, x = c["ring_k"][slot], c["ring_x"][slot]
+        whole_k, whole_x = c["ring_k"].sum(axis=0), c["ring_x"].sum(axis=0)
+        expected = rate * whole_x
+        most, least = _TRIM * expected + 1.0, np.maximum(expected - 1.0, 0.0) / _TRIM
+        share = np.divide(x, whole_x, out=np.zeros_like(x), where=whole_x > 0)
+        down = np.divide(most, whole_k, out=np.ones_like(k), where=whole_k > most)
+        up = np.where(whole_k < least, (least - whole_k) * share, 0.0)
+        near: Floats = np.where(which & c["warm"], k * down + up, k)
+        return near
 
     def take(self, name: str, more: Floats, which: Bools, slot: int | None = None) -> None:
         """Add `more` to one column (or one slot of it) of the series `which`."""
@@ -83,7 +116,7 @@ class Account:
     def _book(self, rows: Ints, rate: Floats) -> None:
         c = self._c
         k = c["held_level_k"][rows]
-        most = TRIM * rate[rows] * c["held_level_x"][rows] + 1.0
+        most = _TRIM * rate[rows] * c["held_level_x"][rows] + 1.0
         share = np.divide(most, k, out=np.ones_like(k), where=k > most)
         for name in self._taught:
             more = c[_held(name)][..., rows]

@@ -27,11 +27,17 @@ _CLIP = {
     "short": 36.0,
     "long": 9.0,
 }  # squared residuals, in variances; beyond it teaches as if at it
+_MOST_NOISE = 0.12  # an hour more than 35 % off is no noise: a lasting move would come to be some
+_SLOW = 10.0  # half-lives of the level in one of the slow level
+_OUTRUN = 1.6  # the level may be this many times the slow one and still be the baseline
 _WEEKEND_SHARE = 1.5  # days of weekend evidence before the weekend has its own factor
 
 _TAUGHT = {
     "level_k": Column(),
     "level_x": Column(),
+    "level_minutes": Column(),
+    "slow_k": Column(),
+    "slow_x": Column(),
     "seen_buckets": Column(),
     "seen_k": Column(),
     "hour_k": Column(lead=(24,)),
@@ -42,7 +48,13 @@ _TAUGHT = {
     "week_days": Column(lead=(2,)),
 }
 _NOISE = {name: Column() for name in ("short_s", "short_i", "long_s", "long_i")}
-SPEC = {**_TAUGHT, **_NOISE, "warm": Column(dtype="?"), **account.spec(_TAUGHT)}
+SPEC = {
+    **_TAUGHT,
+    **_NOISE,
+    "warm": Column(dtype="?"),
+    "tilt": Column(fill=1),
+    **account.spec(_TAUGHT),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +92,7 @@ class Baseline:
         self._bucket_s = bucket_s
         self.account = Account(config, columns, _TAUGHT, bucket_s)
         self._keep = 0.5 ** (bucket_s / config.half_life_s)
+        self._keep_slow = 0.5 ** (bucket_s / (_SLOW * config.half_life_s))
         # An hour of the day comes by once a day, so its clock runs 24 times slower.
         self._keep_hour = 0.5 ** (24 * bucket_s / config.season_half_life_s)
         self._keep_week = 0.5 ** (bucket_s / (2 * config.season_half_life_s))
@@ -97,6 +110,36 @@ class Baseline:
             self._c["level_k"] + _HALF_EVENT, x, out=np.zeros_like(x), where=x > 0
         )
         return np.minimum(rate, 1.0)
+
+    def expected(self, up: Bools, down: Bools) -> Floats:
+        """`rate()`, or the level of weeks where that was left behind.
+
+        Whatever moves a little each day is soon its own baseline; a second, slow level is not.
+
+        Args:
+            up: series that may not rise.
+            down: series that may not fall.
+        """
+        rate, x, tilt = self.rate(), self._c["slow_x"], self._c["tilt"]
+        slow = np.divide(self._c["slow_k"] + _HALF_EVENT, x, out=rate.copy(), where=x > 0)
+        level = rate * tilt
+        gone = (up & (level > _OUTRUN * slow)) | (down & (level * _OUTRUN < slow))
+        expected: Floats = np.where(gone, slow / tilt, rate)
+        return np.minimum(expected, 1.0)
+
+    def _learn_tilt(self) -> None:
+        """Mean factor of the hours: a level that moves for days is partly learned as hours."""
+        c, least = self._c, self._config.season_days
+        e = c["hour_e"]
+        whole = e.sum(axis=0)
+        hours = (e * self._factor(c["hour_k"], e, c["hour_days"], least)).sum(axis=0)
+        c["tilt"][:] = np.divide(hours, whole, out=np.ones_like(whole), where=whole > 0)
+
+    def per_minute(self) -> Floats:
+        """Expected k a minute over the days that are remembered; 0 where nothing was learned."""
+        minutes: Floats = self._c["level_minutes"]
+        k: Floats = self._c["level_k"] + _HALF_EVENT
+        return np.divide(k, minutes, out=np.zeros_like(k), where=minutes > 0)
 
     def doubt(self, start_s: int) -> Floats:
         """Relative standard errors of level and hour, times the configured numbers of them."""
@@ -158,7 +201,7 @@ class Baseline:
         """Relative variance of the true rate over the learning delay."""
         prior = self._config.noise
         mean = (prior * self._info + self._c["long_s"]) / (self._info + self._c["long_i"])
-        return np.maximum(mean, 0.0)
+        return np.clip(mean, 0.0, _MOST_NOISE)
 
     def learn(self, lesson: Lesson) -> None:
         """Take in one bucket, or put it into the account where it is held."""
@@ -172,11 +215,16 @@ class Baseline:
         for name, more, keep in (
             ("level_k", k, self._keep),
             ("level_x", lesson.x, self._keep),
+            ("level_minutes", one * (self._bucket_s / 60), self._keep),
+            ("slow_k", k, self._keep_slow),
+            ("slow_x", lesson.x / c["tilt"], self._keep_slow),
             ("seen_buckets", one, 1.0),
             ("seen_k", k, 1.0),
         ):
             self._teach(name, more, keep, live, held)
-        self.account.fade(lesson.start_s)
+        self.account.fade(lesson.start_s, c["guilty"] & ~held & live)
+        if lesson.start_s % 3_600 < self._bucket_s:
+            self._learn_tilt()
         rare = c["seen_buckets"] * self._bucket_s >= self._config.warm_rare_s
         enough = (c["seen_k"] >= self._config.warm_expected) | rare
         c["warm"][:] |= enough & (c["seen_buckets"] >= self._config.warm_buckets)

@@ -7,16 +7,14 @@ rows, on later ones, or on other series.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.columns import Floats, Ints
 from detectors.model import RateConfig, State
-from detectors.profiles import PAGE
 from detectors.rate import RateBank
 
 STATES = (State.WARMING, State.QUIET, State.FIRING)
@@ -46,12 +44,6 @@ class Scored:
     """Evidence that the rate has moved, comparable between series; 0 while warming."""
     state: NDArray[np.uint8]
     """Index into `STATES`."""
-
-
-def config_for(budget: float) -> RateConfig:
-    """How the rates of a file are tested at `budget` false pages for each series and week."""
-    threshold = PAGE.alarm.threshold - 0.8 * math.log(budget / 0.0083)
-    return replace(PAGE, alarm=replace(PAGE.alarm, threshold=max(threshold, 3.0)))
 
 
 def by_time(counts: Counts) -> Ints:

@@ -11,7 +11,7 @@ from detectors.verdicts import span
 class PoolConfig:
     """How fleets are tested. Times are seconds of event time."""
 
-    threshold: float = 8.0
+    threshold: float = 9.5
     """Least score, in nats."""
     memory_s: tuple[int, ...] = (480, 960, 1920, 3840)
     """Lengths over which a move is looked for."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 Direction = Literal["up", "down"]
 """Which way a rate has moved."""
@@ -85,7 +85,8 @@ class Alarm:
 
     watch: Watch = "up"
     threshold: float = 9.0
-    """Least score, in nats of evidence (natural logarithm of a likelihood ratio)."""
+    """Least score: nats of evidence (natural logarithm of a likelihood ratio), or with a curve the
+    logarithm of the minutes in which a quiet series gets there once."""
     min_ratio: float = 1.5
     """Least observed / baseline (for a fall, baseline / observed)."""
     min_excess: float = 8.0
@@ -144,6 +145,9 @@ class RateConfig:
     held to its daily mean."""
     noise: float = 0.01
     """Relative variance of a quiet rate assumed before it is learned (0.01 is +-10 %)."""
+    curve: tuple[tuple[float, float, float], ...] = ()
+    """What a score means in nats: rows of (expected k a minute, nats at score 0, nats for one more
+    of score), by growing k, from `calibration.py`. Empty: a score is in nats."""
     suspicion: float = 0.5
     """Share of the threshold from which buckets are learned only in part."""
 
@@ -157,3 +161,16 @@ class RateConfig:
             raise ValueError("ratios must be above 1, and there must be one")
         if not (self.noise > 0 and 0 < self.suspicion <= 1):
             raise ValueError("noise must be above 0 and suspicion in (0, 1]")
+
+
+def config_of(stored: Mapping[str, Any]) -> RateConfig:
+    """The config whose `asdict` went through JSON.
+
+    Raises:
+        KeyError: a part is missing.
+        TypeError: a part is unknown.
+        ValueError: a value is out of range.
+    """
+    curve = tuple(tuple(row) for row in stored["curve"])
+    own = {"alarm": Alarm(**stored["alarm"]), "ratios": tuple(stored["ratios"]), "curve": curve}
+    return RateConfig(**{**stored, **own})

@@ -7,23 +7,24 @@ done. What is normal is `baseline.py`; the evidence is `shift.py`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from detectors import baseline, launch, shift
-from detectors.account import TRIM
 from detectors.baseline import Baseline, Lesson
+from detectors.calibration import Scale
 from detectors.columns import Bools, Column, Columns, Floats, Ints, pack, unpack
-from detectors.model import Alarm, RateConfig
+from detectors.model import Alarm, RateConfig, config_of
 from detectors.shift import Bucket, ShiftTest
 from detectors.verdicts import Verdicts
 
 _FORMAT = "tocsin-rate-bank"
 _VERSION = 2
+_LEAST_NATS = 1.0  # no threshold is below this, whatever the scale
 
 _ALARM_COLUMNS = {
     "threshold": Column(),
@@ -47,6 +48,8 @@ _STATE_COLUMNS = {
     "until": Column(dtype="i8"),
     "suspect": Column(),
     "idle": Column(),
+    "zero_nats": Column(),
+    "unit_nats": Column(fill=1),
 }
 
 
@@ -81,7 +84,8 @@ class RateBank:
         self._delay = max(1, round(config.delay_s / bucket_s))
         self._c = Columns(_spec(config, self._delay))
         self._baseline = Baseline(config, self._c, bucket_s)
-        self._shift = ShiftTest(config, self._c, self._delay)
+        self._shift = ShiftTest(config, self._c, bucket_s)
+        self._scale = Scale(config.curve)
         self._row: dict[str, int] = {}
         self._bucket: int | None = None
         self._last_ids: tuple[str, ...] = ()
@@ -141,7 +145,8 @@ class RateBank:
         if new or alarm is not None:
             self._set_alarm(row, alarm or self._config.alarm)
         if new and prior is not None:
-            self._c["level_k"][row], self._c["level_x"][row] = prior
+            for level in ("level", "slow"):
+                self._c[f"{level}_k"][row], self._c[f"{level}_x"][row] = prior
             self._c["warm"][row] = True
 
     def bear(self, series: str, like: Iterable[str], *, alarm: Alarm | None = None) -> None:
@@ -194,7 +199,10 @@ class RateBank:
         one[row] = True
         k, x = c["ring_k"][:, row].sum(), c["ring_x"][:, row].sum()
         if x > 0:
-            c["level_k"][row], c["level_x"][row] = k, x
+            for level in ("level", "slow"):
+                c[f"{level}_k"][row], c[f"{level}_x"][row] = k, x
+            minutes = (c["ring_n"][:, row] > 0).sum() * (self._bucket_s / 60)
+            c["level_minutes"][row] = minutes
         c["ring_k"][:, row] = c["ring_n"][:, row] = c["ring_x"][:, row] = 0.0
         c["suspect"][row], c["guilty"][row] = 0.0, False
         self._baseline.account.clear(np.array([row]))
@@ -265,11 +273,13 @@ class RateBank:
         start_s = (bucket - self._delay) * self._bucket_s
         k, n, x = c["ring_k"][slot], c["ring_n"][slot], c["ring_x"][slot]
         if slot == 0:
+            c["zero_nats"][:], c["unit_nats"][:] = self._scale.of(self._baseline.per_minute())
             calm_x = np.where(c["firing"], 0.0, c["ring_x"].sum(axis=0))
             self._baseline.learn_long(c["ring_k"].sum(axis=0), calm_x)
         suspect = c["suspect"] > 0
         held = suspect & account.excusable(start_s)
-        trimmed = self._trimmed(k, x, suspect) if suspect.any() else k
+        doubtful = suspect & ~account.spent(start_s)
+        trimmed = account.trimmed(slot, self._baseline.rate(), doubtful) if doubtful.any() else k
         self._baseline.learn(Lesson(start_s, k, trimmed, n, x, held))
         for name in ("ring_k", "ring_n", "ring_x"):
             c[name][slot] = 0.0
@@ -278,43 +288,39 @@ class RateBank:
         if suspect.any():
             account.settle(suspect & (c["suspect"] <= 0), self._baseline.rate())
 
-    def _trimmed(self, k: Floats, x: Floats, suspect: Bools) -> Floats:
-        """`k` scaled so that the whole delay stays near its expectation, where it is suspect."""
-        c = self._c
-        whole_k, whole_x = c["ring_k"].sum(axis=0), c["ring_x"].sum(axis=0)
-        expected = self._baseline.rate() * whole_x
-        most, least = TRIM * expected + 1.0, np.maximum(expected - 1.0, 0.0) / TRIM
-        share = np.divide(x, whole_x, out=np.zeros_like(x), where=whole_x > 0)
-        down = np.divide(most, whole_k, out=np.ones_like(k), where=whole_k > most)
-        up = np.where(whole_k < least, (least - whole_k) * share, 0.0)
-        return np.where(suspect & c["warm"], k * down + up, k)
-
     def _judge(self, start_s: int, k: Floats, n: Floats, x: Floats) -> Bucket:
         c, test = self._c, self._shift
         now = Bucket(
             start_s=start_s,
             k=k,
             n=n,
-            e=self._baseline.rate() * x,
+            e=self._baseline.expected(c["watch_up"], c["watch_down"]) * x,
             doubt=self._baseline.doubt(start_s),
             unseasoned=self._baseline.unseasoned(start_s),
             v_short=self._baseline.noise_short(),
             v_long=self._baseline.noise_long(),
             live=(n > 0) & c["warm"],
         )
-        test.update(now, c["threshold"], falls=bool(c["watch_down"].any()))
+        nats = self._nats()
+        test.update(now, nats, falls=bool(c["watch_down"].any()))
         self._end_firing(now)
-        self._begin_firing(now)
+        self._begin_firing(now, nats)
         score, _ = test.score(c["watch_up"], c["watch_down"])
-        hot = score >= self._config.suspicion * c["threshold"]
+        hot = score >= self._config.suspicion * nats
         seen = (hot | c["firing"]) & (n > 0)
         c["suspect"][:] = np.where(seen, self._delay + 1.0, c["suspect"])
         self._mark_idle(n > 0)
         return now
 
-    def _begin_firing(self, now: Bucket) -> None:
+    def _nats(self) -> Floats:
+        """Evidence at the threshold."""
+        c = self._c
+        nats: Floats = c["zero_nats"] + c["threshold"] * c["unit_nats"]
+        return np.maximum(_LEAST_NATS, nats)
+
+    def _begin_firing(self, now: Bucket, nats: Floats) -> None:
         c, test = self._c, self._shift
-        passed = test.candidates(c["threshold"], c["min_ratio"], c["min_excess"], c["min_n"])
+        passed = test.candidates(nats, c["min_ratio"], c["min_excess"], c["min_n"])
         sides = len(passed) // 2
         passed[:sides] &= c["watch_up"]
         passed[sides:] &= c["watch_down"]
@@ -365,7 +371,8 @@ class RateBank:
 
     def _verdicts(self, now: Bucket, ids: Sequence[str], rows: Ints) -> Verdicts:
         c = self._c
-        score, rise = self._shift.score(c["watch_up"], c["watch_down"])
+        evidence, rise = self._shift.score(c["watch_up"], c["watch_down"])
+        score = np.maximum((evidence - c["zero_nats"]) / c["unit_nats"], 0.0)
         firing, warm = c["firing"][rows], c["warm"][rows]
         shown = {
             name: np.where(firing, c[fire][rows], value[rows])
@@ -420,7 +427,7 @@ class RateBank:
         if header.get("format") != _FORMAT or header.get("version") != _VERSION:
             raise ValueError("not a rate bank's snapshot, or of another version")
         try:
-            bank = cls(_config_of(header["config"]), bucket_s=header["bucket_s"])
+            bank = cls(config_of(header["config"]), bucket_s=header["bucket_s"])
             names = header["ids"]
         except (KeyError, TypeError) as error:
             raise ValueError(f"the snapshot's header is incomplete: {error}") from error
@@ -428,11 +435,6 @@ class RateBank:
         bank._row = {name: row for row, name in enumerate(names)}
         bank._bucket = header["bucket"]
         return bank
-
-
-def _config_of(stored: Mapping[str, Any]) -> RateConfig:
-    ratios = tuple(stored["ratios"])
-    return RateConfig(**{**stored, "alarm": Alarm(**stored["alarm"]), "ratios": ratios})
 
 
 def _counts(rows: int, k: ArrayLike, n: ArrayLike) -> tuple[Floats, Floats]:

@@ -29,14 +29,19 @@ def nb_llr(k: Floats, m0: Floats, m1: Floats, v: Floats) -> Floats:
     return llr
 
 
-def sr_step(log_r: Floats, llr: Floats, cap: Floats, live: Bools) -> Floats:
-    """One step of log Shiryaev-Roberts, `R' = (1 + R) L`, not above `cap`; as it was if not `live`.
+def sr_step(
+    log_r: Floats, llr: Floats, cap: Floats, live: Bools, start: Floats | float = 1.0
+) -> Floats:
+    """One step of log Shiryaev-Roberts, `R' = (start + R) L`, not above `cap`.
 
-    >>> step = sr_step(np.array([-np.inf]), np.array([0.5]), np.array([9.0]), np.array([True]))
-    >>> step.tolist()
+    `start` is how many chances to have begun here a bucket stands for: 1 in the textbook. A bucket
+    whose evidence counts for a tenth is a tenth of a chance, or chances alone would add up to a
+    score where evidence comes slowly. What is not `live` stays as it was.
+
+    >>> sr_step(np.array([-np.inf]), np.array([0.5]), np.array([9.0]), np.array([True])).tolist()
     [0.5]
     """
-    moved = np.minimum(np.logaddexp(0.0, log_r) + llr, cap)
+    moved = np.minimum(np.logaddexp(np.log(start), log_r) + llr, cap)
     return np.where(live, moved, log_r)
 
 

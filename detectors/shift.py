@@ -14,7 +14,7 @@ from detectors.columns import Bools, Column, Columns, Floats, Ints
 from detectors.model import RateConfig
 from detectors.sequential import nb_llr, sr_step, temper
 
-_DECIDED = 8.0  # nats
+_DECIDED = 8.0  # nats after which a move counts as decided
 _BUCKET_SHARE = 0.5  # one bucket gives at most half the threshold: no blip pages alone
 _ROOM = 2.0  # statistics stop at this many thresholds, to come down soon after an incident
 _BACK_RATIO = 3.0  # "still moved" means by at most this much, whatever the rate has done
@@ -59,13 +59,14 @@ class Bucket:
 class ShiftTest:
     """Reads and writes the columns of `spec` for all series at once."""
 
-    def __init__(self, config: RateConfig, columns: Columns, delay_buckets: int) -> None:
+    def __init__(self, config: RateConfig, columns: Columns, bucket_s: int) -> None:
         self._slack = 1.0 + config.slack
         self._rises = len(config.ratios)
         self._ratio = np.array([*config.ratios, *(1.0 / one for one in config.ratios)])[:, None]
         self._is_up = self._ratio > 1.0
         self._c = columns
-        self._delay = delay_buckets
+        self._minutes = bucket_s / 60
+        self._delay = max(1, round(config.delay_s / bucket_s))
 
     def update(self, bucket: Bucket, threshold: Floats, *, falls: bool) -> None:
         """Take in one bucket. `falls`: whether any series is watched for falls."""
@@ -81,7 +82,7 @@ class ShiftTest:
         llr = nb_llr(bucket.k, null, moved, bucket.v_short) * weight
         llr = np.clip(llr, -threshold, _BUCKET_SHARE * threshold)
         sr = self._c["sr"][used]
-        sr[:] = sr_step(sr, llr, _ROOM * threshold, live)
+        sr[:] = sr_step(sr, llr, _ROOM * threshold, live, weight * self._minutes)
         self._update_runs(used, bucket, llr, _ROOM * threshold)
 
     def _length(self, e: Floats, null: Floats, moved: Floats, bucket: Bucket) -> Floats:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from detectors.burst import BurstConfig
 from detectors.fleet import PoolConfig
 from detectors.model import Alarm, RateConfig
 from detectors.profiles import (
@@ -31,7 +32,9 @@ class Profile:
     fleets: PoolConfig
     """How the series of a signal are tested together."""
     children: RateConfig
-    """How the heaviest tenants, models and releases of a whole are tested."""
+    """How the heaviest tenants, models and releases of a whole are tested ..."""
+    bursts: BurstConfig
+    """... and what is a burst of one of them."""
     capped: bool
     """Whether the cap of paged incidents per shift holds."""
     promotes: Literal["nothing", "offered", "all"]
@@ -92,6 +95,7 @@ PROFILES: dict[str, Profile] = {
         rates=PAGE,
         fleets=PAGE_FLEETS,
         children=CHILDREN,
+        bursts=BurstConfig(),
         capped=True,
         promotes="nothing",
         floors=True,
@@ -102,6 +106,7 @@ PROFILES: dict[str, Profile] = {
         rates=PAGE,
         fleets=PAGE_FLEETS,
         children=CHILDREN,
+        bursts=BurstConfig(),
         capped=True,
         promotes="offered",
         floors=True,
@@ -112,6 +117,7 @@ PROFILES: dict[str, Profile] = {
         rates=LOUD,
         fleets=LOUD_FLEETS,
         children=LOUD_CHILDREN,
+        bursts=BurstConfig(threshold=18.0, doubt=0.67),
         capped=False,
         promotes="all",
         floors=False,

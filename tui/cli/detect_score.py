@@ -15,8 +15,9 @@ from typing import BinaryIO
 import click
 import numpy as np
 
+from detectors.calibration import config_for
 from detectors.columns import Ints
-from detectors.counts import STATES, Counts, Scored, by_time, config_for, repeated, score
+from detectors.counts import STATES, Counts, Scored, by_time, repeated, score
 from tui.cli.command import Call, command
 from tui.cli.counts_file import MONDAY_S, BadCountsError, CountsFile, read
 from tui.cli.output import NOT_FOUND, USAGE, ExitError, tell, to_json, write

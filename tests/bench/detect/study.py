@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.calibration import config_for
 from detectors.columns import Bools, Ints
-from detectors.counts import config_for
 from tests.bench.bench_rate_quality import judge
 from tests.bench.detect.report import NotRunError
 

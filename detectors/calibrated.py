@@ -1,0 +1,18 @@
+"""How rare which evidence is.
+
+Made on 2026-11-23 by
+`python -m tests.bench.calibrate_rate --seeds 21 22 --reps 2 --write`
+(see there): do not edit.
+"""
+
+from __future__ import annotations
+
+CURVE: tuple[tuple[float, float, float], ...] = (
+    (0.115, -3.04, 1.0),
+    (0.253, -1.7, 0.95),
+    (0.484, -1.42, 0.97),
+    (3.437, -3.56, 1.0),
+    (14.481, -4.11, 0.86),
+    (1089.553, -0.78, 0.5),
+)
+"""Expected k a minute, nats at score 0, nats for one more of score."""

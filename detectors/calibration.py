@@ -1,0 +1,101 @@
+"""How much evidence is how rare: one scale of scores for series of every kind.
+
+A likelihood-ratio test promises a rate of false alarms only where its null model is exactly true,
+and how far it is from true depends on the counts: noise that is lost in the Poisson scatter of a
+rare signal is all there is in a busy one. So a table, made from simulated weeks by
+`python -m tests.bench.calibrate_rate`, says for series of different expected counts which evidence
+(nats) a quiet series reaches how often. A score of `s` then means: a quiet series gets there once
+in `exp(s)` minutes; one more is e times rarer. A budget is a threshold, whatever the series.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from detectors.calibrated import CURVE
+from detectors.columns import Floats
+from detectors.model import Alarm, RateConfig
+
+_WEEK_MINUTES = 10_080
+_LEAST, _MOST = 1e-4, 10.0
+
+
+class Scale:
+    """What a score is in nats, for series of given expected counts.
+
+    Args:
+        curve: as `RateConfig.curve`.
+    """
+
+    def __init__(self, curve: tuple[tuple[float, float, float], ...]) -> None:
+        rows = np.array(curve or ((1.0, 0.0, 1.0),))
+        self._at, self._zero, self._unit = np.log(rows[:, 0]), rows[:, 1], rows[:, 2]
+
+    def of(self, per_minute: Floats) -> tuple[Floats, Floats]:
+        """Nats at score 0 and nats for one more of score, by expected k a minute."""
+        at = np.log(np.maximum(per_minute, 1e-12))
+        return np.interp(at, self._at, self._zero), np.interp(at, self._at, self._unit)
+
+
+def threshold_for(budget: float) -> float:
+    """The score that quiet series reach at most `budget` times a series-week.
+
+    Raises:
+        ValueError: `budget` is outside 0.0001 to 10; the table was measured from 0.03 to 0.3.
+
+    >>> round(threshold_for(0.1), 2)
+    11.52
+    """
+    if not _LEAST <= budget <= _MOST:
+        raise ValueError(f"a budget is {_LEAST} to {_MOST} false pages a series-week, not {budget}")
+    return math.log(_WEEK_MINUTES / budget)
+
+
+def budget_of(score: float) -> float:
+    """How many times a series-week a quiet series reaches this score, at most.
+
+    >>> round(budget_of(threshold_for(0.02)), 6)
+    0.02
+    """
+    return _WEEK_MINUTES * math.exp(-score)
+
+
+def alarm_for(budget: float) -> Alarm:
+    """An alarm that fires on the evidence alone, with the least floors that have a meaning.
+
+    Args:
+        budget: false pages a series-week.
+
+    Raises:
+        ValueError: as `threshold_for`.
+    """
+    return Alarm(
+        watch="up",
+        threshold=threshold_for(budget),
+        min_ratio=1.3,
+        min_excess=2.0,
+        min_duration_buckets=1,
+        clear_buckets=15,
+    )
+
+
+def config_for(budget: float) -> RateConfig:
+    """How rates are learned and tested at `budget` false pages a series-week.
+
+    Raises:
+        ValueError: as `threshold_for`.
+    """
+    return replace(CALIBRATED, alarm=alarm_for(budget))
+
+
+CALIBRATED = RateConfig(
+    alarm=alarm_for(0.1),
+    doubt=1.0,
+    season_doubt=0.5,
+    noise=0.02,
+    curve=CURVE,
+)
+"""The settings that the table was made with."""
