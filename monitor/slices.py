@@ -13,7 +13,9 @@ from datetime import UTC, datetime
 from typing import Self
 
 import msgspec
+import numpy as np
 
+from detectors.burst import Bursts
 from detectors.model import Verdict
 from detectors.rate import RateBank
 from detectors.top import Top
@@ -32,9 +34,9 @@ CAPACITY = 64
 """Values of a dimension whose weight is known."""
 HALF_LIFE_S = 6 * 3600
 RENEWED_S = 3600
-LION = 0.5
+MOST = 0.5
 """What has this share of the traffic is the whole, not a child of it."""
-WARM_SHARE = 0.3
+STIRRING = 0.3
 """Of its threshold, from which a child counts as stirring."""
 CROWD = 0.2
 """Where this share of the children stirs, none of them is alone."""
@@ -76,6 +78,7 @@ class Slices:
         self._profile = profile
         self._signals = {s.name: s for s in plan.rates() if _has_children(s)}
         self._bank = RateBank(profile.children, bucket_s=plan.bucket_s)
+        self._bursts = Bursts(profile.bursts, bucket_s=plan.bucket_s)
         self._members: dict[str, Slice] = {}
         self._tops: dict[tuple[str, str], Top] = {}
         self._speaking: set[str] = set()
@@ -103,18 +106,24 @@ class Slices:
             counts = sums[one.dimension].get((one.environment, one.value))
             k.append(counts[plan.numerators[one.signal]] if counts else 0)
             n.append(counts[plan.denominators[one.signal]] if counts else 0)
-        return self._told(self._bank.step(bucket, plan.bucket_s, list(self._members), k, n))
+        lasting = self._bank.step(bucket, plan.bucket_s, list(self._members), k, n)
+        latest = self._bank.latest
+        assert latest is not None
+        return self._told(lasting, self._bursts.step(list(self._members), latest))
 
-    def _told(self, verdicts: Verdicts) -> dict[tuple[str, str], Loud]:
-        rows = verdicts.firing_rows().tolist()
-        firing = {verdicts.ids[row]: row for row in rows}
+    def _told(self, lasting: Verdicts, bursts: Verdicts) -> dict[tuple[str, str], Loud]:
+        firing = {
+            told.ids[row]: told[row]
+            for told in (bursts, lasting)  # a move that lasts has more to say
+            for row in told.firing_rows().tolist()
+        }
         begun = firing.keys() - self._speaking
-        crowds = _crowds(self._members.values(), verdicts) if begun else {}
+        crowds = _crowds(self._members.values(), (lasting, bursts)) if begun else {}
         self._speaking &= firing.keys()
         self._speaking |= {name for name in begun if not crowds[_family(self._members[name])]}
         told: dict[tuple[str, str], Loud] = {}
         for name in sorted(self._speaking):
-            child, verdict = self._members[name], verdicts[firing[name]]
+            child, verdict = self._members[name], firing[name]
             key = (child.signal, child.environment)
             if key not in told or abs(verdict.excess) > abs(told[key].verdict.excess):
                 told[key] = Loud(child, verdict)
@@ -143,7 +152,7 @@ class Slices:
             Slice(signal.name, environment, dimension, value)
             for (environment, dimension), top in self._tops.items()
             for value in top.leaders(TOP)
-            if top.share(value) < LION
+            if top.share(value) < MOST
             for signal in self._signals.values()
             if dimension not in signal.by
         ]
@@ -151,6 +160,7 @@ class Slices:
         gone = [name for name in self._members if name not in names]
         if gone:
             self._bank.drop(gone)
+            self._bursts.drop(gone)
             self._members = {k: v for k, v in self._members.items() if k in names}
             self._speaking &= names
         families: dict[Dims, list[str]] = {}
@@ -160,6 +170,7 @@ class Slices:
             if one.name not in self._members:
                 alarm = self._profile.child_alarm(self._signals[one.signal], self._plan.bucket_s)
                 self._bank.bear(one.name, families.get(_family(one), ()), alarm=alarm)
+                self._bursts.add(one.name, min_excess=alarm.min_excess)
                 self._members[one.name] = one
 
     def reading(self, loud: Loud, tier: str, at: int) -> Reading:
@@ -196,7 +207,8 @@ class Slices:
         """Everything learned."""
         tops = [(*key, top.dump()) for key, top in self._tops.items()]
         stored = _Stored(list(self._members.values()), sorted(self._speaking), tops)
-        return msgspec.msgpack.encode((msgspec.msgpack.encode(stored), self._bank.snapshot()))
+        header = msgspec.msgpack.encode(stored)
+        return msgspec.msgpack.encode((header, self._bank.snapshot(), self._bursts.snapshot()))
 
     @classmethod
     def restore(cls, data: bytes, plan: Plan, profile: Profile) -> Self | None:
@@ -206,7 +218,7 @@ class Slices:
             ValueError: it is no snapshot of slices.
         """
         try:
-            header, rates = msgspec.msgpack.decode(data, type=tuple[bytes, bytes])
+            header, rates, minutes = msgspec.msgpack.decode(data, type=tuple[bytes, bytes, bytes])
             stored = msgspec.msgpack.decode(header, type=_Stored)
         except msgspec.MsgspecError as error:
             raise ValueError(f"not a snapshot of slices: {error}") from error
@@ -215,7 +227,7 @@ class Slices:
             return None
         if not {one.signal for one in stored.members} <= made._signals.keys():
             return None
-        made._bank = bank
+        made._bank, made._bursts = bank, Bursts.restore(minutes, profile.bursts)
         made._members = {one.name: one for one in stored.members}
         made._speaking = set(stored.speaking)
         for environment, dimension, weights in stored.tops:
@@ -238,10 +250,11 @@ def _family(one: Slice) -> Dims:
     return (one.signal, one.environment, one.dimension)
 
 
-def _crowds(members: Iterable[Slice], verdicts: Verdicts) -> dict[Dims, bool]:
+def _crowds(members: Iterable[Slice], said: Iterable[Verdicts]) -> dict[Dims, bool]:
     """Of which families many members stir at once."""
     stirring: dict[Dims, list[bool]] = {}
-    hot = (verdicts.score >= WARM_SHARE * verdicts.threshold).tolist()
+    stirs_in = [told.score >= STIRRING * told.threshold for told in said]
+    hot = np.any(stirs_in, axis=0).tolist()
     for one, stirs in zip(members, hot, strict=True):
         stirring.setdefault(_family(one), []).append(stirs)
     return {family: sum(found) > max(1.0, CROWD * len(found)) for family, found in stirring.items()}

@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from detectors.burst import BurstConfig, Bursts
 from detectors.columns import Floats, Ints
 from detectors.pool import Pool
 from detectors.profiles import CHILDREN, PAGE, PAGE_FLEETS
@@ -81,7 +82,7 @@ def listen(scene: Mapping[str, Any]) -> Heard:
     k, n = scene["K"], scene["N"]
     worlds, children, buckets = k.shape
     parents, leaves = RateBank(PAGE), RateBank(CHILDREN)
-    pool = Pool(PAGE_FLEETS)
+    bursts, pool = Bursts(BurstConfig()), Pool(PAGE_FLEETS)
     names = [str(world) for world in range(worlds)]
     ids = [f"{world}/{child:02}" for world in range(worlds) for child in range(children)]
     for one in ids:
@@ -95,9 +96,11 @@ def listen(scene: Mapping[str, Any]) -> Heard:
         leaf = leaves.step(start, MINUTE, ids, parts[0][at], parts[1][at])
         latest = leaves.latest
         assert latest is not None
+        burst = bursts.step(leaves.ids, latest)
         pool.step(leaves.ids, latest)
         heard["parent"][:, at] = parent.score / parent.threshold
-        heard["child"][:, at] = (leaf.score / leaf.threshold).reshape(worlds, -1).max(axis=1)
+        far = np.maximum(leaf.score / leaf.threshold, burst.score / burst.threshold)
+        heard["child"][:, at] = far.reshape(worlds, -1).max(axis=1)
         heard["pool"][:, at] = list(pool.scores().values())
     heard["pool"] /= PAGE_FLEETS.threshold
     return Heard(**heard, warm=scene["warm"], events=scene["events"])
