@@ -373,6 +373,8 @@ class Decide:
     ) -> Incident:
         incident = place.incident
         assert incident is not None
+        title = pages.title(alert, self._title(alert.signal))
+        incident = grouping.led_by(incident, alert, tx.incidents.alerts_of(incident.uuid), title)
         joined = replace(
             incident,
             groups=incident.groups | (groups if place.news else frozenset()),

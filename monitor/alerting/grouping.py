@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from monitor.alerting.alerts import Alert
-from monitor.incidents.model import Incident
+from monitor.incidents.model import Incident, Origin
 
 ECLIPSED = 0.8
 """A child with this share of its parent's excess is what the parent is about."""
@@ -126,3 +126,20 @@ def place(alert: Alert, candidates: Iterable[Candidate], group_by: Sequence[str]
                 reason = f"{kin} of an alert there, onsets within 30 minutes"
                 return Place(candidate.incident, reason)
     return Place(None, f"no open incident of route group {' or '.join(sorted(groups))}")
+
+
+def led_by(incident: Incident, alert: Alert, others: Iterable[Alert], title: str) -> Incident:
+    """The incident under the name of what wakes people, where until now it was only a ticket.
+
+    Args:
+        incident: that `alert` joins.
+        alert: the newcomer.
+        others: alerts of the incident so far.
+        title: what it is called after `alert`.
+    """
+    if alert.tier != "page" or any(other.tier == "page" for other in others):
+        return incident
+    if incident.origin is not Origin.ALERT or incident.paged_at is not None:
+        return incident
+    named = dict(alert.dimensions)
+    return replace(incident, title=title, signal=alert.signal, dimensions=named)

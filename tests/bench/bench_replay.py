@@ -40,7 +40,7 @@ from tests.bench.replay_table import Harm, Row, harm_until, learn, table
 from tests.servers.kafka_jars import KafkaUnavailable
 from tests.servers.kafka_server import KafkaServer
 
-FEATURE, RULE = "banking", "Tool misuse"
+FEATURE, RULE = "banking", "Misuse of tools that act"
 FOUR_WEEKS = 28
 BUDGET = 1.0
 """False pages a team may get in four weeks."""

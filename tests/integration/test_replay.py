@@ -51,7 +51,7 @@ def unkilled(log: Log, replay: Replay, tmp_path_factory: pytest.TempPathFactory)
 
 def test_a_rising_attack_is_one_incident_and_one_page(unkilled: Findings, replay: Replay) -> None:
     """Behaviour alone tells: one incident of the attacked feature, paged within its three hours."""
-    assert [found.incident.signal for found in unkilled.incidents] == ["tool_misuse"]
+    assert [found.incident.signal for found in unkilled.incidents] == ["acting_tool_misuse"]
     incident = unkilled.incidents[0].incident
     assert unkilled.rings() == 1
     assert replay.truth.onset is not None

@@ -11,7 +11,14 @@ import pytest
 from monitor.alerting import pages
 from monitor.alerting.alerts import Alert, Cause, Change, advance, fingerprint
 from monitor.alerting.fitting import ChangeFact
-from monitor.alerting.grouping import Candidate, by_seniority, group_key, place, relation
+from monitor.alerting.grouping import (
+    Candidate,
+    by_seniority,
+    group_key,
+    led_by,
+    place,
+    relation,
+)
 from monitor.alerting.routes import Route, parse_matcher, route
 from monitor.incidents.model import Origin, Rung, State
 from tests.making import T0, alert, incident, minutes, reading
@@ -102,6 +109,23 @@ def test_siblings_join_within_half_an_hour() -> None:
     found = place(far, [open_one], GROUP_BY)
     assert found.incident is None
     assert found.reason == 'no open incident of route group {environment="prod", feature="search"}'
+
+
+def test_what_wakes_people_names_the_incident() -> None:
+    """A ticket's incident takes the name of the alert that pages; one that has paged keeps its own.
+
+    A ticket that joins renames nothing.
+    """
+    ticket = alert(signal="new_tool", tier="ticket")
+    filed = incident(title="New tool", signal="new_tool", dimensions={"environment": "prod"})
+    pages_now = alert()
+    led = led_by(filed, pages_now, [ticket], "Refusals 5x base")
+    assert (led.title, led.signal) == ("Refusals 5x base", "refusal_rate")
+    assert led.dimensions == dict(pages_now.dimensions)
+    assert led_by(filed, ticket, [ticket], "x") is filed
+    assert led_by(incident(), alert(signal="error_rate"), [alert()], "x") == incident()
+    rung = incident(paged_at=T0)
+    assert led_by(rung, pages_now, [], "x") is rung
 
 
 def test_nothing_joins_what_is_over() -> None:

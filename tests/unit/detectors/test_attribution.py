@@ -195,7 +195,7 @@ ELEMENTS = st.sampled_from(
 )
 
 
-@settings(max_examples=80)
+@settings(max_examples=80, derandomize=True)
 @given(
     moved=ELEMENTS,
     times=st.floats(5.0, 12.0),

@@ -43,3 +43,11 @@ def test_slow_noise_makes_evidence_count_less() -> None:
     assert temper(busy, some, some / 60, 60)[0] == pytest.approx(1.0)
     assert temper(quiet, none, some, 60)[0] > 0.9
     assert temper(busy, none, some, 60)[0] == pytest.approx(1 / 61)
+
+
+def test_a_bucket_that_counts_for_a_tenth_is_a_tenth_of_a_chance() -> None:
+    """Without evidence the statistic grows by the chances that its buckets stand for."""
+    log_r, still = np.array([-np.inf]), np.array([0.0])
+    for _ in range(100):
+        log_r = sr_step(log_r, still, np.array([50.0]), np.array([True]), 0.1)
+    assert log_r[0] == pytest.approx(np.log(10.0))
