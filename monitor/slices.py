@@ -7,7 +7,7 @@ for the series and the fleet to say.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Self
@@ -23,7 +23,7 @@ from detectors.verdicts import Verdicts
 from monitor.alerting.alerts import Reading
 from monitor.alerting.pages import where
 from monitor.profiles import Profile
-from monitor.stream.series import Base, Dims, slot_sums, volumes
+from monitor.stream.series import Base, Dims, Sums, slot_sums
 from monitor.stream.signals import DIMENSIONS, Plan, Signal
 from monitor.stream.vocabulary import RESERVED
 
@@ -59,6 +59,7 @@ class Slice(msgspec.Struct, frozen=True, array_like=True):
 class _Stored(msgspec.Struct):
     members: list[Slice]
     speaking: list[str]
+    hushed: list[str]
     tops: list[tuple[str, str, dict[str, float]]]
 
 
@@ -82,25 +83,28 @@ class Slices:
         self._members: dict[str, Slice] = {}
         self._tops: dict[tuple[str, str], Top] = {}
         self._speaking: set[str] = set()
+        self._hushed: set[str] = set()
+        """Those that fire, and began to in a crowd."""
+        self._dimensions = [
+            name
+            for name in DIMENSIONS
+            if any(name not in signal.by for signal in self._signals.values())
+        ]
 
     def step(self, bucket: int, base: Base) -> dict[tuple[str, str], Loud]:
         """Judge one bucket: the loudest lone child, by signal and environment."""
-        told = self._judge(bucket, base)
-        for dimension in self._dimensions():
-            self._weigh(base, dimension)
+        sums = {name: slot_sums(self._plan, base, (ENVIRONMENT, name)) for name in self._dimensions}
+        told = self._judge(bucket, sums)
+        for dimension in self._dimensions:
+            self._weigh(dimension, sums[dimension])
         if (bucket + self._plan.bucket_s) % RENEWED_S == 0:
             self._renew()
         return told
 
-    def _dimensions(self) -> Iterable[str]:
-        return (name for name in DIMENSIONS if name != ENVIRONMENT) if self._signals else ()
-
-    def _judge(self, bucket: int, base: Base) -> dict[tuple[str, str], Loud]:
+    def _judge(self, bucket: int, sums: Mapping[str, Sums]) -> dict[tuple[str, str], Loud]:
         if not self._members:
             return {}
         plan = self._plan
-        dimensions = {one.dimension for one in self._members.values()}
-        sums = {name: slot_sums(plan, base, (ENVIRONMENT, name)) for name in dimensions}
         k, n = [], []
         for one in self._members.values():
             counts = sums[one.dimension].get((one.environment, one.value))
@@ -117,10 +121,11 @@ class Slices:
             for told in (bursts, lasting)  # a move that lasts has more to say
             for row in told.firing_rows().tolist()
         }
-        begun = firing.keys() - self._speaking
+        begun = firing.keys() - self._speaking - self._hushed
         crowds = _crowds(self._members.values(), (lasting, bursts)) if begun else {}
-        self._speaking &= firing.keys()
-        self._speaking |= {name for name in begun if not crowds[_family(self._members[name])]}
+        lone = {name for name in begun if not crowds[_family(self._members[name])]}
+        self._speaking = (self._speaking & firing.keys()) | lone
+        self._hushed = (self._hushed & firing.keys()) | (begun - lone)
         told: dict[tuple[str, str], Loud] = {}
         for name in sorted(self._speaking):
             child, verdict = self._members[name], firing[name]
@@ -129,13 +134,11 @@ class Slices:
                 told[key] = Loud(child, verdict)
         return told
 
-    def _weigh(self, base: Base, dimension: str) -> None:
+    def _weigh(self, dimension: str, sums: Sums) -> None:
         weights: dict[str, dict[str, float]] = {}
-        for (environment, value), count in volumes(
-            self._plan, base, (ENVIRONMENT, dimension)
-        ).items():
-            if value and value not in RESERVED and count:
-                weights.setdefault(environment, {})[value] = float(count)
+        for (environment, value), counts in sums.items():
+            if value and value not in RESERVED and counts[0]:
+                weights.setdefault(environment, {})[value] = float(counts[0])
         for environment in weights:
             if (environment, dimension) not in self._tops:
                 self._tops[environment, dimension] = self._top()
@@ -163,6 +166,7 @@ class Slices:
             self._bursts.drop(gone)
             self._members = {k: v for k, v in self._members.items() if k in names}
             self._speaking &= names
+            self._hushed &= names
         families: dict[Dims, list[str]] = {}
         for one in self._members.values():
             families.setdefault(_family(one), []).append(one.name)
@@ -206,7 +210,9 @@ class Slices:
     def snapshot(self) -> bytes:
         """Everything learned."""
         tops = [(*key, top.dump()) for key, top in self._tops.items()]
-        stored = _Stored(list(self._members.values()), sorted(self._speaking), tops)
+        stored = _Stored(
+            list(self._members.values()), sorted(self._speaking), sorted(self._hushed), tops
+        )
         header = msgspec.msgpack.encode(stored)
         return msgspec.msgpack.encode((header, self._bank.snapshot(), self._bursts.snapshot()))
 
@@ -229,7 +235,7 @@ class Slices:
             return None
         made._bank, made._bursts = bank, Bursts.restore(minutes, profile.bursts)
         made._members = {one.name: one for one in stored.members}
-        made._speaking = set(stored.speaking)
+        made._speaking, made._hushed = set(stored.speaking), set(stored.hushed)
         for environment, dimension, weights in stored.tops:
             made._tops[environment, dimension] = top = made._top()
             top.load(weights)

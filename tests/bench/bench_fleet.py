@@ -34,6 +34,8 @@ from detectors.rate import RateBank
 
 BUDGET = 0.25
 """False pages in a world-week."""
+BIRTH_BUDGET = 0.1
+"""False pages in the first week of a series."""
 MINUTE = 60
 DAY = 1_440
 WEEK = 7 * DAY
@@ -200,28 +202,38 @@ def first_week(
 
 
 def launch_row(tools: Tools, seeds: list[int], split: str = "test") -> dict[str, Any]:
-    """False pages in the first week of a new series, and what is found in it of x3 steps."""
-    pages: list[int] = []
-    first_day: list[int] = []
-    delays: list[Floats] = []
+    """What is found of x3 steps in the first week of a new series, at a budget and as shipped."""
+    calm: list[Floats] = []
+    quiet: list[Floats] = []
+    shaken: list[tuple[Floats, Floats, list[dict[str, Any]]]] = []
     for seed in seeds:
         snapshot, begin = established(tools, seed, split)
-        calm, born = births(tools, seed, split, incident=False)
-        _, firing = first_week(RateBank.restore(snapshot), begin, calm, born)
-        for one in firing:
-            at = tools.scoring.pages(one, 0.5)
-            pages.append(len(at))
-            first_day.append(int((at < DAY).sum()))
-        shaken, born = births(tools, seed, split, incident=True)
-        _, firing = first_week(RateBank.restore(snapshot), begin, shaken, born)
-        delays.append(found(tools, firing, 0.5, shaken["events"]))
-    every = np.concatenate(delays)
+        scene, born = births(tools, seed, split, incident=False)
+        score, firing = first_week(RateBank.restore(snapshot), begin, scene, born)
+        calm.append(score)
+        quiet.append(firing)
+        scene, born = births(tools, seed, split, incident=True)
+        found_in = first_week(RateBank.restore(snapshot), begin, scene, born)
+        shaken.append((*found_in, scene["events"]))
+    scores, states = np.concatenate(calm), np.concatenate(quiet)
+    factor = tools.scoring.calibrate(scores, 0, BIRTH_BUDGET * len(scores))
+    delays = [found(tools, score, factor, events) for score, _, events in shaken]
+    shipped = [found(tools, firing, 0.5, events) for _, firing, events in shaken]
     return {
-        "series": len(pages),
-        "false_day_1": float(np.mean(first_day)),
-        "false_week_1": float(np.mean(pages)),
-        "found": float(np.isfinite(every).mean()),
-        "median_min": float(np.median(every)),
+        "series": len(scores),
+        "factor": float(factor),
+        **_told(tools, scores, factor, np.concatenate(delays)),
+        "as_shipped": _told(tools, states, 0.5, np.concatenate(shipped)),
+    }
+
+
+def _told(tools: Tools, score: Floats, threshold: float, delays: Floats) -> dict[str, float]:
+    pages = [tools.scoring.pages(one, threshold) for one in score]
+    return {
+        "false_day_1": float(np.mean([(one < DAY).sum() for one in pages])),
+        "false_week_1": float(np.mean([len(one) for one in pages])),
+        "found": float(np.isfinite(delays).mean()),
+        "median_min": float(np.median(delays)),
     }
 
 
@@ -258,12 +270,13 @@ def main() -> None:
                 f"  {kind:10} {one['incidents']} incidents, found {100 * one['found']:.1f} %, "
                 f"median {one['median_min']:.0f} min, false {one['false_per_world_week']:.3f}"
             )
-    one = row["launch"]
-    print(
-        f"launch: {one['series']} series, false {one['false_week_1']:.3f} in week 1 "
-        f"({one['false_day_1']:.3f} on day 1), x3 found {100 * one['found']:.1f} %, "
-        f"median {one['median_min']:.0f} min; {time.perf_counter() - began:.0f} s"
-    )
+    for name, one in (("at_budget", row["launch"]), ("as_shipped", row["launch"]["as_shipped"])):
+        print(
+            f"launch {name}: {row['launch']['series']} series, "
+            f"false {one['false_week_1']:.3f} in week 1 ({one['false_day_1']:.3f} on day 1), "
+            f"x3 found {100 * one['found']:.1f} %, median {one['median_min']:.0f} min"
+        )
+    print(f"{time.perf_counter() - began:.0f} s")
     print(json.dumps(finite(row), allow_nan=False))
 
 
