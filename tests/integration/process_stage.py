@@ -129,7 +129,8 @@ class Tree:
             os.killpg(self.pid, signal.SIGKILL)
         assert self.process is not None
         self.process.wait()
-        wait_for(lambda: not self.children(), "all are dead")
+        # A helper of theirs that still dies holds the store's lock as well.
+        wait_for(lambda: not _alive(self.pid), "all are dead")
 
     def end(self) -> int:
         """SIGTERM to the supervisor; its exit status."""
@@ -141,6 +142,18 @@ class Tree:
         """Whatever the test has left."""
         if self.process is not None:
             self.kill()
+
+
+def _alive(session: int) -> list[int]:
+    """Pids of all that live in a session."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                state, its = _state(int(entry.name))
+                if its == session and state not in "ZX":
+                    found.append(int(entry.name))
+    return found
 
 
 def _state(pid: int) -> tuple[str, int]:
