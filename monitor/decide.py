@@ -52,6 +52,7 @@ IDLE = timedelta(seconds=30)
 """A partition read to its end for this long does not block the others."""
 SEEN = timedelta(seconds=30)
 """What is known of a partition counts for so long: what nobody reads any more is not idle."""
+SPENT_EVERY = timedelta(seconds=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +145,7 @@ class Decide:
         self._watchers = Watchers(plan, profile, rules)
         self._certain = Certain(self._signals, pager, metrics)
         self._ready = False
+        self._spent_at = datetime.min.replace(tzinfo=UTC)
         self.now: datetime | None = None
         """The time of the last decision of a recording."""
 
@@ -438,7 +440,9 @@ class Decide:
         self._advance(tx, pipeline, readings, firing, now)
 
     def _observe(self, tx: Tx, now: datetime) -> None:
-        scoreboard.budgets(self._metrics, ledgers(tx, self._pager.policy.budgets, {}, now))
+        if not timedelta(0) <= now - self._spent_at < SPENT_EVERY:
+            self._spent_at = now  # reads the incidents of weeks: not at every step
+            scoreboard.budgets(self._metrics, ledgers(tx, self._pager.policy.budgets, {}, now))
         scoreboard.people(self._metrics, tx.incidents.open_counts())
         firing, others = tx.incidents.firing().values(), self._watchers.names()
         scoreboard.firing(self._metrics, self._plan, firing, others)

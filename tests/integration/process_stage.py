@@ -151,7 +151,9 @@ def _alive(session: int) -> list[int]:
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
                 state, its = _state(int(entry.name))
-                if its == session and state not in "ZX":
+                # A process whose first thread is dead keeps its files open for its other threads.
+                threads = len(list((entry / "task").iterdir()))
+                if its == session and (state not in "ZX" or threads > 1):
                     found.append(int(entry.name))
     return found
 

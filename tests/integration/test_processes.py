@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from monitor.desk.desk import open_direct
+from monitor.store.ownership import owner
 from monitor.stream.sources.kafka_client import KafkaSettings
 from monitor.stream.sources.publish import Publisher
 from tests.fault.events import START, event
@@ -176,8 +178,7 @@ def test_a_queued_page_goes_out_soon_after_a_start(tree: Tree, tmp_path: Path) -
     tree.start()
     wait_for(lambda: tree.health("/readyz"), "it answers")
     tree.kill()
-    from monitor.desk.desk import open_direct
-
+    wait_for(lambda: owner(store) is None, "nobody holds the store")
     open_direct(store).declare(title="it burns", severity="SEV1")
     tree.start()
     took = wait_for(
