@@ -19,8 +19,7 @@ from detectors.model import State, Verdict
 from detectors.series import feature
 from detectors.verdicts import span
 
-_FORMAT = "tocsin-absence"
-_VERSION = 1
+_KIND = ("tocsin-absence", 1)
 _HOUR = 3_600
 _DAY_HOURS = 24
 _STEADY_S = 600
@@ -250,13 +249,11 @@ class AbsenceDetector(base.AnomalyDetector):
     def snapshot(self) -> bytes:
         """Everything learned, as plain data."""
         header = {
-            "format": _FORMAT,
-            "version": _VERSION,
             "known_s": self._known_s,
             "end": self._end,
             "last_seen": self._last_seen,
         }
-        return pack(header, {"volume": self._volume, "seconds": self._seconds})
+        return pack(_KIND, header, {"volume": self._volume, "seconds": self._seconds})
 
     def restore(self, data: bytes) -> None:
         """Go on from a snapshot.
@@ -264,9 +261,7 @@ class AbsenceDetector(base.AnomalyDetector):
         Raises:
             ValueError: `data` is no snapshot of this kind and version.
         """
-        header, arrays = unpack(data)
-        if header.get("format") != _FORMAT or header.get("version") != _VERSION:
-            raise ValueError("not an absence detector's snapshot, or of another version")
+        header, arrays = unpack(_KIND, data)
         volume, seconds = arrays.get("volume"), arrays.get("seconds")
         if volume is None or seconds is None or {volume.shape, seconds.shape} != {(_DAY_HOURS,)}:
             raise ValueError("the snapshot's hours are incomplete")

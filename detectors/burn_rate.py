@@ -21,8 +21,7 @@ from detectors.model import State, Verdict
 from detectors.verdicts import percent, span
 from detectors.window import Hold, Window, bucket
 
-_FORMAT = "tocsin-burn-rate"
-_VERSION = 1
+_KIND = ("tocsin-burn-rate", 1)
 _PERIOD_S = 30 * 86_400
 _DIGITS = 9
 
@@ -204,14 +203,12 @@ class BurnRateDetector(base.AnomalyDetector):
     def snapshot(self) -> bytes:
         """Everything learned, as plain data."""
         header = {
-            "format": _FORMAT,
-            "version": _VERSION,
             "long": self._long.dump(),
             "short": self._short.dump(),
             "hold": self._hold.dump(),
             "last": self._last,
         }
-        return pack(header, {})
+        return pack(_KIND, header, {})
 
     def restore(self, data: bytes) -> None:
         """Go on from a snapshot; the verdict comes with the next bucket.
@@ -219,9 +216,7 @@ class BurnRateDetector(base.AnomalyDetector):
         Raises:
             ValueError: `data` is no snapshot of this kind and version.
         """
-        header, _ = unpack(data)
-        if header.get("format") != _FORMAT or header.get("version") != _VERSION:
-            raise ValueError("not a burn rate detector's snapshot, or of another version")
+        header, _ = unpack(_KIND, data)
         long = Window(self.long_s, bucket_s=self.bucket_s)
         short = Window(self.short_s, bucket_s=self.bucket_s)
         long.load(header["long"])

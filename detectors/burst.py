@@ -19,8 +19,7 @@ from detectors.sequential import nb_llr
 from detectors.shift import Bucket
 from detectors.verdicts import Verdicts
 
-_FORMAT = "tocsin-bursts"
-_VERSION = 1
+_KIND = ("tocsin-bursts", 1)
 _SPREAD = 2  # buckets that must bring something: no blip pages alone
 
 
@@ -156,14 +155,12 @@ class Bursts:
     def snapshot(self) -> bytes:
         """The last minutes, as an npz with a JSON header."""
         header = {
-            "format": _FORMAT,
-            "version": _VERSION,
             "config": asdict(self._config),
             "bucket_s": self._bucket_s,
             "bucket": self._bucket,
             "ids": list(self._row),
         }
-        return pack(header, self._c.dump())
+        return pack(_KIND, header, self._c.dump())
 
     @classmethod
     def restore(cls, data: bytes, config: BurstConfig) -> Self:
@@ -172,9 +169,7 @@ class Bursts:
         Raises:
             ValueError: `data` is no snapshot of this kind, version and `config`.
         """
-        header, arrays = unpack(data)
-        if header.get("format") != _FORMAT or header.get("version") != _VERSION:
-            raise ValueError("not a snapshot of bursts, or of another version")
+        header, arrays = unpack(_KIND, data)
         try:
             if _plain(header["config"]) != asdict(config):
                 raise ValueError("the snapshot was taken with other settings")

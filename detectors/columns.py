@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+Kind = tuple[str, int]
+"""Of a snapshot: the name of its format, and the version."""
 
 _FIRST_ROWS = 8
 
@@ -100,19 +102,21 @@ class Columns:
         self._cut()
 
 
-def pack(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> bytes:
+def pack(kind: Kind, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> bytes:
     """`header` (JSON values) and `arrays` as one compressed npz. The same input, the same bytes."""
-    text = json.dumps(header, sort_keys=True, allow_nan=False).encode()
+    name, version = kind
+    named = {"format": name, "version": version, **header}
+    text = json.dumps(named, sort_keys=True, allow_nan=False).encode()
     out = io.BytesIO()
     np.savez_compressed(out, allow_pickle=False, header=np.frombuffer(text, np.uint8), **arrays)
     return out.getvalue()
 
 
-def unpack(data: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+def unpack(kind: Kind, data: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """The inverse of `pack`.
 
     Raises:
-        ValueError: `data` is not what `pack` made.
+        ValueError: `data` is not what `pack` made, or of another kind or version.
     """
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as stored:
@@ -122,4 +126,7 @@ def unpack(data: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         raise ValueError(f"not a detector snapshot: {error}") from error
     if not isinstance(header, dict):
         raise ValueError("not a detector snapshot: its header is no object")  # noqa: TRY004 - bad data, not a bad argument
+    found = (header.pop("format", None), header.pop("version", None))
+    if found != kind:
+        raise ValueError(f"a snapshot of {kind[0]} {kind[1]} is needed, not {found[0]} {found[1]}")
     return header, arrays

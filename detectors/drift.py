@@ -22,8 +22,7 @@ from detectors.model import State, Verdict
 from detectors.series import feature
 from detectors.verdicts import percent
 
-_FORMAT = "tocsin-level"
-_VERSION = 2
+_KIND = ("tocsin-level", 2)
 _DAY_S = 86_400
 _NEAR_S = 3_600
 _STEADY = 2.0
@@ -262,15 +261,13 @@ class LevelDetector(base.AnomalyDetector):
     def snapshot(self) -> bytes:
         """Everything learned, as plain data."""
         header = {
-            "format": _FORMAT,
-            "version": _VERSION,
             "open": [self._open_start, self._open_k, self._open_n],
             "last": self._last,
             "noted": self._noted,
             "doubt_until": self._doubt_until,
         }
         starts, rates = np.array(self._starts, np.int64), np.array(self._rates, np.float64)
-        return pack(header, {"starts": starts, "rates": rates})
+        return pack(_KIND, header, {"starts": starts, "rates": rates})
 
     def restore(self, data: bytes) -> None:
         """Go on from a snapshot; the verdict comes with the next bucket.
@@ -278,9 +275,7 @@ class LevelDetector(base.AnomalyDetector):
         Raises:
             ValueError: `data` is no snapshot of this kind and version.
         """
-        header, arrays = unpack(data)
-        if header.get("format") != _FORMAT or header.get("version") != _VERSION:
-            raise ValueError("not a level detector's snapshot, or of another version")
+        header, arrays = unpack(_KIND, data)
         self._starts = [int(start) for start in arrays["starts"]]
         self._rates = [float(rate) for rate in arrays["rates"]]
         self._open_start, self._open_k, self._open_n = header["open"]

@@ -21,8 +21,7 @@ from detectors.model import State, Verdict
 from detectors.series import feature
 from detectors.verdicts import span
 
-_FORMAT = "tocsin-first-seen"
-_VERSION = 1
+_KIND = ("tocsin-first-seen", 1)
 _CANDIDATES = 50
 """New values kept by name until they are told; of those beyond only the number."""
 _PLACES = 3
@@ -280,14 +279,12 @@ class FirstSeenDetector(base.AnomalyDetector):
             for new in self._waiting.values()
         ]
         header = {
-            "format": _FORMAT,
-            "version": _VERSION,
             "times": [self._first, self._last, self._told],
             "waiting": waiting,
             "more": self._more,
             "full": [self._full, self._told_full],
         }
-        return pack(header, {"known": np.array(sorted(self._known), np.uint64)})
+        return pack(_KIND, header, {"known": np.array(sorted(self._known), np.uint64)})
 
     def restore(self, data: bytes) -> None:
         """Go on from a snapshot; the verdict comes with the next bucket.
@@ -295,9 +292,7 @@ class FirstSeenDetector(base.AnomalyDetector):
         Raises:
             ValueError: `data` is no snapshot of this kind and version.
         """
-        header, arrays = unpack(data)
-        if header.get("format") != _FORMAT or header.get("version") != _VERSION:
-            raise ValueError("not a first-seen detector's snapshot, or of another version")
+        header, arrays = unpack(_KIND, data)
         known = arrays.get("known")
         if known is None or known.dtype != np.uint64:
             raise ValueError("the snapshot has no list of values")

@@ -20,8 +20,7 @@ from detectors.fleet import Fleet, PoolConfig
 from detectors.model import Watch
 from detectors.shift import Bucket
 
-_FORMAT = "tocsin-pool"
-_VERSION = 1
+_KIND = ("tocsin-pool", 1)
 _CLIP = 9.0  # a squared move beyond 3 sigma teaches as if it were 3 sigma
 _RUN_RATIO = 1.2  # the move whose beginning is dated
 _RUN_BUCKETS = 30.0  # how long a wave of one series' rate is taken to last when dating
@@ -308,8 +307,6 @@ class Pool:
     def snapshot(self) -> bytes:
         """Everything learned, as an npz with a JSON header; the same state, the same bytes."""
         header = {
-            "format": _FORMAT,
-            "version": _VERSION,
             "config": asdict(self._config),
             "bucket_s": self._bucket_s,
             "bucket": self._bucket,
@@ -319,7 +316,7 @@ class Pool:
         }
         arrays = {f"series_{name}": one for name, one in self._s.dump().items()}
         arrays |= {f"group_{name}": one for name, one in self._g.dump().items()}
-        return pack(header, arrays)
+        return pack(_KIND, header, arrays)
 
     @classmethod
     def restore(cls, data: bytes) -> Self:
@@ -328,9 +325,7 @@ class Pool:
         Raises:
             ValueError: `data` is no snapshot of this kind and version. Replay the buckets then.
         """
-        header, arrays = unpack(data)
-        if header.get("format") != _FORMAT or header.get("version") != _VERSION:
-            raise ValueError("not a pool's snapshot, or of another version")
+        header, arrays = unpack(_KIND, data)
         try:
             pool = cls(_config_of(header["config"]), bucket_s=header["bucket_s"])
             series, of, groups = header["series"], header["of"], header["groups"]

@@ -22,8 +22,7 @@ from detectors.model import Alarm, RateConfig, config_of
 from detectors.shift import Bucket, ShiftTest
 from detectors.verdicts import Verdicts
 
-_FORMAT = "tocsin-rate-bank"
-_VERSION = 2
+_KIND = ("tocsin-rate-bank", 2)
 _LEAST_NATS = 1.0  # no threshold is below this, whatever the scale
 
 _ALARM_COLUMNS = {
@@ -407,14 +406,12 @@ class RateBank:
     def snapshot(self) -> bytes:
         """Everything learned, as an npz with a JSON header; the same state, the same bytes."""
         header = {
-            "format": _FORMAT,
-            "version": _VERSION,
             "config": asdict(self._config),
             "bucket_s": self._bucket_s,
             "bucket": self._bucket,
             "ids": list(self._row),
         }
-        return pack(header, self._c.dump())
+        return pack(_KIND, header, self._c.dump())
 
     @classmethod
     def restore(cls, data: bytes) -> Self:
@@ -423,9 +420,7 @@ class RateBank:
         Raises:
             ValueError: `data` is no snapshot of this kind and version. Replay the buckets then.
         """
-        header, arrays = unpack(data)
-        if header.get("format") != _FORMAT or header.get("version") != _VERSION:
-            raise ValueError("not a rate bank's snapshot, or of another version")
+        header, arrays = unpack(_KIND, data)
         try:
             bank = cls(config_of(header["config"]), bucket_s=header["bucket_s"])
             names = header["ids"]

@@ -16,8 +16,7 @@ from detectors.model import State, Verdict
 from detectors.verdicts import percent, span
 from detectors.window import Hold, Window, bucket
 
-_FORMAT = "tocsin-static"
-_VERSION = 1
+_KIND = ("tocsin-static", 1)
 _MOST = 1_000.0
 
 
@@ -155,13 +154,11 @@ class StaticDetector(base.AnomalyDetector):
     def snapshot(self) -> bytes:
         """Everything learned, as plain data."""
         header = {
-            "format": _FORMAT,
-            "version": _VERSION,
             "bins": self._window.dump(),
             "hold": self._hold.dump(),
             "last": self._last,
         }
-        return pack(header, {})
+        return pack(_KIND, header, {})
 
     def restore(self, data: bytes) -> None:
         """Go on from a snapshot; the verdict comes with the next bucket.
@@ -169,9 +166,7 @@ class StaticDetector(base.AnomalyDetector):
         Raises:
             ValueError: `data` is no snapshot of this kind and version.
         """
-        header, _ = unpack(data)
-        if header.get("format") != _FORMAT or header.get("version") != _VERSION:
-            raise ValueError("not a static detector's snapshot, or of another version")
+        header, _ = unpack(_KIND, data)
         window = Window(self.window_s, bucket_s=self.bucket_s)
         window.load(header["bins"])
         self._hold, self._window = Hold.load(header["hold"]), window

@@ -26,8 +26,7 @@ from detectors.columns import Floats, pack, unpack
 from detectors.model import State, Verdict
 from detectors.series import feature
 
-_FORMAT = "tocsin-vector"
-_VERSION = 1
+_KIND = ("tocsin-vector", 1)
 _LEAST_EXPECTED = 3.0  # below it a block says nothing of a rate
 _LEAST_VARIANCE = 0.0015  # nothing is known to better than about 4 %
 _FLOOR = 0.3  # counts below this share of the expected do not make the scatter larger
@@ -254,8 +253,6 @@ class VectorDetector(base.AnomalyDetector):
     def snapshot(self) -> bytes:
         """Everything learned, as plain data."""
         header = {
-            "format": _FORMAT,
-            "version": _VERSION,
             "names": self._names,
             "last": self._last,
             "block": self._block,
@@ -265,7 +262,7 @@ class VectorDetector(base.AnomalyDetector):
             "said": self._said,
         }
         # Not given is nan, which JSON has no word for; the arrays have.
-        return pack(header, self._arrays)
+        return pack(_KIND, header, self._arrays)
 
     def restore(self, data: bytes) -> None:
         """Go on from a snapshot; the verdict comes with the next bucket.
@@ -273,9 +270,7 @@ class VectorDetector(base.AnomalyDetector):
         Raises:
             ValueError: `data` is no snapshot of this kind and version.
         """
-        header, arrays = unpack(data)
-        if header.get("format") != _FORMAT or header.get("version") != _VERSION:
-            raise ValueError("not a vector detector's snapshot, or of another version")
+        header, arrays = unpack(_KIND, data)
         self._names = tuple(header["names"]) if header["names"] is not None else None
         self._last, self._block, self._onset = header["last"], header["block"], header["onset"]
         self._blocks, self._smooth = header["blocks"], header["smooth"]

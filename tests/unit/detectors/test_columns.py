@@ -7,6 +7,7 @@ import pytest
 
 from detectors.columns import Column, Columns, pack, unpack
 
+KIND = ("table", 1)
 SPEC = {"level": Column(fill=2), "hours": Column(lead=(3,)), "seen": Column(dtype="i8")}
 
 
@@ -36,14 +37,21 @@ def test_kept_rows_move_together() -> None:
 def test_what_is_packed_comes_back() -> None:
     """Header and arrays survive, and equal content gives equal bytes."""
     arrays = {"a": np.arange(3.0), "b": np.array([[1], [2]])}
-    data = pack({"version": 1, "ids": ["x\u202e"]}, arrays)
-    assert data == pack({"ids": ["x\u202e"], "version": 1}, arrays)
-    header, back = unpack(data)
-    assert header == {"version": 1, "ids": ["x\u202e"]}
+    data = pack(KIND, {"firing": 1, "ids": ["x\u202e"]}, arrays)
+    assert data == pack(KIND, {"ids": ["x\u202e"], "firing": 1}, arrays)
+    header, back = unpack(KIND, data)
+    assert header == {"firing": 1, "ids": ["x\u202e"]}
     assert {name: value.tolist() for name, value in back.items()} == {
         "a": [0.0, 1.0, 2.0],
         "b": [[1], [2]],
     }
+
+
+@pytest.mark.parametrize("other", [("table", 2), ("chair", 1)])
+def test_another_kind_is_refused(other: tuple[str, int]) -> None:
+    """What another detector or version stored is never taken for one's own."""
+    with pytest.raises(ValueError, match="a snapshot of table 1 is needed, not"):
+        unpack(KIND, pack(other, {}, {}))
 
 
 def test_a_pickle_in_disguise_is_never_loaded() -> None:
@@ -51,7 +59,7 @@ def test_a_pickle_in_disguise_is_never_loaded() -> None:
     out = io.BytesIO()
     np.savez(out, header=np.array([print], dtype=object))
     with pytest.raises(ValueError, match="not a detector snapshot"):
-        unpack(out.getvalue())
+        unpack(KIND, out.getvalue())
 
 
 @pytest.mark.parametrize("text", [b"[1]", b"{", b""])
@@ -60,7 +68,7 @@ def test_a_header_that_is_no_object_is_refused(text: bytes) -> None:
     out = io.BytesIO()
     np.savez(out, header=np.frombuffer(text, np.uint8))
     with pytest.raises(ValueError, match="not a detector snapshot"):
-        unpack(out.getvalue())
+        unpack(KIND, out.getvalue())
 
 
 def test_columns_of_another_shape_are_refused() -> None:
