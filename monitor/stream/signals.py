@@ -32,6 +32,9 @@ ListField = Literal["policy_checks", "tool_calls", "attack_signals"]
 
 TRUE = parse("true")
 
+NO_PAGES = "{} never pages: each of its rates is in its usual range, and no budget covers it"
+"""Why a signal of the kind `together` is a ticket at most."""
+
 DIMENSIONS: dict[str, tuple[str, ...]] = {
     "environment": ("deployment.environment",),
     "feature": ("deployment.feature",),
@@ -56,8 +59,9 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         description: What it counts and why it matters.
         kind: `rate` (k of n over time), `never` (pages on the first occurrence), `volume` (how
             much comes by `by`; silence where traffic is usual is the alert `no_data`), `first_seen`
-            (a `value` that was never seen before) or `judge` (what each version of a check says,
-            so that a check that changed is told from a product that did).
+            (a `value` that was never seen before), `judge` (what each version of a check says,
+            so that a check that changed is told from a product that did) or `together` (whether
+            the rates that have the same `by` still move together; a ticket at most).
         on: Which events it reads: turns, amends (late facts), or both.
         k: Condition of the numerator.
         n: Condition of the denominator.
@@ -70,7 +74,7 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         direction: Which move is bad news.
         severity: Of the incident it opens.
         tier: What firing does: recorded (shadow), digest (ticket) or wake somebody (page).
-        offered: Worth promoting after two weeks in shadow; `tocsin detect list` says so.
+        offered: Worth promoting after two weeks in shadow; `tocsin rule list` says so.
         team: Who owns its budget.
         min_ratio: Floor: observed over baseline (or baseline over observed for a fall).
         min_excess: Floor: interactions above (below) what the baseline expects; absent: the
@@ -82,7 +86,7 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     title: str
     k: Expression
     description: str = ""
-    kind: Literal["rate", "never", "volume", "first_seen", "judge"] = "rate"
+    kind: Literal["rate", "never", "volume", "first_seen", "judge", "together"] = "rate"
     on: Literal["interaction", "amend", "any"] = "interaction"
     n: Expression = TRUE
     each: ListField | None = None
@@ -102,10 +106,12 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def __post_init__(self) -> None:
         if (self.each is None) != (self.value is None):
             raise ValueError("`each` and `value` go together")
-        if self.kind in ("never", "volume") and self.each is not None:
+        if self.kind in ("never", "volume", "together") and self.each is not None:
             raise ValueError(f"`each` is not for the kind {self.kind}")
         if self.kind in ("first_seen", "judge") and self.each is None:
             raise ValueError(f"the kind {self.kind} needs `each` and `value`")
+        if self.kind == "together" and self.tier == "page":
+            raise ValueError(NO_PAGES.format(self.name))
         if self.n_each is not None and self.each is None:
             raise ValueError("`n_each` needs `each`")
         if unknown := [name for name in self.by if name not in DIMENSIONS]:
@@ -238,6 +244,10 @@ class Plan(msgspec.Struct, frozen=True):
     def judge(self) -> Signal | None:
         """The signal that counts by version of a check; None where it was left out."""
         return next((signal for signal in self.signals if signal.kind == "judge"), None)
+
+    def together(self) -> Signal | None:
+        """The signal that asks whether rates move together; None where it was left out."""
+        return next((signal for signal in self.signals if signal.kind == "together"), None)
 
     def volume(self) -> Signal | None:
         """The signal whose silence is an alert; None where it was left out."""
