@@ -5,7 +5,7 @@ from __future__ import annotations
 from monitor.alertmanager.hook import AlertmanagerHook
 from monitor.config.options import on_loopback
 from monitor.config.settings import Configured
-from monitor.inbound.hooks import Hook
+from monitor.inbound.hooks import Hook, LargeHook
 from monitor.metrics import Metrics
 from monitor.paging import Pager
 from monitor.store.store import Store
@@ -20,5 +20,6 @@ def build_hooks(
     if given is not None and given.receive is not None:
         loopback = on_loopback(configured.settings.http)
         hook = AlertmanagerHook(store, configured, metrics, pager, loopback=loopback)
-        hooks["alertmanager"] = hook.receive
+        # One group of a storm is one message, which Alertmanager drops after a 413.
+        hooks["alertmanager"] = LargeHook(hook.receive, hook.door)
     return hooks

@@ -142,12 +142,8 @@ class AlertmanagerHook:
         Raises:
             StoreUnavailable: nothing was written; Alertmanager sends it again.
         """
-        try:
-            if not self._known(headers):
-                return Answer.of(401, "say who you are: bearer token or basic authentication")
-        except SecretUnavailableError as problem:
-            logger.error("the Alertmanager hook cannot check its callers: %s", problem)  # noqa: TRY400 - a traceback says no more
-            return Answer.of(503, "the hook's own secret cannot be read")
+        if (refused := self.door(headers)) is not None:
+            return refused
         try:
             note = decode(body)
         except ValueError as problem:
@@ -164,6 +160,16 @@ class AlertmanagerHook:
             first = note.unread[0]
             return Answer.of(400, f"no alert of it can be read: {first.path}: {first.why}")
         return Answer.of(200, f"{len(note.unread)} alerts not read" if note.unread else "")
+
+    def door(self, headers: Mapping[str, str]) -> Answer | None:
+        """What a caller hears who may not call, by the headers alone; None for one who may."""
+        try:
+            if self._known(headers):
+                return None
+        except SecretUnavailableError as problem:
+            logger.error("the Alertmanager hook cannot check its callers: %s", problem)  # noqa: TRY400 - a traceback says no more
+            return Answer.of(503, "the hook's own secret cannot be read")
+        return Answer.of(401, "say who you are: bearer token or basic authentication")
 
     def _known(self, headers: Mapping[str, str]) -> bool:
         token, pair = self._settings.token, self._settings.basic
@@ -195,7 +201,8 @@ class AlertmanagerHook:
         self._ends(tx, incident, news, now)
         if note.truncated_alerts and (news.firing or news.resolved):
             text = (
-                f"Alertmanager left {note.truncated_alerts} alerts of this group out of its message"
+                f"Alertmanager left {note.truncated_alerts} alerts of this group out of its "
+                "message (its max_alerts); they are not fetched, its own page shows them"
             )
             tx.incidents.append(incident.uuid, (_entry("ALERT", text, now, now),), now)
         if note.unread and (news.firing or news.resolved):

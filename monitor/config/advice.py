@@ -14,8 +14,9 @@ from pathlib import Path
 import msgspec
 
 from monitor.alerting.routes import parse_matcher
+from monitor.config.options import on_loopback
 from monitor.config.secret import Secret, SecretUnavailableError
-from monitor.url import holds_token, origin
+from monitor.url import check_url, holds_token, origin
 from runbooks.document import Document
 from runbooks.document import Path as Way
 from runbooks.problems import Problem, Severity
@@ -31,7 +32,9 @@ def advice(settings: object, document: Document) -> list[Problem]:
     return [
         *secret_problems(settings, document),
         *_digest_key(document),
-        *_heartbeat(document),
+        *_addresses(document),
+        *_no_heartbeat(document),
+        *_plaintext(document),
         *_unused(document),
         *_unreachable(document),
     ]
@@ -89,14 +92,54 @@ def _digest_key(document: Document) -> Iterator[Problem]:
         yield document.problem(("store",), "missing", text, "digest_key: {file: PATH}")
 
 
-def _heartbeat(document: Document) -> Iterator[Problem]:
-    """Who knows the address of the heartbeat can fake it: a token in it belongs in a secret."""
-    way = ("watch", "heartbeat", "url")
-    url = document.at(way)
-    if isinstance(url, str) and holds_token(url):
+def _addresses(document: Document) -> Iterator[Problem]:
+    """Who knows such an address can use it: a token in it belongs in a secret."""
+    for way in document.values:
+        url = document.at(way)
+        if not isinstance(url, str) or not _may_be_secret(way, document) or not holds_token(url):
+            continue
         text = f"the address at {origin(url)} holds what looks like a secret token"
         hint = "keep the whole address as a secret: url: {file: PATH}"
         yield document.problem(way, "secret-inline", text, hint, severity=Severity.WARNING)
+
+
+def _may_be_secret(way: Way, document: Document) -> bool:
+    """Whether an address stands where a secret may stand for it."""
+    if way[:2] == ("paging", "receivers") and way[3:] == ("url",):
+        return document.at((*way[:3], "type")) == "webhook"
+    return way == ("watch", "heartbeat", "url")
+
+
+def _no_heartbeat(document: Document) -> Iterator[Problem]:
+    """A daemon that calls people wants somebody who notices that it is gone."""
+    data = document.data if isinstance(document.data, dict) else {}
+    kinds = {str(document.at(way)) for way in document.values if _is_kind(way)}
+    calls = kinds & {"slack", "pagerduty", "webhook"}
+    if document.at(("source", "type")) != "kafka" or not calls:
+        return
+    if document.at(("watch", "heartbeat")) is None:
+        text = "no heartbeat: nobody is told when this machine, its network or its pager is gone"
+        hint = "watch.heartbeat.url: {file: PATH}, of a service that alarms when it stays away"
+        way = ("watch",) if "watch" in data else ("paging", "receivers")
+        yield document.problem(way, "heartbeat", text, hint, severity=Severity.WARNING)
+
+
+def _is_kind(way: Way) -> bool:
+    return way[:2] == ("paging", "receivers") and way[3:] == ("type",)
+
+
+def _plaintext(document: Document) -> Iterator[Problem]:
+    """Events and offsets that cross a network in the clear, from a broker that nobody proved."""
+    way = ("source", "bootstrap")
+    brokers = document.at(way)
+    protocol = document.at(("source", "security", "security_protocol"))
+    if document.at(("source", "type")) != "kafka" or not isinstance(brokers, list):
+        return
+    if protocol in {"SSL", "SASL_SSL"} or all(on_loopback(str(each)) for each in brokers):
+        return
+    text = "Kafka on another machine without TLS: who is on the way can read and change events"
+    hint = "security: {security_protocol: SASL_SSL, ...}, and sasl_password: {file: PATH}"
+    yield document.problem(way, "plaintext", text, hint, severity=Severity.WARNING)
 
 
 def _exposed(secret: Secret, way: Way, document: Document) -> Iterator[Problem]:
@@ -125,6 +168,11 @@ def _wrong_kind(
             text = f"{len(value)} characters; an integration key of PagerDuty has 32"
             hint = "take it from the service's Events API v2 integration"
             yield document.problem(way, "secret-kind", text, hint, severity=Severity.WARNING)
+        case (_, "url"):
+            try:
+                check_url(value, allow_http=kind == "webhook")
+            except ValueError as wrong:
+                yield document.problem(way, "secret-kind", f"not an address to send to: {wrong}")
         case _:
             return
 
@@ -159,7 +207,7 @@ def _unused(document: Document) -> Iterator[Problem]:
     for way, name in names.items():
         if name not in used:
             text = f"the receiver {name!r} is never used"
-            hint = "name it in paging.route, paging.escalation or paging.fallback"
+            hint = "name it in paging.route, paging.escalation, paging.fallback or paging.digest"
             yield document.problem(way, "unused", text, hint, severity=Severity.WARNING)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from monitor.url import masked, without_password
+from monitor.url import holds_token, masked, without_password
 
 _ABSENT = object()
 
@@ -24,15 +24,31 @@ class Difference:
 
 
 def plain(settings: msgspec.Struct) -> dict[str, object]:
-    """All keys, defaults filled in, as JSON values; what is secret in an address is stars."""
+    """All keys, defaults filled in, as JSON values; what is secret in an address is stars.
+
+    The addresses of the heartbeat and of web hooks are never shown beyond the host: who knows them
+    may use them. Of others those that look as if they held a token, but for the links that every
+    page shows.
+    """
     # Through JSON, so that it is what a revision gives back: lists where the settings have tuples.
     data: dict[str, object] = msgspec.json.decode(msgspec.json.encode(settings, enc_hook=str))
     data["store"] = without_password(str(data["store"]))
-    watch = data.get("watch")
-    heartbeat = watch.get("heartbeat") if isinstance(watch, dict) else None
-    if heartbeat and isinstance(heartbeat["url"], str):
-        heartbeat["url"] = masked(heartbeat["url"])
-    return data
+    shown: dict[str, object] = {key: _shielded(value, (key,)) for key, value in data.items()}
+    return shown
+
+
+def _shielded(value: object, way: tuple[str, ...]) -> object:
+    """A part of a configuration with stars in its addresses."""
+    if isinstance(value, dict):
+        return {key: _shielded(each, (*way, key)) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_shielded(each, way) for each in value]
+    if not isinstance(value, str) or way == ("store",) or way[:2] == ("paging", "links"):
+        return value
+    if not value.lower().startswith(("http://", "https://")):
+        return value
+    secret = way in (("watch", "heartbeat", "url"), ("paging", "receivers", "url"))
+    return masked(value) if secret or holds_token(value) else value
 
 
 def body(data: Mapping[str, object]) -> str:

@@ -35,6 +35,10 @@ logger = logging.getLogger(__name__)
 MAX_BODY = 1024 * 1024
 MAX_SKIPPED = 16 * MAX_BODY
 """A body up to this is read, though not kept, so that its sender hears why."""
+LARGE_AT_ONCE = 4
+"""Larger bodies that are in memory at the same time, where a hook takes them."""
+FAILURES = ("400", "401", "413", "503")
+"""Counted from nought on, so that an alert on their increase sees the first one."""
 READ_S = 10.0
 """A body that is not here by then is not waited for."""
 AT_ONCE = 16
@@ -59,11 +63,26 @@ class Answer:
         return cls(status, f"{text}\n".encode() if text else b"")
 
 
+_BUSY = Answer.of(503, "busy: send it again")
+
 Hook = Callable[[bytes, Mapping[str, str], datetime], Answer]
 """From the raw body, the headers (names in lower case) and the time to an answer.
 
 Runs in a thread; may raise `StoreUnavailable`, which the caller sees as 503.
 """
+
+
+@dataclass(frozen=True, slots=True)
+class LargeHook:
+    """A hook that takes bodies of up to `MAX_SKIPPED`, whose length is said, of known callers."""
+
+    hook: Hook
+    door: Callable[[Mapping[str, str]], Answer | None]
+    """From the headers to what a caller hears who is not let in; None for one who is."""
+
+    def __call__(self, body: bytes, headers: Mapping[str, str], now: datetime) -> Answer:
+        """As the hook itself."""
+        return self.hook(body, headers, now)
 
 
 def hooks_app(
@@ -76,22 +95,16 @@ def hooks_app(
         clock: the real time.
         metrics: calls are counted by hook and status.
     """
-    busy = asyncio.Semaphore(AT_ONCE)
-    reading: Counter[str] = Counter()
+    served = _Served(hooks, clock)
+    for name in hooks:
+        for status in FAILURES:
+            metrics.hook_calls.labels(name, status)
 
     async def call(request: Request) -> Response:
         name = request.path_params["name"]
-        hook = hooks.get(name)
-        if hook is None:
+        if name not in hooks:
             return _response(Answer.of(404, "no such hook"))
-        read = await _read(request, reading)
-        if isinstance(read, Answer):
-            answer = read
-        elif busy.locked():
-            answer = Answer.of(503, "busy: send it again")
-        else:
-            async with busy:
-                answer = await _called(name, hook, read, request.headers, clock())
+        answer = await served.answer(name, request)
         metrics.hook_calls.labels(name, str(answer.status)).inc()
         if answer.status >= 400:
             said = vis(answer.body.decode(errors="replace").strip(), limit=200)
@@ -101,20 +114,56 @@ def hooks_app(
     return Starlette(routes=[Route("/{name}", call, methods=["POST"])])
 
 
-async def _read(request: Request, reading: Counter[str]) -> bytes | Answer:
+class _Served:
+    """How much is done at the same time."""
+
+    def __init__(self, hooks: Mapping[str, Hook], clock: Callable[[], datetime]) -> None:
+        self._hooks = hooks
+        self._clock = clock
+        self._busy = asyncio.Semaphore(AT_ONCE)
+        self._large = asyncio.Semaphore(LARGE_AT_ONCE)
+        self._reading: Counter[str] = Counter()
+
+    async def answer(self, name: str, request: Request) -> Answer:
+        """Of the hook, or why it was not asked."""
+        hook = self._hooks[name]
+        if not isinstance(hook, LargeHook) or not MAX_BODY < _length(request) <= MAX_SKIPPED:
+            return await self._asked(name, request, MAX_BODY)
+        refused = await run_in_threadpool(hook.door, _headers(request.headers))
+        if refused is not None:
+            read = await _read(request, self._reading, 0)  # to its end, see `_body`
+            return read if isinstance(read, Answer) and read.status != 413 else refused
+        if self._large.locked():
+            return _BUSY
+        async with self._large:
+            return await self._asked(name, request, MAX_SKIPPED)
+
+    async def _asked(self, name: str, request: Request, most: int) -> Answer:
+        read = await _read(request, self._reading, most)
+        if isinstance(read, Answer):
+            return read
+        if self._busy.locked():
+            return _BUSY
+        async with self._busy:
+            hook = self._hooks[name]
+            return await _called(name, hook, read, request.headers, self._clock())
+
+
+async def _read(request: Request, reading: Counter[str], most: int) -> bytes | Answer:
     """The body, or what its sender hears instead.
 
     Args:
         request: of which.
         reading: bodies that are being read, by address.
+        most: bytes that are kept.
     """
     address = "" if request.client is None else request.client.host
     if reading[address] >= READ_EACH or reading.total() >= READ_AT_ONCE:
-        return Answer.of(503, "busy: send it again")
+        return _BUSY
     reading[address] += 1
     try:
         async with asyncio.timeout(READ_S):
-            body = await _body(request)
+            body = await _body(request, most)
     except TimeoutError:
         return Answer.of(503, f"the body was not here within {READ_S:.0f} s")
     except ClientDisconnect:
@@ -123,37 +172,45 @@ async def _read(request: Request, reading: Counter[str]) -> bytes | Answer:
         reading[address] -= 1
         if not reading[address]:
             del reading[address]
-    return Answer.of(413, f"a body is at most {MAX_BODY} bytes") if body is None else body
+    return Answer.of(413, f"a body is at most {most} bytes") if body is None else body
 
 
 async def _called(
     name: str, hook: Hook, body: bytes, given: Mapping[str, str], now: datetime
 ) -> Answer:
-    headers = {key.lower(): value for key, value in given.items()}
     try:
-        return await run_in_threadpool(hook, body, headers, now)
+        return await run_in_threadpool(hook, body, _headers(given), now)
     except StoreUnavailable as problem:
         logger.warning("hook %s waits for the store: %s", name, problem)
         return Answer.of(503, "the store does not answer: send it again")
 
 
-async def _body(request: Request) -> bytes | None:
-    """The body; None for one that is too long.
+def _headers(given: Mapping[str, str]) -> dict[str, str]:
+    return {key.lower(): value for key, value in given.items()}
+
+
+def _length(request: Request) -> int:
+    """What the caller says of the length of the body; 0 where nothing is said."""
+    said = request.headers.get("content-length", "")
+    return int(said) if said.isdigit() and len(said) <= 18 else 0
+
+
+async def _body(request: Request, most: int) -> bytes | None:
+    """The body; None for one that is longer than `most`.
 
     Such a one is read to its end all the same, within reason: a connection that is closed on
     somebody who still writes looks broken to him, and he would come again.
     """
-    length = request.headers.get("content-length", "")
-    if length.isdigit() and int(length) > MAX_SKIPPED:
+    if _length(request) > MAX_SKIPPED:
         return None
     body, size = bytearray(), 0
     async for part in request.stream():
         size += len(part)
-        if size <= MAX_BODY:
+        if size <= most:
             body += part
         elif size > MAX_SKIPPED:
             break
-    return bytes(body) if size <= MAX_BODY else None
+    return bytes(body) if size <= most else None
 
 
 def _response(answer: Answer) -> Response:

@@ -73,7 +73,8 @@ class PagerDutySettings(_HttpSettings, frozen=True, kw_only=True, tag="pagerduty
 class WebhookSettings(_HttpSettings, frozen=True, kw_only=True, tag="webhook"):
     """Any receiver of signed JSON."""
 
-    url: str
+    url: str | Secret
+    """Address, or a secret that holds it, where the path is one."""
     secret: Secret
     """Key of the signature."""
     allow_http: bool = False
@@ -81,7 +82,19 @@ class WebhookSettings(_HttpSettings, frozen=True, kw_only=True, tag="webhook"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_url(self.url, allow_http=self.allow_http)
+        if isinstance(self.url, str):
+            check_url(self.url, allow_http=self.allow_http)
+
+    def address(self) -> str:
+        """Where to post to, read anew.
+
+        Raises:
+            SecretUnavailableError: the secret that holds it cannot be read.
+            ValueError: what it holds is no address to send to; the message does not show it.
+        """
+        if isinstance(self.url, str):
+            return self.url
+        return check_url(self.url.reveal(), allow_http=self.allow_http)
 
 
 class LogSettings(_Settings, frozen=True, kw_only=True, tag="log"):

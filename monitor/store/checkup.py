@@ -79,15 +79,19 @@ def _integrity(engine: sa.Engine) -> Finding:
 
 
 def _schema(engine: sa.Engine) -> Finding:
-    current, ours = schema.revision(engine), schema.head()
+    found, ours = schema.look(engine), schema.head()
+    current = found.revision
     if current == ours:
         return Finding("schema", "ok", f"{current}, as this Tocsin needs it")
     if current is None:
         return Finding("schema", "warn", f"none yet; the first start makes {ours}")
     try:
-        schema.refuse_newer(current)
+        schema.refuse_newer(found)
     except StoreError as problem:
         return Finding("schema", "bad", str(problem))
+    if found.newer:
+        text = f"{current}, of a newer Tocsin; this one has {ours} and may work on it"
+        return Finding("schema", "warn", text)
     how = "the next start" if sqlite_path(engine) is not None else "`tocsin store migrate`"
     return Finding("schema", "warn", f"{current}; {how} upgrades it to {ours}")
 

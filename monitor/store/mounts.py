@@ -19,7 +19,7 @@ NETWORK = frozenset(
     {
         "9p", "afs", "autofs", "beegfs", "ceph", "cifs", "coda", "davfs", "gfs2", "glusterfs",
         "gpfs", "lustre", "ncpfs", "nfs", "nfs4", "ocfs2", "orangefs", "pvfs2", "smb2", "smb3",
-        "smbfs", "vboxsf", "vmhgfs",
+        "smbfs", "vboxsf", "virtiofs", "vmhgfs",
     }
 )  # fmt: skip
 """Kernel names of file systems that other machines share."""

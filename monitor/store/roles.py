@@ -13,13 +13,17 @@ import sqlalchemy as sa
 
 from monitor.store import tables as t
 from monitor.store.errors import StoreError
+from monitor.store.schema import look
 
 APPEND_ONLY = frozenset(
-    {"timeline", "audit", "attempts", "changes", "divisions", "notes", "revisions", "rule_log"}
+    {"timeline", "audit", "attempts", "changes", "digests", "divisions", "notes", "revisions"}
+    | {"rule_log"}
 )
 """Rows that are written once."""
 DELETED = frozenset({"leases", "notes", "quarantine", "received", "revisions", "tokens"})
 """Tables out of which the daemon drops old rows."""
+OWNED = frozenset({"compatibility"})
+"""Written by migrations only, and so by the owner."""
 UNREAD = frozenset({"tokens"})
 """Not for the reader."""
 _VERSION = "alembic_version"
@@ -71,9 +75,15 @@ def apply_roles(engine: sa.Engine, roles: Roles) -> None:
     """Run `statements` in one transaction.
 
     Raises:
-        StoreError: not on PostgreSQL, or we are not the owner and may not.
+        StoreError: not on PostgreSQL, or we are not the owner and may not; or a newer Tocsin has
+            made tables that we do not know, whose rights we would take away.
     """
     lines = statements(engine, roles)
+    if (found := look(engine)).newer:
+        raise StoreError(
+            f"the store has schema {found.revision}, of a newer Tocsin: run `tocsin store roles` "
+            "of that version, since this one does not know all of its tables"
+        )
     try:
         with engine.begin() as connection:
             for line in lines:
@@ -86,6 +96,8 @@ def apply_roles(engine: sa.Engine, roles: Roles) -> None:
 
 
 def _rights(table: str) -> list[str]:
+    if table in OWNED:
+        return ["SELECT"]
     rights = ["SELECT", "INSERT"]
     if table not in APPEND_ONLY:
         rights.append("UPDATE")

@@ -1,6 +1,7 @@
 """The schema of a store and its way to ours: forwards only, in one transaction, by one process.
 
-Expand first, contract a release later: a daemon of the release before goes on with the new schema.
+Expand first, contract a release later: each migration writes down which older Tocsin may still open
+what it made, so that a daemon of the release before goes on with the new schema, restarts included.
 Before a SQLite store is changed, a copy of it is laid beside it.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+from dataclasses import dataclass
 from functools import cache
 
 import sqlalchemy as sa
@@ -18,6 +20,7 @@ from alembic.script import ScriptDirectory
 
 from monitor.faults import fault_point
 from monitor.store import postgres
+from monitor.store import tables as t
 from monitor.store.engine import sqlite_path
 from monitor.store.errors import StoreError, StoreUnavailable
 from monitor.store.ownership import owner_of
@@ -45,50 +48,97 @@ def head() -> str:
     return revisions()[0]
 
 
-def revision(engine: sa.Engine) -> str | None:
-    """The schema of a store; None for an empty database.
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """What a store says of its own schema."""
+
+    revision: str | None
+    """None: the database is empty."""
+    oldest: str | None = None
+    """Of a newer one than ours: from which schema on a Tocsin may open it as it is."""
+
+    @property
+    def newer(self) -> bool:
+        """Whether a newer Tocsin than this one made it."""
+        return self.revision is not None and self.revision not in revisions()
+
+    @property
+    def fits(self) -> bool:
+        """Whether this Tocsin works on it as it is."""
+        return self.oldest in revisions() if self.newer else self.revision == head()
+
+
+def look(engine: sa.Engine) -> Schema:
+    """The schema of a store, which is not changed.
 
     Raises:
         StoreError: it cannot be opened, or not looked at.
     """
     try:
         with engine.execution_options(reading=True).connect() as connection:
-            return _revision(connection)
+            return _look(connection)
     except (sa.exc.DBAPIError, sa.exc.TimeoutError) as problem:
         raise _not_opened(problem) from problem
+
+
+def revision(engine: sa.Engine) -> str | None:
+    """The schema of a store by its name; None for an empty database.
+
+    Raises:
+        StoreError: it cannot be opened, or not looked at.
+    """
+    return look(engine).revision
 
 
 def migrate(engine: sa.Engine) -> str | None:
     """Bring the store's schema up to ours; the one it had before, None for an empty database.
 
+    A newer schema that we may open stays as it is.
+
     Raises:
-        StoreError: the store was written by a newer Tocsin, our role may not change it, or it
-            cannot be reached.
+        StoreError: the store was written by a newer Tocsin and is not for us, our role may not
+            change it, or it cannot be reached.
     """
-    before = revision(engine)
-    if before == head():
-        return before
-    refuse_newer(before)
-    _refuse_running(engine, before)
+    before = look(engine)
+    if not _wanting(before):
+        return before.revision
+    _refuse_running(engine, before.revision)
     try:
         with engine.begin() as connection:
             if connection.dialect.name == "postgresql":
                 postgres.one_migration(connection)
-            before = _revision(connection)
-            if before != head():
-                refuse_newer(before)
-                _upgrade(engine, connection, before)
+            before = _look(connection)
+            if _wanting(before):
+                _upgrade(engine, connection, before.revision)
     except sa.exc.DBAPIError as problem:
         if postgres.sqlstate(problem) == postgres.DENIED:
-            raise _may_not(engine, before) from problem
+            raise _may_not(engine, before.revision) from problem
         raise StoreError(
-            f"the store could not be upgraded from schema {before} and is as it was: {problem.orig}"
+            f"the store could not be upgraded from schema {before.revision} and is as it was: "
+            f"{problem.orig}"
         ) from problem
-    return before
+    return before.revision
 
 
-def _revision(connection: sa.Connection) -> str | None:
-    return MigrationContext.configure(connection).get_current_revision()
+def _wanting(found: Schema) -> bool:
+    """Whether the schema has to be upgraded before we work on it.
+
+    Raises:
+        StoreError: a newer Tocsin wrote it, and it is not for us.
+    """
+    refuse_newer(found)
+    if found.newer:
+        text = "the store has schema %s, newer than our %s: it is for schemas from %s on"
+        logger.warning(text, found.revision, head(), found.oldest)
+    return not found.fits
+
+
+def _look(connection: sa.Connection) -> Schema:
+    found = Schema(MigrationContext.configure(connection).get_current_revision())
+    if not found.newer or not sa.inspect(connection).has_table(t.compatibility.name):
+        return found
+    oldest = connection.execute(sa.select(t.compatibility.c.oldest)).scalar()
+    return Schema(found.revision, oldest)
 
 
 def _upgrade(engine: sa.Engine, connection: sa.Connection, before: str | None) -> None:
@@ -104,18 +154,19 @@ def _upgrade(engine: sa.Engine, connection: sa.Connection, before: str | None) -
         logger.warning("the store has schema %s now, it was %s", head(), before)
 
 
-def refuse_newer(current: str | None) -> None:
+def refuse_newer(found: Schema) -> None:
     """Look whether a store of this schema may be opened at all.
 
     Raises:
-        StoreError: a newer Tocsin wrote it.
+        StoreError: a newer Tocsin wrote it, and ours would harm it.
     """
-    if current is None or current in revisions():
+    if not found.newer or found.fits:
         return
+    least = f", and is for schemas from {found.oldest} on" if found.oldest else ""
     raise StoreError(
-        f"the store has schema {current}, which this Tocsin does not know (it knows {head()}): it "
-        "was written by a newer version. Upgrade Tocsin, or restore the backup taken before the "
-        "upgrade; the store was not touched."
+        f"the store has schema {found.revision}, which this Tocsin does not know (it knows "
+        f"{head()}): it was written by a newer version{least}. Upgrade Tocsin, or restore the "
+        "backup taken before the upgrade; the store was not touched."
     )
 
 

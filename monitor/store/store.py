@@ -20,6 +20,7 @@ from monitor.store import postgres
 from monitor.store import tables as t
 from monitor.store.audit_rows import AuditRows
 from monitor.store.decision_rows import DecisionRows
+from monitor.store.digest_rows import DigestRows
 from monitor.store.engine import Password, open_engine, sqlite_path
 from monitor.store.errors import StoreError, StoreUnavailable
 from monitor.store.incident_rows import IncidentRows
@@ -58,6 +59,7 @@ class Tx:
         self.incidents = IncidentRows(connection)
         self.outbox = OutboxRows(connection)
         self.notes = NoteRows(connection)
+        self.digests = DigestRows(connection)
         self.runs = RunRows(connection)
         self.leases = LeaseRows(connection)
         self.tokens = TokenRows(connection)

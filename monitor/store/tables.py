@@ -316,6 +316,17 @@ notes = _table(
     sa.Index(None, "onset_at"),
 )
 
+digests = _table(
+    "digests",
+    _text("receiver"),
+    _text("day"),
+    _time("at", null=False),
+    _int("incident"),
+    _int("alert"),
+    _int("note"),
+    sa.PrimaryKeyConstraint("receiver", "day"),
+)
+
 runs = _table(
     "runs",
     _text("id"),
@@ -433,3 +444,12 @@ received = _table(
     sa.PrimaryKeyConstraint("key"),
     sa.Index(None, "at"),
 )
+
+# -- the schema itself ---------------------------------------------------------------
+
+compatibility = _table(
+    "compatibility",
+    sa.Column("id", BigId, primary_key=True),
+    _text("oldest"),
+)
+"""One row: from which schema on a Tocsin may open this store. Each migration writes it."""

@@ -20,6 +20,7 @@ from psycopg import sql
 from monitor.incidents.timeline import Entry
 from monitor.store.checkup import check_store
 from monitor.store.errors import StoreError
+from monitor.store.schema import head
 from monitor.store.snapshot import copy_sqlite
 from monitor.store.store import Store, owner_lock
 from tests.making import T0, incident
@@ -129,7 +130,7 @@ def test_a_backup_under_a_writing_daemon_is_one_moment(path: Path, tocsin: Run) 
             assert data(out) == {
                 "path": str(target),
                 "bytes": target.stat().st_size,
-                "schema": "0005",
+                "schema": head(),
                 "incidents": 1,
                 "aside": None,
             }
@@ -231,6 +232,12 @@ def _edit(statement: str) -> Callable[[Path], None]:
     return edit
 
 
+def _newer(backup: Path) -> None:
+    with closing(sqlite3.connect(backup)) as copy, copy:
+        copy.execute("UPDATE alembic_version SET version_num = '9999'")
+        copy.execute("UPDATE compatibility SET oldest = '9998'")
+
+
 def _other(backup: Path) -> None:
     backup.unlink()
     with closing(sqlite3.connect(backup)) as copy, copy:
@@ -243,7 +250,7 @@ def _other(backup: Path) -> None:
         (_cut, "damaged|malformed"),
         (_edit("UPDATE timeline SET text = 'other' WHERE seq = 2"), "INC-0007 from entry 2 on"),
         (_edit("DELETE FROM timeline WHERE seq = 1"), "INC-0007 from entry 2 on"),
-        (_edit("UPDATE alembic_version SET version_num = '9999'"), "newer version"),
+        (_newer, "newer version"),
         (_other, "not a store of Tocsin"),
         (Path.unlink, "there is no backup"),
     ],

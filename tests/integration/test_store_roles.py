@@ -10,7 +10,7 @@ import pytest
 from monitor.store import tables as t
 from monitor.store.engine import open_engine
 from monitor.store.errors import StoreError, StoreUnavailable
-from monitor.store.roles import APPEND_ONLY, DELETED, UNREAD, Roles, apply_roles, statements
+from monitor.store.roles import APPEND_ONLY, DELETED, OWNED, UNREAD, Roles, apply_roles, statements
 from monitor.store.store import Store
 from tests.making import incident
 from tests.servers.postgres_server import DAEMON, READER, PostgresServer
@@ -38,7 +38,10 @@ def test_the_daemon_may_not_rewrite_what_was_said(denied: Denied) -> None:
     for table in sorted(t.metadata.tables):
         column = next(iter(t.metadata.tables[table].columns)).name
         assert denied(DAEMON, f'UPDATE "{table}" SET "{column}" = DEFAULT') == (
-            table in APPEND_ONLY
+            table in APPEND_ONLY | OWNED
+        )
+        assert denied(DAEMON, f'INSERT INTO "{table}" SELECT * FROM "{table}" WHERE false') == (
+            table in OWNED
         )
         assert denied(DAEMON, f'DELETE FROM "{table}" WHERE false') == (table not in DELETED)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import stat
@@ -12,7 +13,10 @@ from typing import Any
 
 import pytest
 import yaml
+from psycopg import sql
 
+from monitor.store.store import Store
+from tests.servers.postgres_server import PostgresServer
 from tests.servers.prometheus_server import program_or_skip, promtool
 
 ROOT = Path(__file__).parents[2]
@@ -20,7 +24,9 @@ DEPLOY = ROOT / "deploy"
 DOCKERFILE = DEPLOY / "Dockerfile"
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text("utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-ONE_SHOT = {"kafka-topic"}
+ONE_SHOT = {"kafka-topic", "store-schema", "store-roles"}
+OWNERS = "postgres_owner_password"
+TOCSIN = str(Path(sys.executable).parent / "tocsin")
 WRITES_ITS_ROOT = {"kafka", "kafka-topic"}
 
 
@@ -127,8 +133,76 @@ def test_the_secrets_are_made(tmp_path: Path) -> None:
     password = (made / "postgres_password").read_text()
     assert len(password) == 48
     assert password not in first
+    assert len({path.read_text() for path in made.iterdir()}) == len(named)
     _make_secrets(tmp_path)
     assert (made / "postgres_password").read_text() == password
+
+
+def test_the_pager_waits_for_nothing_that_it_can_do_without() -> None:
+    """Without its stream and its store it has no work; without Alertmanager it has."""
+    assert set(SERVICES["tocsin"]["depends_on"]) == {"kafka-topic", "store-roles"}
+
+
+def test_only_the_one_shots_have_the_owners_password() -> None:
+    """The daemon, which reads what comes from outside, has the password of the least role only."""
+    holders = {name for name, each in SERVICES.items() if OWNERS in each.get("secrets", [])}
+    assert holders == {"store-schema", "store-roles", "postgres"}
+    assert {"postgres_password", OWNERS}.isdisjoint(SERVICES["tocsin"]["secrets"])
+    daemon = yaml.safe_load((DEPLOY / "compose" / "tocsin.yaml").read_text("utf-8"))
+    assert daemon["store"].startswith("postgresql://tocsin_daemon@")
+    for name in ("store-schema", "store-roles"):
+        assert SERVICES[name]["networks"] == ["store"]
+
+
+def test_the_roles_of_the_compose_file_work_on_a_real_server(
+    own_postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    """What runs at the first start, then both one-shots, then the daemon with the least rights.
+
+    Run with their own SQL, commands and configurations; only addresses and folders are others.
+    """
+    server, secrets = own_postgres_server, tmp_path / "secrets"
+    shutil.copy(DEPLOY / "compose" / "make-secrets.sh", tmp_path)
+    _make_secrets(tmp_path)
+    for role in ("tocsin_owner", "tocsin_daemon", "tocsin_reader"):
+        server.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
+    server.execute(sql.SQL("CREATE DATABASE tocsin"))
+    first = (DEPLOY / "compose" / "postgres.sql").read_text("utf-8")
+    psql = [str(server.bin / "psql"), "--no-psqlrc", "--no-password", "--set=ON_ERROR_STOP=1"]
+    address = ["--host=127.0.0.1", f"--port={server.port}", "--username=postgres"]
+    text = first.replace("/run/secrets", str(secrets))
+    _run([*psql, *address, "--dbname=tocsin"], text)
+    with server.connect() as connection:
+        asked = connection.execute(
+            "SELECT rolname, rolpassword IS NOT NULL, rolsuper OR rolcreaterole FROM pg_authid "
+            "WHERE rolname LIKE 'tocsin\\_%' AND rolname <> 'tocsin_signed_in' ORDER BY 1"
+        ).fetchall()
+    assert asked == [
+        ("tocsin_daemon", True, False),
+        ("tocsin_owner", True, False),
+        ("tocsin_reader", False, False),
+    ]
+    for name in ("owner", "tocsin"):
+        config = (DEPLOY / "compose" / f"{name}.yaml").read_text("utf-8")
+        config = config.replace("@postgres:5432/", f"@127.0.0.1:{server.port}/")
+        (tmp_path / f"{name}.yaml").write_text(config.replace("/run/secrets", str(secrets)))
+    for name in ("store-schema", "store-roles"):
+        words = [each.replace("/etc/tocsin", str(tmp_path)) for each in SERVICES[name]["command"]]
+        _run([TOCSIN, *words])
+    checked = _run([TOCSIN, "-c", str(tmp_path / "tocsin.yaml"), "store", "check", "--json"])
+    assert {part["state"] for part in json.loads(checked)["data"]} == {"ok"}
+    store = Store(server.url("tocsin", "tocsin_daemon"))
+    with store.write() as tx:
+        tx.touch()
+    store.close()
+
+
+def _run(command: list[str], text: str = "") -> str:
+    done = subprocess.run(
+        command, input=text, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def _make_secrets(folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""The systemd unit and the example configuration that belongs to it."""
+"""The systemd units and the example configurations that belong to them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from monitor.config.settings import load
+from monitor.processes.settings import ROLES
 from tests.servers.missing import missing
 from tests.servers.prometheus_server import promtool
+from tui.cli.run import run
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-UNIT = DEPLOY / "systemd" / "tocsin.service"
+SYSTEMD = DEPLOY / "systemd"
+UNIT = SYSTEMD / "tocsin.service"
+SEVERAL = SYSTEMD / "several.conf"
 EXAMPLE = DEPLOY / "example" / "tocsin.yaml"
 COMMAND = "/opt/tocsin/bin/tocsin"
 TOCSIN = str(Path(sys.executable).parent / "tocsin")
@@ -29,12 +34,26 @@ MOST_EXPOSED = 20
 """Tenths of systemd's own scale, on which 10.0 is a service without any protection."""
 
 
-@pytest.fixture
-def unit(tmp_path: Path) -> Path:
-    """The unit as it is, with the command of this environment: systemd looks for the file."""
-    path = tmp_path / UNIT.name
-    path.write_text(UNIT.read_text("utf-8").replace(COMMAND, TOCSIN))
+@pytest.fixture(params=["tocsin", "tocsin-several", "tocsin-store"])
+def unit(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A unit with the command of this environment, since systemd looks for the file.
+
+    `tocsin-several` is the daemon's with the drop-in for a machine that only reads.
+    """
+    name = str(request.param).removesuffix("-several")
+    path = tmp_path / f"{name}.service"
+    path.write_text((SYSTEMD / path.name).read_text("utf-8").replace(COMMAND, TOCSIN))
+    if request.param == "tocsin-several":
+        folder = tmp_path / "tocsin.service.d"
+        folder.mkdir()
+        text = SEVERAL.read_text("utf-8").replace(COMMAND, TOCSIN)
+        (folder / "several.conf").write_text(chosen(text))
     return path
+
+
+def chosen(text: str) -> str:
+    """The drop-in with its first pair of lines taken."""
+    return text.replace("#ExecStart=", "ExecStart=", 2)
 
 
 def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -72,26 +91,79 @@ def test_the_example_is_taken_with_its_secrets(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_unit_hands_over_what_the_example_wants() -> None:
-    """The secrets of the example and the credentials of the unit have the same names."""
-    wanted = re.findall(rf"file: {CREDENTIALS}/([\w-]+)", EXAMPLE.read_text("utf-8"))
-    assert sorted(set(wanted)) == sorted(handed_over())
+def test_the_units_hand_over_what_the_examples_want() -> None:
+    """The secrets of the examples and the credentials of the units have the same names."""
+    text = EXAMPLE.read_text("utf-8")
+    kept = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
+    assert named("\n".join(kept), CREDENTIALS) == set(handed_over())
+    assert named(text, CREDENTIALS) == set(handed_over()) | set(handed_over(SEVERAL))
+    owner = (EXAMPLE.parent / "owner.yaml").read_text("utf-8")
+    theirs = handed_over(SYSTEMD / "tocsin-store.service")
+    assert named(owner, "/run/credentials/tocsin-store.service") == set(theirs)
 
 
-def handed_over() -> list[str]:
-    """Names of the credentials that the unit loads."""
-    return re.findall(r"^LoadCredential=([\w-]+):", UNIT.read_text("utf-8"), re.MULTILINE)
+def test_the_example_is_taken_on_postgresql(tmp_path: Path) -> None:
+    """With the lines for several machines in the place of the file it is a configuration, too."""
+    text = EXAMPLE.read_text("utf-8")
+    path = tmp_path / "tocsin.yaml"
+    text = re.sub(r"^store: sqlite.*\n", "", text, flags=re.MULTILINE)
+    text = re.sub(r"^# (store|store_password|digest_key): ", r"\1: ", text, flags=re.MULTILINE)
+    path.write_text(text)
+    settings, _ = load(path)
+    assert settings.store.startswith("postgresql://tocsin_daemon@")
+    assert settings.store_password is not None
+    assert settings.digest_key is not None
+    owner, _ = load(EXAMPLE.parent / "owner.yaml")
+    assert owner.store == settings.store.replace("tocsin_daemon", "tocsin_owner")
+
+
+def test_the_unit_for_the_store_is_shut_in_as_the_daemon_is() -> None:
+    """What one unit may not do the other may not do either."""
+    limits = re.compile(r"^((?:Protect|Private|Restrict|System|Capab|No|Lock).*=.*)$", re.MULTILINE)
+    mine, theirs = (
+        set(limits.findall(text))
+        for text in (UNIT.read_text(), (SYSTEMD / "tocsin-store.service").read_text())
+    )
+    assert mine
+    assert mine <= theirs
+
+
+def test_the_roles_of_a_machine_are_roles() -> None:
+    """What the drop-in offers are commands that there are, and two machines of these do all."""
+    lines = re.findall(r"^#ExecStart=\S+ run (.+)$", SEVERAL.read_text("utf-8"), re.MULTILINE)
+    roles: list[str] = []
+    for line in lines:
+        with run.make_context("run", line.split()) as context:
+            roles += context.params["roles"].split(",")
+    assert sorted(roles) == sorted(ROLES)
+
+
+def named(text: str, folder: str) -> set[str]:
+    """Names of the files in a folder that a configuration reads secrets from."""
+    return set(re.findall(rf"file: {folder}/([\w-]+)", text))
+
+
+def handed_over(unit: Path = UNIT) -> list[str]:
+    """Names of the credentials that a unit loads."""
+    return re.findall(r"^LoadCredential=([\w-]+):", unit.read_text("utf-8"), re.MULTILINE)
 
 
 def test_the_configurations_of_the_deployments_are_taken() -> None:
-    """Compose's and each overlay's configuration has no error; their secrets are not here."""
+    """Each overlay's and compose's configuration has no error; their secrets are not here.
+
+    Compose's Kafka is in the clear, on a network of its own machine: that is said, and all else is
+    as it should be, a heartbeat included.
+    """
     paths = [DEPLOY / "compose" / "tocsin.yaml", *DEPLOY.glob("kubernetes/overlays/*/tocsin.yaml")]
     assert len(paths) == 3
     command = [TOCSIN, "config", "check", *map(str, paths)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     warnings = [line for line in done.stdout.splitlines() if "warning[" in line]
-    assert all("cannot read the secret in file /run/secrets/" in line for line in warnings)
+    others = [w for w in warnings if "cannot read the secret in file /run/secrets/" not in w]
+    assert len(others) == 1
+    assert "compose/tocsin.yaml" in others[0]
+    assert "warning[plaintext]" in others[0]
 
 
 def test_the_scrape_job_has_the_name_that_the_rules_want() -> None:

@@ -13,14 +13,24 @@ from datetime import datetime
 import pytest
 
 from monitor.http.app import Server, listen_tcp
-from monitor.inbound.hooks import AT_ONCE, MAX_BODY, READ_EACH, Answer, hooks_app
+from monitor.inbound.hooks import (
+    AT_ONCE,
+    FAILURES,
+    LARGE_AT_ONCE,
+    MAX_BODY,
+    MAX_SKIPPED,
+    READ_EACH,
+    Answer,
+    LargeHook,
+    hooks_app,
+)
 from monitor.metrics import Metrics
 from monitor.store.store import StoreUnavailable
 from tests.making import T0
 
 
 class Stage:
-    """Three hooks on a served address."""
+    """Some hooks on a served address."""
 
     def __init__(self) -> None:
         self.go = threading.Event()
@@ -28,6 +38,8 @@ class Stage:
         self.seen: list[tuple[bytes, Mapping[str, str], datetime]] = []
         self.metrics = Metrics()
         hooks = {"echo": self.echo, "slow": self.slow, "down": self.down}
+        hooks["large"] = LargeHook(self.echo, self.door)
+        hooks["large-slow"] = LargeHook(self.slow, self.door)
         listener = listen_tcp("127.0.0.1:0")
         self.port = int(listener.getsockname()[1])
         self.server = Server(hooks_app(hooks, lambda: T0, self.metrics), listener)
@@ -36,6 +48,9 @@ class Stage:
     def echo(self, body: bytes, headers: Mapping[str, str], now: datetime) -> Answer:
         self.seen.append((body, headers, now))
         return Answer(202, b'{"ok":true}', "application/json")
+
+    def door(self, headers: Mapping[str, str]) -> Answer | None:
+        return None if headers.get("x-thing") == "Y" else Answer.of(401, "who are you?")
 
     def slow(self, _body: bytes, _headers: Mapping[str, str], _now: datetime) -> Answer:
         self.inside.release()
@@ -46,14 +61,20 @@ class Stage:
         raise StoreUnavailable("locked by /secret/path")
 
     def call(
-        self, name: str, body: bytes = b"", method: str = "POST", *, source: str = "127.0.0.1"
+        self,
+        name: str,
+        body: bytes = b"",
+        method: str = "POST",
+        *,
+        source: str = "127.0.0.1",
+        thing: str = "Y",
     ) -> tuple[int, bytes]:
         """Status and body of the answer."""
         client = http.client.HTTPConnection(
             "127.0.0.1", self.port, timeout=60, source_address=(source, 0)
         )
         try:
-            client.request(method, f"/{name}", body, {"X-Thing": "Y"})
+            client.request(method, f"/{name}", body, {"X-Thing": thing})
             answer = client.getresponse()
             return answer.status, answer.read()
         finally:
@@ -104,6 +125,47 @@ def test_a_body_has_a_bound(stage: Stage) -> None:
         raw.sendall(b"0\r\n\r\n")
         assert raw.recv(100).startswith(b"HTTP/1.1 413")
     assert len(stage.seen) == 1
+
+
+def test_a_storm_is_taken_of_a_known_caller(stage: Stage) -> None:
+    """Where a hook takes them, large bodies go through up to their bound; a stranger hears why not.
+
+    A length that is not said is one of the usual bound.
+    """
+    assert stage.call("large", b"x" * MAX_SKIPPED)[0] == 202
+    assert len(stage.seen[0][0]) == MAX_SKIPPED
+    assert stage.call("large", b"x" * (MAX_SKIPPED + 1))[0] == 413
+    assert stage.call("large", b"x" * (MAX_BODY + 1), thing="N") == (401, b"who are you?\n")
+    with socket.create_connection(("127.0.0.1", stage.port), timeout=60) as raw:
+        raw.sendall(b"POST /large HTTP/1.1\r\nX-Thing: Y\r\nTransfer-Encoding: chunked\r\n\r\n")
+        raw.sendall(b"%x\r\n%s\r\n0\r\n\r\n" % (MAX_BODY + 1, b"x" * (MAX_BODY + 1)))
+        assert raw.recv(100).startswith(b"HTTP/1.1 4")
+    assert len(stage.seen) == 1
+
+
+def test_large_bodies_are_few_at_a_time(stage: Stage) -> None:
+    """Memory has a bound: one more than fits comes again, and a small one goes through beside."""
+    body = b"x" * (MAX_BODY + 1)
+    threads = [
+        threading.Thread(target=stage.call, args=("large-slow", body)) for _ in range(LARGE_AT_ONCE)
+    ]
+    for thread in threads:
+        thread.start()
+    for _ in threads:
+        assert stage.inside.acquire(timeout=60)
+    assert stage.call("large", body)[0] == 503
+    assert stage.call("large", b"x")[0] == 202
+    stage.go.set()
+    for thread in threads:
+        thread.join(60)
+    assert stage.call("large", body)[0] == 202
+
+
+def test_failures_are_counted_from_nought(stage: Stage) -> None:
+    """An alert on their increase sees the first one, too."""
+    count = stage.metrics.registry.get_sample_value
+    for status in FAILURES:
+        assert count("tocsin_hook_calls_total", {"hook": "echo", "status": status}) == 0
 
 
 def test_more_than_can_be_worked_on_come_again(stage: Stage) -> None:

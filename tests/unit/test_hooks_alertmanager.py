@@ -18,7 +18,7 @@ from monitor.alertmanager.build import build_hooks
 from monitor.alertmanager.webhook import decode
 from monitor.config.secret import Secret
 from monitor.config.settings import Settings, resolve
-from monitor.inbound.hooks import Hook
+from monitor.inbound.hooks import Hook, LargeHook
 from monitor.incidents import actions
 from monitor.incidents.actions import Step
 from monitor.incidents.model import Incident, State
@@ -47,6 +47,12 @@ class Case:
     def send(self, note: dict[str, Any], now: datetime = T0) -> int:
         """The status of the answer."""
         return self.hook(json.dumps(note).encode(), JSON, now).status
+
+    def door(self, headers: dict[str, str]) -> int:
+        """What a large body of such a caller hears before it is read; 200 if it is let in."""
+        assert isinstance(self.hook, LargeHook)
+        refused = self.hook.door(headers)
+        return 200 if refused is None else refused.status
 
     def incidents(self) -> list[Incident]:
         """Newest first."""
@@ -372,7 +378,10 @@ def test_callers_say_who_they_are(tmp_path: Path) -> None:
     body = json.dumps(note(one())).encode()
 
     def status(authorization: str) -> int:
-        return case.hook(body, {**JSON, "authorization": authorization}, T0).status
+        headers = {**JSON, "authorization": authorization}
+        at_the_door = case.door(headers)
+        assert case.hook(body, headers, T0).status == at_the_door
+        return at_the_door
 
     def pair(text: str) -> str:
         return "Basic " + base64.b64encode(text.encode()).decode()
@@ -385,6 +394,17 @@ def test_callers_say_who_they_are(tmp_path: Path) -> None:
     assert status(pair("am:the-password")) == 200
     (tmp_path / "token").unlink()
     assert status("Bearer the-token") == 503
+    case.store.close()
+
+
+def test_a_storm_is_one_incident(tmp_path: Path) -> None:
+    """A group of some thousand alerts, over the bound of other hooks, is taken in one piece."""
+    case = Case(tmp_path)
+    storm = note(*(one(f"a{number}") for number in range(8000)))
+    assert len(json.dumps(storm)) > 1024 * 1024
+    assert case.send(storm) == 200
+    (incident,) = case.incidents()
+    assert ("ALERT", "and 480 more") in case.entries(incident)
     case.store.close()
 
 

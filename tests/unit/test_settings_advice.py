@@ -182,3 +182,85 @@ def test_a_heartbeat_with_its_token_in_the_file(
         assert "https://hc-ping.com holds what looks like a secret token" in found[0].text
         assert "url: {file: PATH}" in found[0].hint
         assert TOKEN not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("url", "warned"),
+    [
+        (f"https://hooks.example/services/T000/B000/{TOKEN}", True),
+        ("https://hooks.example/tocsin", False),
+        ("{env: HOOK}", False),
+    ],
+)
+def test_a_web_hook_with_its_token_in_the_file(
+    url: str, warned: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with the heartbeat: who knows the address may post to it."""
+    monkeypatch.setenv("HOOK", f"http://hooks.example/{TOKEN}")
+    monkeypatch.setenv("TOKEN", "a key")
+    text = (
+        "paging:\n  receivers:\n    - type: webhook\n      name: w\n"
+        f"      url: {url}\n      secret: {{env: TOKEN}}\n      allow_http: true\n"
+    )
+    found = advised(tmp_path, text)
+    assert [(one.code, one.line) for one in found] == ([("secret-inline", 5)] if warned else [])
+    assert TOKEN not in str(found)
+
+
+@pytest.mark.parametrize(("value", "words"), [("nonsense", "https://"), (f"ftp://{TOKEN}", "host")])
+@pytest.mark.parametrize("place", ["watch: {heartbeat: {url: {env: URL}}}", "webhook"])
+def test_a_secret_address_that_is_none(
+    place: str, value: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told when the configuration is checked, and not shown."""
+    monkeypatch.setenv("URL", value)
+    monkeypatch.setenv("TOKEN", "a key")
+    if place == "webhook":
+        hook = "{type: webhook, name: w, url: {env: URL}, secret: {env: TOKEN}}"
+        place = f"paging: {{receivers: [{hook}]}}"
+    (found,) = advised(tmp_path, place + "\n")
+    assert (found.code, found.severity) == ("secret-kind", Severity.ERROR)
+    assert words in found.text
+    assert value not in str(found)
+
+
+KAFKA = "source: {{type: kafka, topic: t, bootstrap: [{brokers}]{more}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("brokers", "more", "warned"),
+    [
+        ('"kafka:9092"', "", True),
+        ('"127.0.0.1:9092", "10.0.0.7:9092"', ", security: {security_protocol: PLAINTEXT}", True),
+        ('"kafka:9092"', ", security: {security_protocol: SASL_PLAINTEXT}", True),
+        ('"kafka:9093"', ", security: {security_protocol: SSL}", False),
+        ('"localhost:9092", "127.0.0.1:9092", "[::1]:9092"', "", False),
+    ],
+)
+def test_kafka_in_the_clear(brokers: str, more: str, warned: bool, tmp_path: Path) -> None:
+    """Brokers on another machine without TLS are warned about; this machine's are not."""
+    found = advised(tmp_path, KAFKA.format(brokers=brokers, more=more))
+    assert [(one.code, one.severity) for one in found] == [("plaintext", "warning")] * warned
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("", 4),
+        ("watch: {every: 15s}\n", 5),
+        ("watch: {heartbeat: {url: {env: BEAT}}}\n", None),
+    ],
+)
+def test_a_pager_that_nobody_watches(
+    text: str, line: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who calls people about a stream wants a heartbeat; a recording and a mere log do not."""
+    monkeypatch.setenv("TOKEN", "0123456789abcdef" * 2)
+    monkeypatch.setenv("BEAT", "https://alarm.example/x")
+    kafka = KAFKA.format(brokers='"localhost:9092"', more="")
+    found = advised(tmp_path, kafka + PAGER + text)
+    assert [(one.code, one.line) for one in found] == (
+        [] if line is None else [("heartbeat", line)]
+    )
+    assert advised(tmp_path, PAGER + text) == []
+    assert advised(tmp_path, kafka + "paging: {receivers: [{type: log, name: a}]}\n" + text) == []

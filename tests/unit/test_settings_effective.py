@@ -93,6 +93,42 @@ def test_the_heartbeat_is_shown_without_its_path(tmp_path: Path) -> None:
     assert len(set(bodies)) == 3
 
 
+def test_addresses_with_secrets_are_not_kept(tmp_path: Path) -> None:
+    """Of a web hook the host is shown, of others what cannot be a token; links are in every page.
+
+    Another address is a difference all the same, and what is shown is still a configuration.
+    """
+    token = "a1B2c3D4e5F6g7H8i9J0k1L2"
+    texts = [
+        f"""
+        paging:
+          receivers:
+            - type: webhook
+              name: hook
+              url: https://hooks.example/services/T000/{each}
+              secret: {{env: KEY}}
+            - {{type: webhook, name: word, url: https://hooks.example/tocsin, secret: {{env: KEY}}}}
+            - {{type: webhook, name: kept, url: {{file: /run/hook}}, secret: {{env: KEY}}}}
+          links: {{panel: "https://grafana.example/d/{token}"}}
+        runbooks: {{defaults: {{change_api: "https://api.example/{token}/x"}}}}
+        """
+        for each in (token, token[::-1])
+    ]
+    first, second = (settings(tmp_path, text) for text in texts)
+    paging, runbooks = plain(first)["paging"], plain(first)["runbooks"]
+    assert isinstance(paging, dict)
+    assert isinstance(runbooks, dict)
+    urls = [each["url"] for each in paging["receivers"]]
+    assert urls[0].startswith("https://hooks.example/***")
+    assert urls[1].startswith("https://hooks.example/***")
+    assert urls[2] == {"file": "/run/hook"}
+    assert token in paging["links"]["panel"]
+    assert token not in str(runbooks)
+    found = differences(plain(first), plain(second))
+    assert [one.key for one in found] == ["paging.receivers.hook.url"]
+    convert(load_yaml(body(plain(first)), "stored"), Settings)
+
+
 def test_another_order_of_named_entries_is_a_difference() -> None:
     """Receivers that change places are told once, as names."""
     first, second = {"name": "a"}, {"name": "b"}

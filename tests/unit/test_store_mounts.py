@@ -54,6 +54,7 @@ def test_a_user_space_file_system_that_is_not_known_is_refused() -> None:
     """Nobody knows whether another machine writes behind it."""
     assert is_network("fuse.unheard-of")
     assert is_network("fuse")
+    assert is_network("virtiofs")
     assert not is_network("fuseblk")
 
 
