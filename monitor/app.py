@@ -16,6 +16,7 @@ from monitor.config.options import RunOptions, socket_path, state_dir, store_fil
 from monitor.config.revisions import keep_start
 from monitor.config.settings import Configured, KafkaSource, Settings, resolve
 from monitor.logs import configure_logs
+from monitor.processes.arrival import first_look
 from monitor.processes.cores import cores
 from monitor.processes.errand import Errand
 from monitor.processes.launch import (
@@ -115,7 +116,8 @@ def _supervise(configured: Configured, options: RunOptions, spare: Spare | None)
             stack.callback(spare.dismiss)
         _fitting(settings)
         lock = stack.enter_context(_owned(settings.store))
-        with closing(open_store(settings)), closing(open_source(settings)):
+        silent_s = _silent(settings)
+        with closing(open_source(settings)):
             digest_key(settings)
         place = stack.enter_context(place_of(settings.store, lock, os.environ))
         folder = stack.enter_context(private_folder())
@@ -131,12 +133,15 @@ def _supervise(configured: Configured, options: RunOptions, spare: Spare | None)
             adopted=folder.path / "settings",
             desk=desk,
             options=options,
+            silent_s=silent_s,
         )
         supervisor = Supervisor(
             staff=_staff(settings, errand),
             hold=tuple(one for one in (folder.descriptor, place.descriptor) if one is not None),
             listeners={name: each.fileno() for name, each in sockets.items()},
             stall_s=settings.processes.stall.total_seconds(),
+            patient=silent_s is not None or store_file(settings.store) is None,
+            storeless=silent_s is not None,
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: supervisor.stop())
@@ -152,6 +157,21 @@ def _supervise(configured: Configured, options: RunOptions, spare: Spare | None)
         )
         supervisor.spare = spare
         return supervisor.run()
+
+
+def _silent(settings: Settings) -> float | None:
+    """Since when the store does not answer, on the monotonic clock; None when it was opened.
+
+    Raises:
+        StoreError: it cannot be used as it is configured.
+        Unreachable: its folder cannot be made.
+    """
+    began = time.monotonic()
+    absent = first_look(settings)
+    if not absent:
+        return None
+    logger.error("the store is waited for, and people are told: %s", absent)
+    return began
 
 
 def _fitting(settings: Settings) -> None:

@@ -2,8 +2,9 @@
 
     TOCSIN_FAULT=K5:3 tocsin run ...
 
-kills the process that passes K5 for the third time, with SIGKILL, at that very place; `K5:3:stall`
-makes it stand there for ever. Without the variable a point costs one look at a flag.
+kills the process that passes K5 for the third time, with SIGKILL, at that very place, after one
+line on its standard error that says so; `K5:3:stall` makes it stand there for ever. Without the
+variable a point costs one look at a flag.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ POINTS = {
     "K11": "a runbook step is written down and about to be carried out (runs)",
     "K12": "a runbook step is done and not yet recorded (runs)",
     "K13": "within a migration of the schema (store)",
-    "K14": "a configuration is about to be swapped, or the daemon is shutting down",
+    "K14": "a configuration is about to be swapped; or told to end, with work under way (drain)",
 }
 
 
@@ -57,4 +58,6 @@ def fault_point(point: str) -> None:
         return
     if _STALL:
         threading.Event().wait()
+    # No logger: its lock may be held by a thread that never gets to run again.
+    os.write(2, f"fault point {point}: pid {os.getpid()} dies here\n".encode())
     os.kill(os.getpid(), signal.SIGKILL)

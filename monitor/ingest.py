@@ -204,6 +204,7 @@ class Ingest:
 
     def close(self, now: datetime) -> None:
         """Write what is there and leave."""
+        fault_point("K14")
         self.flush(now)
         self._source.close()
 

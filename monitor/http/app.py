@@ -15,10 +15,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
-from monitor.desk.http import MAX_BODY, DeskFor, desk_app
+from monitor.desk.http import MAX_BODY, DeskFor, desk_app, error_answer
 from monitor.desk.methods import METHODS
 from monitor.http.server import Server, listen_tcp, listen_unix, user_name
 from monitor.metrics import CONTENT_TYPE, Metrics
+from monitor.views import DeskError
 
 __all__ = [
     "MAX_BODY",
@@ -30,6 +31,7 @@ __all__ = [
     "listen_tcp",
     "listen_unix",
     "user_name",
+    "waiting_app",
 ]
 
 
@@ -59,3 +61,20 @@ def health_app(
             *mounts,
         ]
     )
+
+
+def waiting_app(metrics: Metrics, why: Callable[[], list[str]]) -> Starlette:
+    """The same while the store does not answer: alive, not ready, and 503 for every caller.
+
+    Args:
+        metrics: of the daemon.
+        why: a line for each part of the reason.
+    """
+
+    async def elsewhere(_request: Request) -> Response:
+        # Not 404: who calls a hook tries again, and a person's command says what it waits for.
+        return error_answer(DeskError("unavailable", "; ".join(await run_in_threadpool(why))))
+
+    app = health_app(metrics, lambda: (False, why()))
+    app.add_route("/{path:path}", elsewhere, methods=["GET", "HEAD", "POST", "PUT", "DELETE"])
+    return app

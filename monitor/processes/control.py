@@ -8,8 +8,9 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from monitor import recovery
@@ -24,8 +25,9 @@ from monitor.http import app as http
 from monitor.inbound.build import open_ways_in
 from monitor.inbound.hooks import Hook, hooks_app
 from monitor.metrics import Metrics
+from monitor.processes.arrival import Doorman, await_store
 from monitor.processes.errand import Errand, adopt
-from monitor.processes.launch import open_store, read_settings
+from monitor.processes.launch import read_settings
 from monitor.processes.loops import PAUSE_S, Loops, Step, owned
 from monitor.processes.neighbours import neighbour_hooks, neighbour_steps
 from monitor.processes.posts import Post
@@ -58,8 +60,16 @@ def serve_control(
     configured = resolve(errand.settings)
     roles = configured.settings.processes.roles
     metrics = Metrics(lambda: {one.name: one.restarts for one in read_roster(errand.roster)})
+    stall_s = configured.settings.processes.stall.total_seconds()
+    spool = configured.settings.watch.spool
+    watched = places(configured.settings.store, spool, os.environ, errand.place.key)
+    watchdogs = partial(Watchdog, stall_s, errand.stacks, beat)
+    doorman = Doorman(listeners, metrics, partial(one_line, watched.state))
+    with closing(doorman):
+        store = await_store(configured.settings, stopping, watchdogs, doorman.say)
+    if store is None:
+        return 0
     with ExitStack() as stack:
-        store = open_store(configured.settings)
         holder = errand.place.holder()
         posts = [Post(store, job, holder, errand.place.dead) for job in JOBS if job in roles]
         name = errand.place.name
@@ -71,11 +81,8 @@ def serve_control(
         reload = reloading(control, errand)
         threading.Thread(target=reload.attend, args=(stopping,), name="reload", daemon=True).start()
         control.parts.append(lambda tx, now: processes(tx, now, read_roster(errand.roster), holder))
-        spool = configured.settings.watch.spool
-        watched = places(configured.settings.store, spool, os.environ, errand.place.key)
         control.parts.append(lambda _tx, now: one_line(watched.state, now))
-        stall_s = configured.settings.processes.stall.total_seconds()
-        watchdog = Watchdog(stall_s, errand.stacks, beat)
+        watchdog = watchdogs()
         stack.callback(watchdog.close)
         stack.callback(let_go, posts)
         stack.callback(control.runs.close)

@@ -44,6 +44,8 @@ class Errand:
     """Settings that a reload has put in place of those of the start."""
     desk: Path
     """The path of the desk's socket."""
+    silent_s: float | None = None
+    """When the start found that the store does not answer, on the monotonic clock of all."""
     name: str = ""
     number: int = 0
     """Of an ingest process, from 0."""

@@ -43,7 +43,9 @@ STEADY_S = 60.0
 LONGEST_BACKOFF_S = 30.0
 TURN_S = 0.25
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
-REFUSED = frozenset({2, 3, 6})
+SILENT = 6
+"""The status with which a child says that something it needs does not answer."""
+REFUSED = frozenset({2, 3, SILENT})
 """Statuses with which a child says that it cannot even start, and has said why."""
 
 
@@ -111,6 +113,10 @@ class Supervisor:
     listeners: Mapping[str, int]
     """Listening sockets of the control process, by what is served there."""
     stall_s: float
+    patient: bool = False
+    """The store is a server's, or did not answer: `SILENT` is no reason to end."""
+    storeless: bool = False
+    """The store did not answer: the auditor is started at once, to say so."""
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     children: dict[str, Child] = field(default_factory=dict)
     spare: Spare | None = None
@@ -154,8 +160,10 @@ class Supervisor:
     def _hire(self) -> None:
         staff = self.staff
         wanted = {"control": replace(staff.errand, role="control", name="control")}
-        if self._control_is_up():
+        up = self._control_is_up()
+        if up or self.storeless:
             wanted["auditor"] = replace(staff.errand, role="auditor", name="auditor")
+        if up:
             for number in range(min(staff.workers, self._partitions or staff.at_once)):
                 name = f"ingest-{number}"
                 wanted[name] = replace(staff.errand, role="ingest", name=name, number=number)
@@ -259,7 +267,7 @@ class Supervisor:
         lived, pid = now - child.started, child.process.pid
         how = in_words(status)
         self._let_go(child)
-        if never_worked and status in REFUSED:
+        if never_worked and status in REFUSED and not (self.patient and status == SILENT):
             self._status = status
             self.stop()
             return

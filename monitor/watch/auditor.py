@@ -23,6 +23,7 @@ from monitor.paging import Pager
 from monitor.store.store import Store, StoreError, Tx
 from monitor.text import vis
 from monitor.watch import checks, ordinary
+from monitor.watch.bypass import STUCK, Bypass, untold
 from monitor.watch.checks import Finding, Jump, Limits, span
 from monitor.watch.emergency import Road
 from monitor.watch.episodes import Episode
@@ -75,9 +76,15 @@ class Auditor:
         now: datetime,
         *,
         file: Path | None = None,
+        daemon: str = "",
+        silent_s: float | None = None,
         said: str = "",
     ) -> None:
-        """Args: `file` of a SQLite store; `said`: what the spool had to say at the start."""
+        """Args: `file` of a SQLite store; `said`: what the spool had to say at the start.
+
+        `daemon` tells apart the daemons of one machine; `silent_s` is when somebody else found that
+        the store does not answer, by the steady clock.
+        """
         self._watch = configured.settings.watch
         self._plan = configured.plan
         self._store = store
@@ -90,15 +97,15 @@ class Auditor:
         self._patience = Patience("the store")
         self._host = socket.gethostname()
         self._holder = f"{self._host}:{os.getpid()}"
-        store_name = configured.settings.store.encode()
-        self._where = blake2b(store_name + self._host.encode(), digest_size=4).hexdigest()
-        shared = blake2b(store_name, digest_size=8).hexdigest()
-        self._together = f"tocsin:watch:{shared}:{STORAGE}" if file is None else ""
-        """The key of a trouble that every machine on a server's store finds."""
+        whose = f"{configured.settings.store}\n{daemon}".encode()
+        # Each daemon has keys of its own: one whose store is back must not end another's page.
+        self._where = f"{self._host}:{blake2b(whose, digest_size=4).hexdigest()}"
+        self._bypass = Bypass(road, self._where, self._host)
         self._started = now
         self._answered_at = now
         self._answered_s: float | None = None
         """The same by the steady clock: the wall's may jump."""
+        self._silent_s = silent_s
         self._pulse: str | None = None
         self._problem = ""
         self._memory: Memory = first_memory(now)
@@ -108,6 +115,9 @@ class Auditor:
         self._clock: tuple[datetime, float] | None = None
         self._jump: Jump | None = None
         self._findings: list[Finding] = []
+        self._found: list[Finding] = []
+        """Of the last audit."""
+        self._untold: dict[str, str] = {}
         self._since: dict[str, datetime] = {}
         """Since when each is there, by key."""
         self._beat = Beat()
@@ -126,6 +136,9 @@ class Auditor:
         answers = look is not None and (look.written or self._beats(look.pulse))
         if answers or self._answered_s is None:
             self._answered_at, self._answered_s = now, steady_s
+            self._silent_s = None if answers else self._silent_s
+        elif self._silent_s is not None:
+            self._count_from(self._silent_s, now, steady_s)
         self._disk(now)
         self._storage(now, steady_s - self._answered_s, answers=answers)
         if look is not None:
@@ -138,6 +151,18 @@ class Auditor:
         if self._heart is not None:
             self._beat = self._heart.step(now, steady_s, self.withheld(now))
         return self.state(now)
+
+    def _count_from(self, silent_s: float, now: datetime, steady_s: float) -> None:
+        """Our second look fails too: the store has been away since the start found it so.
+
+        An auditor that is started anew long after that goes by its own looks.
+        """
+        if 0 <= steady_s - silent_s <= STALE.total_seconds():
+            self._answered_at, self._answered_s = (
+                now - timedelta(seconds=steady_s - silent_s),
+                silent_s,
+            )
+        self._silent_s = None
 
     def _clocks(self, now: datetime, steady_s: float) -> None:
         if self._clock is not None:
@@ -195,7 +220,7 @@ class Auditor:
             self._road.open(
                 STORAGE,
                 STORAGE,
-                "Tocsin: storage down, incidents are not detected",
+                f"Tocsin: storage down on {self._host}, incidents are not detected",
                 (
                     f"the store has not answered since {self._answered_at:%H:%M:%S} UTC: "
                     f"{self._problem}",
@@ -205,7 +230,6 @@ class Auditor:
                 self._answered_at,
                 now,
                 where=self._where,
-                dedup=self._together,
             )
             self._road.note(STORAGE, self._problem, now)
 
@@ -269,8 +293,11 @@ class Auditor:
         every = self._watch.every.total_seconds()
         if self._audited_s is not None and steady_s - self._audited_s < every:
             return
-        self._try(lambda: self._examine(now, ours=ours))
         self._audited_s = steady_s
+        if not self._try(lambda: self._examine(now, ours=ours)):
+            self._bypass.forget()
+            return
+        self._bypass.step(self._found, self._untold, now, steady_s, ours=ours)
 
     def _try(self, work: Callable[[], None]) -> bool:
         try:
@@ -281,19 +308,17 @@ class Auditor:
         return True
 
     def _examine(self, now: datetime, *, ours: bool) -> None:
+        limits = Limits(unanswered=self._watch.unanswered, lag=self._watch.lag)
         with self._store.read() as tx:
             facts = gather(tx, self._plan, now)
             own = tx.watch.own()
-        memory = remember(self._memory, facts)
-        limits = Limits(unanswered=self._watch.unanswered, lag=self._watch.lag)
-        lost = checks.lost(facts, limits)
-        driven = {
-            uuid: at
-            for uuid, at in self._driven.items()
-            if any(incident.uuid == uuid for incident in facts.unanswered)
-        }
-        found = checks.audit(facts, memory, limits, driven)
-        found += [*checks.jumps(self._jump, now), *self._low(now)]
+            memory = remember(self._memory, facts)
+            lost = checks.lost(facts, limits)
+            open_now = {incident.uuid for incident in facts.unanswered}
+            driven = {uuid: at for uuid, at in self._driven.items() if uuid in open_now}
+            found = checks.audit(facts, memory, limits, driven)
+            found += [*checks.jumps(self._jump, now), *self._low(now)]
+            unknown = untold(tx, found, own)
         due = {one.uuid for one in (*lost.overdue, *lost.exhausted)} - driven.keys()
         if ours and (due or ordinary.differs(own, found)):
             with self._store.write() as tx:
@@ -301,6 +326,7 @@ class Auditor:
                     driven |= ordinary.drive(tx, self._pager, lost, driven, now)
                     ordinary.tell(tx, self._pager, found, now)
         self._memory, self._facts, self._driven = memory, facts, driven
+        self._found, self._untold = found, unknown
 
     def _low(self, now: datetime) -> Iterator[Finding]:
         limit = self._watch.disk_free * MEBIBYTE
@@ -332,7 +358,8 @@ class Auditor:
 
     def _all(self, now: datetime) -> Iterator[Finding]:
         for episode in self._road.episodes.values():
-            if episode.closed is None:
+            # Pages that do not move are found by the audit itself.
+            if episode.closed is None and episode.opened.key != STUCK:
                 opened = episode.opened
                 yield Finding(
                     check=opened.check,

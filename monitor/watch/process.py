@@ -71,6 +71,7 @@ def build(
     page: bool = True,
     patience_s: float = PATIENCE_S,
     daemon: str = "",
+    silent_s: float | None = None,
 ) -> tuple[Auditor, state.Places, ExitStack]:
     """The auditor with all it holds; the stack lets go of it.
 
@@ -81,6 +82,7 @@ def build(
         page: let the channels speak; else they only log.
         patience_s: how long the store is waited for.
         daemon: tells apart the daemons of this machine (`Place.key`).
+        silent_s: the store did not answer then, by the steady clock; None: nobody has looked.
 
     Raises:
         StoreError: the store's URL is none.
@@ -116,6 +118,8 @@ def build(
             heart,
             now,
             file=store_file(settings.store),
+            daemon=daemon,
+            silent_s=silent_s,
             said="" if spool is None else spool.said,
         )
         return auditor, where, opening.pop_all()
@@ -157,6 +161,7 @@ def audit(
     *,
     tick_s: float = TICK_S,
     daemon: str = "",
+    silent_s: float | None = None,
 ) -> int:
     """Tick until told to stop; the exit status.
 
@@ -168,6 +173,7 @@ def audit(
         env: names the folders where nothing else does.
         tick_s: between two ticks.
         daemon: tells apart the daemons of this machine (`Place.key`).
+        silent_s: as of `build`.
 
     Raises:
         StoreError: the store's URL is none.
@@ -178,7 +184,9 @@ def audit(
     watchdog.start()
     while not stopping.is_set():
         settings = wanted()
-        auditor, where, stack = build(resolve(settings), datetime.now(UTC), env, daemon=daemon)
+        auditor, where, stack = build(
+            resolve(settings), datetime.now(UTC), env, daemon=daemon, silent_s=silent_s
+        )
         disk = Patience("the state's disk")
         with stack:
             while not stopping.is_set() and wanted() == settings:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from monitor.desk.desk import open_direct
+from monitor.processes.supervisor import DRAIN_S
 from monitor.store.ownership import owner
 from monitor.stream.sources.kafka_client import KafkaSettings
 from monitor.stream.sources.publish import Publisher
@@ -184,4 +186,21 @@ def test_a_queued_page_goes_out_soon_after_a_start(tree: Tree, tmp_path: Path) -
     took = wait_for(
         lambda: rows(store, "SELECT count(*) FROM outbox WHERE state = 'sent'") == [(1,)], "a page"
     )
-    assert took < 45
+    print(f"sent {took:.1f} s after the start")
+    assert took < 30
+
+
+def test_children_that_do_not_drain_are_killed(tree: Tree) -> None:
+    """Told to end, two children stand for ever: both are killed after the same ten seconds."""
+    tree.env = {"TOCSIN_FAULT": "K14:1:stall"}
+    tree.start()
+    wait_for(lambda: tree.working("control", "auditor", "ingest-0"), "three children")
+    wait_for(lambda: "ingest-0 up" in tree.health("/readyz"), "it works")
+    began = time.monotonic()
+    assert tree.end() == 0
+    took = time.monotonic() - began
+    print(f"ended {took:.1f} s after SIGTERM")
+    assert DRAIN_S - 1 < took < 20
+    killed = re.findall(r"([\w-]+) \(pid \d+\) did not end within 10 s: it is killed", tree.said())
+    assert killed == ["control", "ingest-0"]
+    assert tree.children() == {}

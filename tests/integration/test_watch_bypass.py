@@ -1,0 +1,131 @@
+"""Pages that do not move are told by the emergency road, once, and only when nobody knows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from monitor.alerting.routes import Route
+from monitor.incidents.actions import acknowledge
+from monitor.notify.channel import Sent
+from monitor.paging import Pager, Policy
+from monitor.store.store import Store, Tx
+from monitor.watch.bypass import STUCK
+from tests.integration.test_watch_ordinary import deliver
+from tests.integration.watch_stage import Stage, secrets, sqlite, stage
+from tests.making import incident
+
+LATER = timedelta(hours=1)
+
+
+def refused_everywhere(store: Store) -> None:
+    """An incident whose only page no receiver takes; it is tried again in an hour."""
+    now = datetime.now(UTC)
+    with store.write() as tx:
+        made = incident(detected_at=now, impact_at=now)
+        tx.incidents.save(made)
+        Pager(Policy(route=Route(receivers=("slack",)))).page(tx, made, now, "a paging rule fires")
+        put_off(tx, now)
+
+
+def put_off(tx: Tx, now: datetime) -> None:
+    """As if no receiver took what is due."""
+    for page in tx.outbox.claim("test", now):
+        tx.outbox.again(page, "test", now + LATER, "cannot connect")
+
+
+@pytest.fixture
+def on_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    for name, value in secrets().items():
+        monkeypatch.setenv(name, value)
+    with stage(sqlite(tmp_path), {}, ready=refused_everywhere) as made:
+        made.tick(2)
+        made.now += timedelta(seconds=60)
+        made.tick(3)
+        yield made
+
+
+@pytest.fixture
+def store(on_stage: Stage) -> Iterator[Store]:
+    opened = Store(on_stage.configured.settings.store)
+    yield opened
+    opened.close()
+
+
+def test_what_nobody_took_for_two_minutes_goes_round_the_outbox(
+    on_stage: Stage, store: Store
+) -> None:
+    """One page for all that is stuck, under the key of the queued one; its end when it is over."""
+    assert not on_stage.pagerduty.incidents
+    ticks = on_stage.until(lambda: bool(on_stage.pagerduty.incidents))
+    assert 40 <= ticks * 3 <= 90
+    (page,) = on_stage.pagerduty.incidents
+    assert "pages do not move" in page.summary
+    assert "no receiver has accepted a page of INC-0007" in str(page.custom_details)
+    on_stage.tick(40)
+    (page,) = on_stage.pagerduty.incidents
+    assert page.triggers == 1
+
+    # Now the outbox moves: what was queued arrives late, and folds.
+    with store.write() as tx:
+        for queued in tx.outbox.claim("test", on_stage.now + LATER):
+            channel = on_stage.auditor._road._channels[queued.receiver]
+            assert isinstance(channel.send(queued.message, on_stage.now), Sent)
+            tx.outbox.sent(queued, "test", {}, "", on_stage.now)
+    on_stage.until(lambda: not on_stage.auditor._road.episodes)
+    (page,) = [one for one in on_stage.pagerduty.incidents if "do not move" in one.summary]
+    assert page.state == "resolved"
+    assert page.triggers > 1
+    assert len({one.dedup_key for one in on_stage.pagerduty.incidents}) == len(
+        on_stage.pagerduty.incidents
+    )
+    assert not [e for e in on_stage.pagerduty.events if "again" in e.effect]
+    with store.read() as tx:
+        (filed,) = [i for i in tx.incidents.search() if f"watch:{STUCK}" in i.groups]
+        kinds = [entry.entry.kind for entry in tx.incidents.timeline(filed.uuid)]
+    assert {"PAGE", "SENT", "NORMAL", "CLOSED"} <= set(kinds)
+
+
+def test_a_page_that_somebody_took_needs_no_second_road(on_stage: Stage, store: Store) -> None:
+    """Another receiver accepted the page about it: nobody is rung twice for one thing."""
+    with store.write() as tx:
+        deliver(tx, on_stage.now)
+    on_stage.tick(60)
+    assert on_stage.auditor._found
+    assert not on_stage.auditor._road.episodes
+
+
+def test_a_page_that_somebody_acknowledged_needs_no_second_road(
+    on_stage: Stage, store: Store
+) -> None:
+    """They know."""
+    with store.write() as tx:
+        (own,) = tx.watch.own()
+        done = acknowledge(own, "ana", on_stage.now)
+        tx.incidents.apply(done, on_stage.now)  # type: ignore[arg-type] # it is open
+        put_off(tx, on_stage.now)
+    on_stage.tick(60)
+    assert not on_stage.auditor._road.episodes
+
+
+def test_what_is_found_again_later_is_rung_again(on_stage: Stage, store: Store) -> None:
+    """An acceptance counts until it was over: the same trouble an hour later rings by itself."""
+    with store.write() as tx:
+        deliver(tx, on_stage.now)
+        deliver(tx, on_stage.now + LATER)
+    on_stage.tick(4)
+    with store.write() as tx:
+        (own,) = tx.watch.own()
+        assert own.normal_at is not None
+        deliver(tx, on_stage.now)
+        number, at = tx.incidents.next_number(), on_stage.now
+        again = incident(uuid="b" * 32, number=number, detected_at=at, impact_at=at)
+        tx.incidents.save(again)
+        pager = Pager(Policy(route=Route(receivers=("slack",))))
+        pager.page(tx, again, on_stage.now, "a paging rule fires")
+        put_off(tx, on_stage.now)
+    on_stage.now += timedelta(seconds=65)
+    on_stage.until(lambda: bool(on_stage.pagerduty.incidents), 60)
