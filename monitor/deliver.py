@@ -24,7 +24,16 @@ from monitor.config.settings import Configured
 from monitor.faults import fault_point
 from monitor.incidents.timeline import Entry
 from monitor.metrics import Metrics
-from monitor.notify.channel import Channel, Kind, Outcome, Refused, Retry, Sent, Unknown
+from monitor.notify.channel import (
+    NO_INCIDENT,
+    Channel,
+    Kind,
+    Outcome,
+    Refused,
+    Retry,
+    Sent,
+    Unknown,
+)
 from monitor.outcomes import Done, Outcomes
 from monitor.paging import Pager
 from monitor.processes.gates import gated
@@ -212,6 +221,7 @@ class Deliver:
     def close(self) -> None:
         """Finish the messages under way and release the channels."""
         self._closing.set()
+        fault_point("K14")
         self.settle()
         self._pool.shutdown(wait=True)
         if self._lease is not None:
@@ -264,13 +274,16 @@ class Deliver:
         page, outcome = done.page, done.outcome
         word = type(outcome).__name__.lower()
         detail = outcome.detail if isinstance(outcome, Sent) else outcome.reason
-        self._metrics.pages.labels(page.receiver, word).inc()
+        rings = page.message.kind is not Kind.DIGEST
+        if rings:
+            self._metrics.pages.labels(page.receiver, word).inc()
         tx.outbox.attempt(page, word, detail, done.seconds, now)
         match outcome:
             case Sent(receipt=receipt):
                 tx.outbox.sent(page, self._owner, receipt, detail, now)
-                waited = (now - page.created_at).total_seconds()
-                self._metrics.page_latency.labels(page.receiver).observe(max(0.0, waited))
+                if rings:
+                    waited = (now - page.created_at).total_seconds()
+                    self._metrics.page_latency.labels(page.receiver).observe(max(0.0, waited))
                 self._tell(tx, page, "SENT", f"{page.receiver} accepted the {page.message.kind}")
             case Retry() | Unknown() if now - page.created_at < GIVE_UP or self._is_old(page):
                 at = tx.leases.now(now) + timedelta(seconds=retry_in(page.attempts, outcome))
@@ -298,6 +311,9 @@ class Deliver:
             self._pager.reroute(tx, incident, page.receiver, now)
 
     def _tell(self, tx: Tx, page: Queued, kind: str, text: str) -> None:
+        if page.incident == NO_INCIDENT:
+            logger.info("%s: %s", page.message.id, text)
+            return
         repeat = f" (attempt {page.attempts}, possible repeat)" if page.attempts > 1 else ""
         entry = Entry(
             kind=kind,

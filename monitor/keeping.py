@@ -56,7 +56,7 @@ class Migrated:
     """The schema before and after; None before: the database was empty."""
 
     before: str | None
-    after: str
+    after: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +144,8 @@ def migrate(store: Kept) -> Migrated:
     with _answers(), owner_lock(store.url):
         engine = open_engine(store.url, store.password)
         with closing(_Disposed(engine.dispose)):
-            return Migrated(schema.migrate(engine), schema.head())
+            before = schema.migrate(engine)
+            return Migrated(before, schema.revision(engine))
 
 
 def grant(store: Kept, daemon: str, reader: str, *, apply: bool) -> Granted:

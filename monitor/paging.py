@@ -16,6 +16,7 @@ from urllib.parse import quote
 from monitor.alerting import pages, routes
 from monitor.alerting.alerts import Alert, labels
 from monitor.alerting.budget import Budgets
+from monitor.alerting.digest import Daily
 from monitor.alerting.fitting import ChangeFact
 from monitor.incidents.model import Incident, Origin, Rung
 from monitor.incidents.timeline import Entry
@@ -37,6 +38,8 @@ class Policy:
     """False for a profile that pages at once (the demo, tests), which says so."""
     budgets: Budgets = field(default_factory=Budgets)
     """What each team bears, and whose an incident is."""
+    digest: Daily | None = None
+    """Who is told once a day of what woke nobody."""
 
 
 def render_links(templates: Mapping[str, str], incident: Incident) -> tuple[Link, ...]:

@@ -29,6 +29,7 @@ from monitor.processes.launch import (
     refusals,
     settings_for,
 )
+from monitor.spending import ledgers, tiers_of
 from monitor.store.store import StoreError
 from monitor.stream.sources.source import SourceUnavailable
 from monitor.views import Health
@@ -76,7 +77,10 @@ def _parts(configured: Configured) -> Iterator[tuple[Health, int]]:
     if settings.desk.tls is not None:
         yield _try("desk.tls", partial(_tls, settings.desk.tls))
     yield try_source(settings)
-    yield _try("store", lambda: _store(settings))
+    store = _try("store", lambda: _store(settings))
+    yield store
+    if store[1] == 0:
+        yield from _crowds(configured)
 
 
 def try_source(settings: Settings) -> tuple[Health, int]:
@@ -159,6 +163,17 @@ def _source(settings: Settings) -> str:
         topology = source.topology()
     count = len(topology.partitions)
     return f"{topology.topic}, {count} partition{'' if count == 1 else 's'}"
+
+
+def _crowds(configured: Configured) -> Iterator[tuple[Health, int]]:
+    """Teams with more paging series than a budget is meant for, as the store knows them."""
+    settings = configured.settings
+    with closing(open_store(settings)) as store, store.read() as tx:
+        tiers = tiers_of(tx, configured.plan, configured.profile, settings.rules)
+        found = ledgers(tx, configured.policy.budgets, tiers, WallClock().now())
+    for one in found:
+        if one.crowded:
+            yield Health(name="budget", state="warn", text=one.crowded), 0
 
 
 def _store(settings: Settings) -> str:

@@ -14,14 +14,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qsl
+from zoneinfo import available_timezones
 
 from monitor.alerting.routes import parse_matcher
+from monitor.config.digest import RINGS, zone
 from monitor.config.options import host_port, on_loopback
 from monitor.config.secret import REFERENCES, mask
 from monitor.config.shelf import Shelf
 from monitor.stream.patterns import scan
 from monitor.stream.series import dimension_names
-from monitor.stream.signals import DIMENSIONS, Signal, default_signals, parse_signals
+from monitor.stream.signals import DIMENSIONS, NO_PAGES, Signal, default_signals, parse_signals
 from runbooks.convert import spelled
 from runbooks.document import Document, did_you_mean
 from runbooks.document import Path as Way
@@ -36,6 +38,7 @@ LINK_FIELDS = ("incident", "signal", "environment", "feature")
 MAX_ROUTES = 500
 """Nodes of the route tree; each incident walks it."""
 
+_QUIET = ("log", "slack", "webhook")
 _LINK = re.compile(r"https?://[^/?#\s]+\S*")
 
 
@@ -51,6 +54,7 @@ def dangling(document: Document) -> list[Problem]:
         *_matchers(document, signals),
         *_teams(document, signals),
         *_group_by(document),
+        *_digest(document),
         *_links(document),
         *_shelf(document),
         *_address(document),
@@ -123,12 +127,41 @@ def _group_by(document: Document) -> Iterator[Problem]:
             yield _unknown(document, ("paging", *way), "dimension", name, DIMENSIONS)
 
 
+def _digest(document: Document) -> Iterator[Problem]:
+    """A digest to what can only ring, or by the clock of no place."""
+    listed = _at(document.data, "paging", "receivers")
+    kinds = {
+        name: _at(each, "type")
+        for each in (listed if isinstance(listed, list) else [])
+        if isinstance(name := _at(each, "name"), str)
+    }
+    quiet = sorted(name for name, kind in kinds.items() if kind in _QUIET)
+    node = _at(document.data, "paging", "digest")
+    for way, name in _texts(node, ("paging", "digest", "receivers")):
+        kind = kinds.get(name)
+        if isinstance(kind, str) and kind in RINGS:
+            text = f"{name!r} is of type {kind}, which can only ring; a digest wakes nobody"
+            hint = f"name {' or '.join(quiet) or 'a receiver of type slack, webhook or log'}"
+            yield document.problem(way, "value", text, hint)
+    place = _at(node, "timezone")
+    if not isinstance(place, str):
+        return
+    try:
+        zone(place)
+    except ValueError as error:
+        known = available_timezones()
+        hint = did_you_mean(place, known) if known else "install tzdata: this machine has no zones"
+        yield document.problem(("paging", "digest", "timezone"), "unknown", str(error), hint)
+
+
 def _named_receivers(data: object) -> Iterator[tuple[Way, str]]:
     for way, node in _route_nodes(data):
         yield from _texts(node, (*way, "receivers"))
     steps = _at(data, "paging", "escalation")
     for index, step in enumerate(steps if isinstance(steps, list) else []):
         yield from _texts(step, ("paging", "escalation", index, "receivers"))
+    digest = _at(data, "paging", "digest")
+    yield from _texts(digest, ("paging", "digest", "receivers"))
     yield from _texts(_at(data, "watch"), ("watch", "emergency"))
     fallback = _at(data, "paging", "fallback")
     if isinstance(fallback, str) and fallback:
@@ -145,6 +178,10 @@ def _signal_names(document: Document, signals: tuple[Signal, ...] | None) -> Ite
     for name in _mapping(document.data, "tiers"):
         if name not in known:
             yield _unknown(document, ("tiers", name), "signal", name, known, key=True)
+    for name in {signal.name for signal in signals if signal.kind == "together"}:
+        if _at(document.data, "tiers", name) == "page":
+            hint = "shadow or ticket"
+            yield document.problem(("tiers", name), "tier", NO_PAGES.format(name), hint)
 
 
 def _rules(document: Document, signals: tuple[Signal, ...] | None) -> Iterator[Problem]:

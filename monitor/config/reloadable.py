@@ -9,6 +9,7 @@ TAKEN = (
     "paging.escalation",
     "paging.fallback",
     "paging.links",
+    "paging.digest",
     "tiers",
     "rules",
     "runbooks",

@@ -11,6 +11,7 @@ import msgspec
 
 from monitor.alerting.routes import Route, parse_matcher
 from monitor.config.budget import Budget
+from monitor.config.digest import DigestSettings
 from monitor.config.files import read
 from monitor.config.references import LOG_RECEIVER, dangling, inline, masked, signals_of
 from monitor.config.secret import Secret
@@ -22,6 +23,7 @@ from monitor.notify.settings import ChannelSettings, LogSettings
 from monitor.paging import Policy
 from monitor.processes.settings import Processes
 from monitor.profiles import PROFILES, Profile, ProfileName
+from monitor.spending import configured_tiers
 from monitor.stream.rules import Rule, names
 from monitor.stream.signals import Plan, Signal, Tier, plan
 from monitor.stream.sources.kafka_client import KafkaSettings
@@ -201,6 +203,8 @@ class Paging(_Part, frozen=True, kw_only=True):
         fallback: Receiver that is rung when another refuses a page for good.
         links: Templates by name; `$incident $signal $environment $feature` are filled in.
         budget: How many false pages a team bears.
+        digest: Who is told once a day of what woke nobody; absent: nobody is. A recording tells
+            nobody.
     """
 
     receivers: tuple[ChannelSettings, ...] = ()
@@ -210,6 +214,7 @@ class Paging(_Part, frozen=True, kw_only=True):
     fallback: str = ""
     links: dict[str, str] = {}
     budget: Budget = Budget()
+    digest: DigestSettings | None = None
 
 
 class Runbooks(_Part, frozen=True, kw_only=True):
@@ -336,6 +341,11 @@ def resolve(settings: Settings) -> Configured:
         for s in signals_of(settings.signals_file)
         if s.name not in settings.disable
     ]
+    counting = plan(
+        chosen,
+        bucket_s=int(settings.stream.bucket.total_seconds()),
+        lateness_s=int(settings.stream.lateness.total_seconds()),
+    )
     receivers = settings.paging.receivers or (LogSettings(name=LOG_RECEIVER),)
     root = settings.paging.route
     if not root.names():
@@ -350,11 +360,9 @@ def resolve(settings: Settings) -> Configured:
         links=settings.paging.links,
         capped=profile.capped,
         budgets=settings.paging.budget.budgets(chosen, settings.rules),
-    )
-    counting = plan(
-        chosen,
-        bucket_s=int(settings.stream.bucket.total_seconds()),
-        lateness_s=int(settings.stream.lateness.total_seconds()),
+        digest=None
+        if settings.paging.digest is None
+        else settings.paging.digest.daily(configured_tiers(counting, profile, settings.rules)),
     )
     return Configured(settings, counting, profile, policy, receivers)
 

@@ -23,6 +23,16 @@ class Kind(StrEnum):
     ACKNOWLEDGE = "acknowledge"
     RESOLVE = "resolve"
     TEST = "test"
+    DIGEST = "digest"
+    """What woke nobody, once a day: it must not ring, and is of no incident."""
+
+
+ALONE = frozenset({Kind.TEST, Kind.DIGEST})
+"""Belong to no conversation about an incident: they begin none and go on with none."""
+NO_INCIDENT = ""
+"""In place of an incident's id."""
+DIGEST_LINES = 25
+"""A channel shows so many of a digest, each short."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +59,10 @@ class Message:
     state: str
     title: str
     lines: tuple[str, ...]
-    """What, how much against which baseline, where, since when, what changed: up to three."""
+    """What, how much against which baseline, where, since when, what changed: up to three.
+
+    A digest has a line for each thing found.
+    """
     labels: Mapping[str, str] = field(default_factory=dict)
     """Trusted labels: signal, environment, feature, and vocabulary values."""
     links: tuple[Link, ...] = ()

@@ -7,7 +7,7 @@ import threading
 from datetime import UTC, datetime
 from typing import TextIO
 
-from monitor.notify.channel import Message, Outcome, Retry, Sent
+from monitor.notify.channel import DIGEST_LINES, Kind, Message, Outcome, Retry, Sent
 from monitor.notify.fit import fit
 from monitor.notify.links import sound_links
 from monitor.notify.settings import LogSettings
@@ -20,8 +20,11 @@ MAX_LINE = 8 * 1024
 def line(message: Message, now: datetime, *, text_limit: int = 1000) -> str:
     """The page as one line of ASCII JSON of at most `MAX_LINE` bytes, without the line end."""
     at = message.occurred_at
+    schema, most = "tocsin.page/v1", 3
+    if message.kind is Kind.DIGEST:
+        schema, most = "tocsin.digest/v1", DIGEST_LINES
     record = {
-        "schema": "tocsin.page/v1",
+        "schema": schema,
         "at": now.astimezone(UTC).isoformat(),
         "id": fit(vis, message.id, 100),
         "kind": str(message.kind),
@@ -29,7 +32,7 @@ def line(message: Message, now: datetime, *, text_limit: int = 1000) -> str:
         "severity": fit(vis, message.severity, 20),
         "state": fit(vis, message.state, 40),
         "title": fit(vis, message.title, min(text_limit, 300)),
-        "lines": [fit(vis, text, text_limit) for text in message.lines[:3]],
+        "lines": [fit(vis, text, text_limit) for text in message.lines[:most]],
         "labels": {
             fit(vis, name, 40): fit(vis, value, min(text_limit, 100))
             for name, value in list(message.labels.items())[:20]

@@ -2,8 +2,8 @@
 
 The provider folds repeats by `dedup_key`, so an attempt whose answer was lost is sent again with
 the same key. An update is not sent: for an open alert it would show nothing, and for one that
-somebody has resolved in PagerDuty it would page anew. A page that is refused for its content goes
-out smaller, and smaller again, before it is given up.
+somebody has resolved in PagerDuty it would page anew; nor is a digest, which would ring. A page
+that is refused for its content goes out smaller, and smaller again, before it is given up.
 
 Protocol: PagerDuty/developer-docs, events-API-v2: 01 responses, 02 alerts, 03 changes, 05 rates.
 """
@@ -67,7 +67,7 @@ class PagerDutyChannel:
         """Send one event; `Sent.receipt` is `{"dedup_key"}`."""
         action = _ACTION.get(message.kind)
         if action is None:
-            return Sent(detail="nothing sent: PagerDuty takes no updates")
+            return Sent(detail=f"nothing sent: PagerDuty takes no {message.kind}")
         key = dedup_key(message)
         event: Event = {"event_action": action, "dedup_key": key}
         sizes = alert_events(message, event) if action == "trigger" else iter([event])

@@ -17,7 +17,7 @@ from typing import Any
 
 from monitor.config.secret import SecretUnavailableError
 from monitor.http_client import HttpClient
-from monitor.notify.channel import Kind, Message, Outcome, Refused, Sent, Unknown
+from monitor.notify.channel import ALONE, Kind, Message, Outcome, Refused, Sent, Unknown
 from monitor.notify.settings import SlackSettings
 from monitor.notify.slack_blocks import (
     Block,
@@ -63,7 +63,7 @@ class SlackChannel:
         """Post or edit; `Sent.receipt` is `{"channel", "ts"}` of the incident's message."""
         try:
             post = _Post(self._call(), self._settings.channel, message, self._buttons)
-            if message.receipt.get("ts") and message.kind is not Kind.TEST:
+            if message.receipt.get("ts") and message.kind not in ALONE:
                 return post.follow_up()
             return post.open()
         except CallError as failure:

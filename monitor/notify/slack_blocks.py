@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from monitor.notify.channel import Kind, Link, Message
+from monitor.notify.channel import DIGEST_LINES, Kind, Link, Message
 from monitor.notify.fit import fit, units
 from monitor.notify.links import sound_links
 from monitor.notify.slack_buttons import Buttons
@@ -26,6 +26,9 @@ CONTEXT = 900
 LINKS = 2800
 COMMAND = 300
 NEWS = 300
+DIGEST_LINE = 300
+DIGEST = 4500
+"""All lines of a digest: with what stands around them, within the total of all blocks."""
 
 _MARK = {
     Kind.TRIGGER: "\N{POLICE CARS REVOLVING LIGHT}",
@@ -33,6 +36,7 @@ _MARK = {
     Kind.ACKNOWLEDGE: "\N{EYES}",
     Kind.RESOLVE: "\N{WHITE HEAVY CHECK MARK}",
     Kind.TEST: "\N{BELL}",
+    Kind.DIGEST: "\N{NEWSPAPER}",
 }
 _WORD = {
     Kind.TRIGGER: "Paged",
@@ -40,6 +44,7 @@ _WORD = {
     Kind.ACKNOWLEDGE: "Acknowledged",
     Kind.RESOLVE: "Resolved",
     Kind.TEST: "Test page",
+    Kind.DIGEST: "Digest",
 }
 
 
@@ -50,6 +55,9 @@ def one_line(text: str, *, limit: int) -> str:
 
 def headline(message: Message, limit: int = HEADER) -> str:
     """`SEV1 INC-0142: title` with its mark, escaped, at most `limit` units."""
+    if message.kind is Kind.DIGEST:
+        head = f"{_MARK[message.kind]} {_WORD[message.kind]}: "
+        return head + fit(one_line, message.title, limit - units(head))
     head = f"{_MARK[message.kind]} {fit(one_line, message.severity, 12)} "
     head += f"{fit(one_line, message.incident, 40)}: "
     if message.kind in {Kind.RESOLVE, Kind.TEST}:
@@ -89,7 +97,9 @@ def root_blocks(
     if buttons is not None:
         blocks += buttons.block(message)
     if maybe_repeat:
-        blocks.append(_context(f"Attempt {message.attempt}: this may repeat a page already sent."))
+        what = "digest" if message.kind is Kind.DIGEST else "page"
+        again = f"Attempt {message.attempt}: this may repeat a {what} already sent."
+        blocks.append(_context(again))
     return blocks
 
 
@@ -107,7 +117,7 @@ def reply_blocks(message: Message) -> list[Block]:
 def metadata(message: Message) -> dict[str, Any]:
     """What lets a later attempt recognise this message in the channel's history."""
     return {
-        "event_type": "tocsin_page",
+        "event_type": "tocsin_digest" if message.kind is Kind.DIGEST else "tocsin_page",
         "event_payload": {
             "id": message.id,
             "kind": str(message.kind),
@@ -136,15 +146,34 @@ def _joined(message: Message) -> str:
 
 
 def _lines(message: Message) -> list[Block]:
+    if message.kind is Kind.DIGEST:
+        return _parts(message)
     text = fit(slack, _joined(message), LINES)
     return [_section(text)] if text else []
+
+
+def _parts(message: Message) -> list[Block]:
+    """Each line whole or cut by itself, as many to a section as it takes."""
+    parts: list[str] = []
+    left = DIGEST
+    for line in message.lines[:DIGEST_LINES]:
+        text = fit(one_line, line, min(DIGEST_LINE, left))
+        left -= units(text) + 1
+        if not text or left < 0:
+            continue
+        if parts and units(parts[-1]) + units(text) < LINES:
+            parts[-1] += f"\n{text}"
+        else:
+            parts.append(text)
+    return [_section(part) for part in parts]
 
 
 def _facts(message: Message) -> str:
     facts = [f"state {message.state}"] if message.state else []
     facts += [f"{name} {value}" for name, value in message.labels.items()]
     if message.occurred_at is not None:
-        facts.append(f"since {message.occurred_at:%Y-%m-%d %H:%M} UTC")
+        word = "until" if message.kind is Kind.DIGEST else "since"
+        facts.append(f"{word} {message.occurred_at:%Y-%m-%d %H:%M} UTC")
     return " \N{MIDDLE DOT} ".join(facts) or message.incident or "Tocsin"
 
 

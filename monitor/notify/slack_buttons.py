@@ -15,7 +15,7 @@ import hmac
 from dataclasses import dataclass
 from typing import Any
 
-from monitor.notify.channel import Kind, Message
+from monitor.notify.channel import ALONE, Kind, Message
 from monitor.notify.fit import fit
 from monitor.text import vis
 
@@ -79,7 +79,7 @@ class Buttons:
 
     def block(self, message: Message) -> list[dict[str, Any]]:
         """The row of buttons of a message; nothing where there is nothing to press."""
-        if message.kind in {Kind.RESOLVE, Kind.TEST} or not message.uuid:
+        if message.kind in {Kind.RESOLVE, *ALONE} or not message.uuid:
             return []
         buttons = [self._button(action, message) for action in message.offers if action in _CODES]
         return [{"type": "actions", "elements": buttons}] if buttons else []

@@ -16,7 +16,16 @@ from typing import Any
 
 from monitor.config.secret import SecretUnavailableError
 from monitor.http_client import HttpClient, HttpError, NoAnswerError, Response
-from monitor.notify.channel import Message, Outcome, Refused, Retry, Sent, Unknown
+from monitor.notify.channel import (
+    DIGEST_LINES,
+    Kind,
+    Message,
+    Outcome,
+    Refused,
+    Retry,
+    Sent,
+    Unknown,
+)
 from monitor.notify.fit import fit
 from monitor.notify.links import sound_links
 from monitor.notify.settings import WebhookSettings
@@ -34,6 +43,7 @@ def sign(secret: str, timestamp: str, body: bytes) -> str:
 def document(message: Message) -> dict[str, Any]:
     """The page as the receiver gets it; every text is printable, within limits, and in UTF-8."""
     at = message.occurred_at
+    most = DIGEST_LINES if message.kind is Kind.DIGEST else 10
     return {
         "version": VERSION,
         "id": message.id,
@@ -43,7 +53,7 @@ def document(message: Message) -> dict[str, Any]:
         "severity": vis(message.severity, limit=8),
         "state": vis(message.state, limit=40),
         "title": fit(vis, message.title, 600),
-        "lines": [fit(vis, line, 1000) for line in message.lines[:10]],
+        "lines": [fit(vis, line, 1000) for line in message.lines[:most]],
         "labels": {
             vis(k, limit=40): vis(v, limit=200) for k, v in list(message.labels.items())[:40]
         },
@@ -84,8 +94,11 @@ class WebhookChannel:
         """Post once; the receipt is empty, the id is the receiver's handle."""
         try:
             secret = self._settings.secret.reveal()
+            address = self._settings.address()
         except SecretUnavailableError as error:
             return Refused(str(error))
+        except ValueError as error:
+            return Refused(f"the secret address of {self.name} is not one: {error}")
         body = json.dumps(document(message), separators=(",", ":")).encode()
         timestamp = str(int(self._clock()))
         headers = {
@@ -94,10 +107,10 @@ class WebhookChannel:
             "x-tocsin-timestamp": timestamp,
             "x-tocsin-signature": sign(secret, timestamp, body),
         }
-        settings = self._settings
+        timeout_s = self._settings.timeout_s
         try:
             answer = self._http.request(
-                "POST", settings.url, body=body, headers=headers, timeout_s=settings.timeout_s
+                "POST", address, body=body, headers=headers, timeout_s=timeout_s
             )
         except NoAnswerError as error:
             return Unknown(str(error))

@@ -250,6 +250,17 @@ class IncidentRows:
         )
         return [msgspec.json.decode(body, type=Alert) for (body,) in rows]
 
+    def alerts_after(self, number: int, since: datetime, limit: int = 10_000) -> list[Alert]:
+        """Alerts stored after the one of this number and detected since then, oldest first."""
+        a = t.alerts
+        query = sa.select(a.c.body).where(a.c.id > number, a.c.detected_at >= since)
+        rows = self._c.execute(query.order_by(a.c.id).limit(limit))
+        return [msgspec.json.decode(body, type=Alert) for (body,) in rows]
+
+    def newest_alert(self) -> int:
+        """The number of the alert that was stored last; 0 without any."""
+        return int(self._c.execute(sa.select(sa.func.max(t.alerts.c.id))).scalar() or 0)
+
     # -- timeline -------------------------------------------------------------------------------
 
     def append(self, uuid: str, entries: Iterable[Entry], now: datetime) -> None:

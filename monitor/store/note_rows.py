@@ -18,9 +18,10 @@ NOTES_KEPT = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoteRow:
-    """The level of a series changed, or who judges it."""
+    """The level of a series changed."""
 
     kind: Literal["level", "judge"]
+    """`judge`: what fits is another version of who judges it, not a product that moved."""
     signal: str
     dimensions: dict[str, str]
     at: datetime
@@ -74,6 +75,17 @@ class NoteRows:
         if until is not None:
             query = query.where(n.c.onset_at <= until)
         return [_note(row) for row in self._c.execute(query)]
+
+    def noticed(self, since: datetime, *, after: int = 0, limit: int = 200) -> list[NoteRow]:
+        """Noticed since then and stored after the note of this number, newest first."""
+        n = t.notes
+        query = n.select().where(n.c.id > after, n.c.at >= since)
+        rows = self._c.execute(query.order_by(n.c.id.desc()).limit(limit))
+        return [_note(row) for row in rows]
+
+    def newest(self) -> int:
+        """The number of the newest note; 0 without any."""
+        return int(self._c.execute(sa.select(sa.func.max(t.notes.c.id))).scalar() or 0)
 
 
 def _note(row: Any) -> NoteRow:

@@ -17,7 +17,7 @@ import msgspec
 import sqlalchemy as sa
 
 from monitor.incidents.model import OPEN
-from monitor.notify.channel import Message
+from monitor.notify.channel import NO_INCIDENT, Kind, Message
 from monitor.store import tables as t
 from monitor.store.columns import UtcTime
 from monitor.store.upserts import insert_new
@@ -68,7 +68,14 @@ class OutboxRows:
         self._c = connection
 
     def put(self, incident: str, receiver: str, message: Message, now: datetime) -> bool:
-        """Queue a page; False if its key (`message.id`) is there already."""
+        """Queue a page; False if its key (`message.id`) is there already.
+
+        Args:
+            incident: uuid, or `NO_INCIDENT`.
+            receiver: to whom.
+            message: what.
+            now: from when on it is due.
+        """
         done = self._c.execute(
             insert_new(self._c, t.outbox).returning(t.outbox.c.id),
             {
@@ -181,9 +188,10 @@ class OutboxRows:
     def _receipts(self, incidents: Collection[str]) -> dict[tuple[str, str], str]:
         """The newest handle that a receiver gave us for an incident, by (incident, receiver)."""
         o = t.outbox
+        named = [incident for incident in incidents if incident != NO_INCIDENT]
         rows = self._c.execute(
             sa.select(o.c.incident, o.c.receiver, o.c.receipt)
-            .where(o.c.incident.in_(list(incidents)), o.c.state == "sent", o.c.receipt != "{}")
+            .where(o.c.incident.in_(named), o.c.state == "sent", o.c.receipt != "{}")
             .order_by(o.c.id)
         )
         return {(incident, receiver): receipt for incident, receiver, receipt in rows}
@@ -287,9 +295,12 @@ class OutboxRows:
         return [_queued(row) for row in rows]
 
     def counts(self) -> dict[str, int]:
-        """Pages by state."""
+        """Pages by state; a digest counts while it waits, as it wakes nobody."""
         o = t.outbox
-        rows = self._c.execute(sa.select(o.c.state, sa.func.count()).group_by(o.c.state))
+        counted = sa.or_(o.c.kind != str(Kind.DIGEST), o.c.state.in_(WAITING))
+        rows = self._c.execute(
+            sa.select(o.c.state, sa.func.count()).where(counted).group_by(o.c.state)
+        )
         return {state: int(count) for state, count in rows}
 
     def oldest(self) -> datetime | None:

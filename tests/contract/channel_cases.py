@@ -76,6 +76,23 @@ def message(**changes: Any) -> Message:
     return Message(**{**given, **changes})
 
 
+def digest(*lines: str, **changes: Any) -> Message:
+    """A digest with `lines`, and `changes`."""
+    given: dict[str, Any] = {
+        "id": "digest:slack:2026-03-01",
+        "kind": Kind.DIGEST,
+        "dedup_key": "tocsin:digest:slack:2026-03-01",
+        "incident": "",
+        "severity": "",
+        "state": "",
+        "title": "2 tickets since 2026-02-28 09:00 UTC",
+        "lines": lines,
+        "command": "tocsin tickets",
+        "occurred_at": NOW,
+    }
+    return Message(**{**given, **changes})
+
+
 def hostile(text: str, **changes: Any) -> Message:
     """A page whose every field that data can reach is `text`."""
     return message(

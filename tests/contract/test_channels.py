@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from monitor.notify.channel import Kind, Refused, Retry, Sent, Unknown
+from monitor.notify.channel import DIGEST_LINES, Kind, Refused, Retry, Sent, Unknown
 from tests.contract.channel_cases import (
     ALL,
     HOSTILE,
@@ -20,6 +20,7 @@ from tests.contract.channel_cases import (
     REMOTE,
     TIMEOUT_S,
     Case,
+    digest,
     hostile,
     message,
     open_case,
@@ -98,6 +99,52 @@ def test_hostile_text_arrives_inert_and_within_limits(case: Case, name: str) -> 
 def test_any_text_is_accepted(case: Case, text: str) -> None:
     """No text at all makes a page that the strict receiver refuses."""
     assert isinstance(case.channel.send(hostile(text), NOW), Sent)
+
+
+def test_a_digest_arrives_whole_and_asks_for_nothing(case: Case) -> None:
+    """Each of its lines is there, under a kind of its own, without an incident or a button; what
+    can only ring is not sent anything."""
+    lines = [f"line {n}: {'x' * 100}" for n in range(DIGEST_LINES)]
+    assert isinstance(case.channel.send(digest(*lines), NOW), Sent)
+    if case.channel.kind == "pagerduty":
+        assert case.arrived() == []
+        return
+    (arrived,) = case.arrived()
+    everything = "\n".join(strings(arrived))
+    for part in ("2 tickets since", "tocsin tickets", *lines):
+        assert part in everything
+    assert "digest" in everything
+    assert "INC-" not in everything
+    assert "actions" not in everything
+
+
+@pytest.mark.parametrize("name", sorted(HOSTILE))
+def test_a_hostile_digest_arrives_inert_and_within_limits(case: Case, name: str) -> None:
+    """However many lines of whatever text."""
+    text = HOSTILE[name]
+    page = digest(*[text] * (DIGEST_LINES + 5), title=text, command=text)
+    assert isinstance(case.channel.send(page, NOW), Sent)
+    for found in strings(case.arrived()):
+        _assert_inert(case, found)
+
+
+def test_a_digest_goes_on_with_no_conversation(case: Case) -> None:
+    """With a receipt of another day it is a message of its own all the same."""
+    first = case.channel.send(digest("one"), NOW)
+    assert isinstance(first, Sent)
+    other = digest("two", id="digest:slack:2026-03-02", receipt=first.receipt)
+    assert isinstance(case.channel.send(other, NOW), Sent)
+    assert len(case.arrived()) == (0 if case.channel.kind == "pagerduty" else 2)
+
+
+def test_a_digest_whose_answer_was_lost_is_folded(remote: Case) -> None:
+    """A second attempt under the same id is not there twice; what only rings made no first."""
+    rings = remote.channel.kind == "pagerduty"
+    _server(remote).fail_next(faults.reset_after_store)
+    first = remote.channel.send(digest("one"), NOW)
+    assert isinstance(first, Sent if rings else Unknown)
+    assert isinstance(remote.channel.send(digest("one", attempt=2), NOW), Sent)
+    assert len(remote.arrived()) == (0 if rings else 1)
 
 
 def _assert_inert(case: Case, text: str) -> None:

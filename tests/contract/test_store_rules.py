@@ -49,7 +49,9 @@ def test_what_happened_to_a_rule_is_kept_in_order(store: Store) -> None:
 def test_the_share_in_force_is_the_newest(store: Store) -> None:
     """Each team has its own, with the allowance and the series it had; older ones stay."""
     first = Share("default", Allowance(1.0, 4), {"refusal_rate": 3, "error_rate": 0})
-    second = replace(first, allowance=Allowance(2.5, 2), rules={"refusal_rate": 4})
+    second = replace(
+        first, allowance=Allowance(2.5, 2), rules={"refusal_rate": 4}, fleets={"refusal_rate": 1}
+    )
     other = replace(first, team="safety")
     with store.write() as tx:
         tx.rules.divide([Divided(60, first, "first"), Divided(60, other, "first")])
@@ -63,7 +65,7 @@ def test_the_share_in_force_is_the_newest(store: Store) -> None:
         }
         assert [row.bucket for row in tx.rules.divisions("default")] == [120, 60]
         assert len(tx.rules.divisions(limit=2)) == 2
-    assert shares["default"].share.per_series_week == pytest.approx(2.5 / 2 / 4)
+    assert shares["default"].share.per_series_week == pytest.approx(2.5 / 2 / 5)
 
 
 def test_the_daemon_rewrites_neither(postgres_store_url: str) -> None:

@@ -38,6 +38,23 @@ def _error(caught: pytest.ExceptionInfo[SlackApiError]) -> str:
     return str(caught.value.response["error"])
 
 
+@pytest.mark.parametrize("asks", ["thread", "button"])
+def test_slack_takes_no_digest_that_asks(slack: SlackServer, sdk: WebClient, asks: str) -> None:
+    """In a thread or with a button it is refused: nothing of ours may send it."""
+    ts = sdk.chat_postMessage(channel=CHANNEL, text="root")["ts"]
+    button = {"type": "button", "action_id": "a", "text": {"type": "plain_text", "text": "Press"}}
+    with pytest.raises(SlackApiError) as caught:
+        sdk.chat_postMessage(
+            channel=CHANNEL,
+            text="digest",
+            metadata={"event_type": "tocsin_digest", "event_payload": {"id": "d"}},
+            thread_ts=ts if asks == "thread" else None,
+            blocks=[{"type": "actions", "elements": [button]}] if asks == "button" else None,
+        )
+    assert _error(caught) == "invalid_arguments"
+    assert len(slack.messages) == 1
+
+
 def test_slack_s_own_client_is_understood(slack: SlackServer, sdk: WebClient) -> None:
     """Post, edit, reply, history and replies work with the unmodified SDK, JSON and form alike."""
     assert sdk.auth_test()["ok"]

@@ -24,6 +24,7 @@ from monitor.config.settings import resolve
 from monitor.daemon import Control, build_control
 from monitor.metrics import Metrics
 from monitor.processes.launch import read_settings
+from monitor.store.note_rows import NoteRow
 from monitor.store.store import Store
 from monitor.views import ConfigReloaded, DeskError, Principal
 from tests.servers.faults import status
@@ -219,6 +220,50 @@ def test_what_is_wrong_changes_nothing(house: House, kind: str) -> None:
     house.write(links={"a": "https://h"})
     assert house.control.desk(ADA).reload_config().changed == ["paging.links.a"]
     assert "tocsin_config_reload_success 1.0" in house.control.metrics.render().decode()
+
+
+def test_a_digest_begins_and_ends_with_a_reload(house: House) -> None:
+    """Once it is configured the day's digest goes out, signed, to its own receiver, and rings
+    nobody; nothing counts it as a page."""
+    with house.control.store.write() as tx:
+        tx.notes.add(level_note(WallClock().now()))
+    house.write(digest={"receivers": ["night"], "at": "00:00", "timezone": "Europe/Paris"})
+    assert house.control.desk(ADA).reload_config().changed[0].startswith("paging.digest")
+    night = house.servers["night"]
+    until(lambda: len(night.documents) == 1, "a digest")
+    (document,) = night.documents
+    assert (document["kind"], document["incident"], document["severity"]) == ("digest", "", "")
+    assert document["id"].startswith("digest:night:")
+    assert document["dedup_key"] == f"tocsin:{document['id']}"
+    assert document["lines"][0].startswith("Refusals, chat: 2 % to 4 %, since ")
+    assert house.rung("day") == house.rung("night") == []
+
+    def through() -> bool:
+        with house.control.store.read() as tx:
+            return tx.outbox.next_due() is None
+
+    until(through, "the digest is marked as sent")
+    with house.control.store.read() as tx:
+        assert tx.outbox.counts() == {}
+    house.write()
+    assert house.control.desk(ADA).reload_config().taken
+    assert house.control.pager.policy.digest is None
+
+
+def level_note(now: datetime) -> NoteRow:
+    """A level that has just changed."""
+    return NoteRow(
+        kind="level",
+        signal="refusal_rate",
+        dimensions={"feature": "chat"},
+        at=now,
+        onset_at=now,
+        before=0.02,
+        after=0.04,
+        text="Refusals, chat: 2 % to 4 %",
+        fits="",
+        key="n1",
+    )
 
 
 def test_what_only_a_start_takes_is_all_named(house: House) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ from monitor.http_client import HttpClient
 from monitor.notify.channel import Kind, Message, Outcome, Refused, Retry, Sent, Unknown
 from monitor.notify.settings import SlackSettings
 from monitor.notify.slack import SlackChannel
-from tests.contract.channel_cases import NOW, message, strings
+from tests.contract.channel_cases import NOW, digest, message, strings
 from tests.servers import faults
 from tests.servers.slack_server import CHANNEL, TOKEN, SlackServer
 
@@ -265,6 +266,16 @@ def test_a_test_page_is_a_message_of_its_own(server: SlackServer, slack: SlackCh
     _sent(slack.send(_next(first, Kind.TEST), NOW))
     assert [m.edits for m in server.messages] == [0, 0]
     assert "Test page." in server.messages[1].text
+
+
+def test_a_digest_has_its_own_kind_and_no_button(server: SlackServer, slack: SlackChannel) -> None:
+    """Fifty blocks are never needed, nor 3,000 characters in one of them; nobody is asked."""
+    _sent(slack.send(digest(*[f"{n} {'<&>' * 90}" for n in range(40)]), NOW))
+    (found,) = server.messages
+    assert found.metadata["event_type"] == "tocsin_digest"
+    assert {block["type"] for block in found.blocks} == {"header", "section", "context"}
+    assert len(found.blocks) <= 10
+    assert "until 2026-03-01" in json.dumps(found.blocks)
 
 
 def test_check_says_whether_the_token_is_valid(

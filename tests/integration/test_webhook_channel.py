@@ -53,6 +53,29 @@ def test_the_document_is_whole_and_versioned(
     assert len(document["lines"]) == 3
 
 
+def test_the_address_may_be_a_secret(
+    server: WebhookServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is read anew at each page; what is missing or no address refuses it and is not shown."""
+    monkeypatch.setenv("TOCSIN_TEST_HOOK", SECRET)
+    settings = WebhookSettings(
+        name="w", url=Secret(env="TOCSIN_TEST_URL"), secret=Secret(env="TOCSIN_TEST_HOOK")
+    )
+    channel = WebhookChannel(settings, HttpClient())
+    refused = channel.send(message(), NOW)
+    assert isinstance(refused, Refused)
+    assert "TOCSIN_TEST_URL" in refused.reason
+    for wrong in ("http://elsewhere.example/t0ken", "t0ken"):
+        monkeypatch.setenv("TOCSIN_TEST_URL", wrong)
+        refused = channel.send(message(), NOW)
+        assert isinstance(refused, Refused)
+        assert "t0ken" not in refused.reason
+    monkeypatch.setenv("TOCSIN_TEST_URL", server.hook)
+    assert isinstance(channel.send(message(), NOW), Sent)
+    assert len(server.documents) == 1
+    channel.close()
+
+
 def test_the_signature_covers_time_and_body() -> None:
     """A known answer, computed with `printf '1700000000.{}' | openssl dgst -sha256 -hmac key`."""
     expected = "v1=9d713ed406bb7076d4123f0dc2c39d2df5c654ed4b0cd56b52c8b4c940bd63ae"

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from monitor.alerting.digest import Daily
 from monitor.config.settings import Configured, Paging, Settings, resolve
 from monitor.config.shelf import Shelf
 from monitor.decide import Decide
@@ -111,6 +112,7 @@ class Stage:
         capped: bool = False,
         records: Sequence[Record] = (),
         rules: Sequence[Rule] = (),
+        digest: Daily | None = None,
     ) -> None:
         """`escalation`: (seconds after the first page, receiver); `receivers[0]` is rung first."""
         settings = Settings(
@@ -125,6 +127,7 @@ class Stage:
             route=replace_receivers(configured, receivers[:1]),
             escalation=tuple(Rung(after, (name,)) for after, name in escalation),
             capped=capped,
+            digest=digest,
         )
         self.configured = replace(configured, policy=policy)
         self.path = path
@@ -137,7 +140,7 @@ class Stage:
         plan, profile = self.configured.plan, self.configured.profile
         self.store = Store(f"sqlite:///{self.path}")
         self.pager = Pager(self.configured.policy)
-        metrics = Metrics()
+        metrics = self.metrics = Metrics()
         self.ingest = Ingest(self.store, self.tape, plan, metrics, digest_key=KEY)
         rules = self.configured.settings.rules
         self.decide = Decide(self.store, plan, profile, self.pager, metrics, rules=rules)

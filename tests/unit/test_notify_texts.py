@@ -21,7 +21,7 @@ from monitor.notify.pagerduty import MAX_BYTES, SUMMARY, alert_events, dedup_key
 from monitor.notify.settings import LogSettings
 from monitor.notify.slack_blocks import fallback, headline, reply_blocks, reply_text, root_blocks
 from monitor.text import slack, vis
-from tests.contract.channel_cases import NOW, hostile, message
+from tests.contract.channel_cases import NOW, digest, hostile, message
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=300)
 LONG_TEXT = st.builds(lambda text, times: text * times, ANY_TEXT, st.sampled_from([1, 1, 1, 2, 40]))
@@ -38,7 +38,7 @@ def pages(draw: st.DrawFn) -> Message:
         severity=draw(ANY_TEXT),
         state=draw(ANY_TEXT),
         title=draw(LONG_TEXT),
-        lines=tuple(draw(st.lists(LONG_TEXT, max_size=4))),
+        lines=tuple(draw(st.lists(LONG_TEXT, max_size=4))) * draw(st.sampled_from([1, 1, 1, 8])),
         labels=draw(st.dictionaries(ANY_TEXT, LONG_TEXT, max_size=30)),
         links=tuple(draw(st.lists(st.builds(Link, ANY_TEXT, ANY_TEXT), max_size=3))),
         command=draw(LONG_TEXT),
@@ -101,7 +101,8 @@ def test_a_page_is_one_bounded_line_of_ascii(page: Message) -> None:
     assert len(text) <= MAX_LINE
     assert text.isascii()
     assert text.isprintable()
-    assert json.loads(text)["schema"] == "tocsin.page/v1"
+    what = "digest" if page.kind is Kind.DIGEST else "page"
+    assert json.loads(text)["schema"] == f"tocsin.{what}/v1"
 
 
 def test_a_log_that_cannot_be_written_is_tried_again() -> None:
@@ -146,6 +147,7 @@ def test_the_headline_says_severity_number_and_title() -> None:
     assert text.endswith("SEV1 INC-0142: Refusals 4.1x baseline in chat/prod")
     assert "Resolved." in headline(message(kind=Kind.RESOLVE))
     assert "Test page." in headline(message(kind=Kind.TEST))
+    assert headline(digest()).endswith("Digest: 2 tickets since 2026-02-28 09:00 UTC")
 
 
 def test_a_long_title_is_whole_below_the_header() -> None:

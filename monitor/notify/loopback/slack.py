@@ -1,7 +1,8 @@
 """Slack's Web API as far as a page needs it, with its limits, errors and rates.
 
-Stricter than Slack in one point: a raw mention (`<!channel>`, `<@U...>`, `<#C...>`) is refused
-wherever it stands, since no message of ours has one and data must not be able to make one.
+Stricter than Slack in two points: a raw mention (`<!channel>`, `<@U...>`, `<#C...>`) is refused
+wherever it stands, since no message of ours has one and data must not be able to make one; and a
+digest stands alone in the channel, without a button, since nobody must be asked by it.
 """
 
 from __future__ import annotations
@@ -173,6 +174,7 @@ class SlackReceiver:
         )
         if message.thread_ts:
             self._find(channel, message.thread_ts, "thread_not_found")
+        _check_digest(message)
         self._messages.append(message)
         return {"channel": channel, "ts": message.ts, "message": _shown(message, whole=True)}
 
@@ -321,6 +323,13 @@ def _check_metadata(metadata: object) -> None:
         raise _RefusedError("invalid_metadata_schema")
     if len(json.dumps(metadata)) > METADATA:
         raise _RefusedError("metadata_too_large")
+
+
+def _check_digest(message: SlackMessage) -> None:
+    if message.metadata.get("event_type") != "tocsin_digest":
+        return
+    if message.thread_ts or any(block["type"] == "actions" for block in message.blocks):
+        raise _RefusedError("invalid_arguments", "a digest has no thread and no buttons")
 
 
 def _page(messages: list[SlackMessage], arguments: dict[str, Any]) -> dict[str, Any]:
