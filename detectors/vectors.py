@@ -17,6 +17,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -26,14 +27,39 @@ from detectors.columns import Floats, pack, unpack
 from detectors.model import State, Verdict
 from detectors.series import feature
 
-_KIND = ("tocsin-vector", 1)
-_LEAST_EXPECTED = 3.0  # below it a block says nothing of a rate
+LEAST_EXPECTED = 3.0
+"""Expected k below which a block says nothing of a rate."""
+BLOCK_S = 1_200
+"""Seconds that are judged together, unless said otherwise."""
+
+_KIND = ("tocsin-vector", 2)
 _LEAST_VARIANCE = 0.0015  # nothing is known to better than about 4 %
 _FLOOR = 0.3  # counts below this share of the expected do not make the scatter larger
 _SUSPICION = 0.5  # share of the threshold from which blocks hardly teach
+_REST = 0.2  # share of it below which nothing has begun
+_OVER = 0.6  # share of it below which a firing is over
+_ROOM = 2.0  # the distance stops at this many thresholds, to come down soon after an incident
 _FAR = 4.0  # nor does one block this many times its usual squared distance
 _HARDLY = 0.1
 _BLIND = 1e6  # variance of what was not seen
+
+
+@dataclass(frozen=True, slots=True)
+class VectorConfig:
+    """How the vectors of an installation are learned and tested. Blocks are those with traffic."""
+
+    threshold: float = 1.2
+    """Least smoothed distance, in standard deviations of one block."""
+    trial_blocks: int = 144
+    """For so long it is only looked which rates can be judged, and how often: two days."""
+    warm_blocks: int = 216
+    """For so long after that it is learned how they move: three days."""
+    rates: int = 12
+    """Of a vector, at most: those that most is expected of."""
+
+    def __post_init__(self) -> None:
+        if not self.threshold > 0 or min(self.trial_blocks, self.warm_blocks) < 1 or self.rates < 2:
+            raise ValueError("a vector needs a threshold above 0, blocks to learn and two rates")
 
 
 class VectorDetector(base.AnomalyDetector):
@@ -64,7 +90,7 @@ class VectorDetector(base.AnomalyDetector):
     def __init__(
         self,
         threshold: float = 1.2,
-        block_s: int = 1_200,
+        block_s: int = BLOCK_S,
         smoothing: float = 0.05,
         half_life_blocks: int = 460,
         warm_blocks: int = 216,
@@ -82,6 +108,8 @@ class VectorDetector(base.AnomalyDetector):
         self._last: int | None = None
         self._block: int | None = None
         self._onset: int | None = None
+        self._since: int | None = None
+        """Start of the first block since when the distance has not been at rest."""
         self._blocks = 0
         self._smooth = 0.0
         self._arrays = _fresh(0)
@@ -110,6 +138,13 @@ class VectorDetector(base.AnomalyDetector):
         self._block, self._last = block, start
         self._arrays["sums"] += counts
         self._verdict = self._say(counts)
+
+    def close(self) -> None:
+        """Judge the block that was begun: no bucket of it is to come."""
+        if self._block is not None:
+            self._close(self._block * self.block_s)
+            self._block = None
+            self._verdict = self._say(self._arrays["block"])
 
     def score_one(self, x: Mapping[Any, float]) -> float:
         """The smoothed distance once `x` is learned: it moves where `x` begins a new block.
@@ -150,14 +185,17 @@ class VectorDetector(base.AnomalyDetector):
         level = np.divide(a["level_k"] + 0.5, a["level_n"] + 1.0)
         e = np.where(np.isnan(given), n * level, given)
         a["sums"][:] = 0.0
-        seen = e >= _LEAST_EXPECTED
+        seen = e >= LEAST_EXPECTED
         r = np.log((k + 0.5) / (e + 0.5))
         chance = 1.0 / (np.maximum(k, _FLOOR * e) + 1.0)
         squared = 0.0
-        self._said = None
-        if self._blocks >= self.warm_blocks and seen.any():
-            squared = self._judge(start, r, np.where(seen, chance, _BLIND), int(seen.sum()))
-        a["block"][:] = k, n, e
+        dimensions = int(seen.sum())
+        if self._blocks >= self.warm_blocks and dimensions >= min(2, len(k)):
+            squared = self._judge(start, r, np.where(seen, chance, _BLIND), dimensions)
+            a["block"][:] = k, n, e
+        elif self._onset is None:
+            self._said = None
+            a["block"][:] = k, n, e
         if seen.all() or self._blocks == 0 or np.isnan(given).any():
             usual = self._smooth < _SUSPICION * self.threshold and squared < _FAR * len(k)
             self._learn(k, n, r, chance, 1.0 if usual else _HARDLY, seen=bool(seen.all()))
@@ -170,16 +208,23 @@ class VectorDetector(base.AnomalyDetector):
         squared = float(off @ pull)
         excess = (squared - dimensions) / math.sqrt(2.0 * dimensions)
         was = self._smooth
-        self._smooth += self.smoothing * (excess - was)
+        smooth = was + self.smoothing * (excess - was)
+        self._smooth = min(smooth, _ROOM * self.threshold)
         # Off what the other rates lead one to expect, and that over its standard deviation.
         alone = np.diag(inverse)
         surprise = pull / np.sqrt(alone)
-        lead = int(np.abs(surprise).argmax())
+        blame = self._arrays["blame"]
+        blame += self.smoothing * (surprise**2 - blame)
+        lead = int(blame.argmax())
         self._said = (lead, float(pull[lead] / alone[lead]), float(surprise[lead]))
-        if self._smooth < self.threshold:
+        if self._smooth < _REST * self.threshold:
+            self._since = None
+        elif self._since is None:
+            self._since = start
+        if self._onset is None and self._smooth >= self.threshold:
+            self._onset = self._since
+        elif self._smooth < _OVER * self.threshold:
             self._onset = None
-        elif self._onset is None:
-            self._onset = start
         return squared
 
     def _usual(self) -> Floats:
@@ -245,9 +290,10 @@ class VectorDetector(base.AnomalyDetector):
             return f"the rates move together as usual; {score}"
         lead, off, surprise = self._said
         name = self._names[lead].lstrip(".") or "the rate"
+        side = "above" if off >= 0 else "below"
         return (
-            f"rates no longer move together: {name} is {100 * math.expm1(off):+.0f} % off what the "
-            f"others lead one to expect ({abs(surprise):.1f} standard deviations); {score}"
+            f"rates no longer move together: {name} is {100 * abs(math.expm1(off)):.0f} % {side} "
+            f"what the others lead one to expect ({abs(surprise):.1f} standard deviations); {score}"
         )
 
     def snapshot(self) -> bytes:
@@ -257,6 +303,7 @@ class VectorDetector(base.AnomalyDetector):
             "last": self._last,
             "block": self._block,
             "onset": self._onset,
+            "since": self._since,
             "blocks": self._blocks,
             "smooth": self._smooth,
             "said": self._said,
@@ -265,7 +312,7 @@ class VectorDetector(base.AnomalyDetector):
         return pack(_KIND, header, self._arrays)
 
     def restore(self, data: bytes) -> None:
-        """Go on from a snapshot; the verdict comes with the next bucket.
+        """Go on from a snapshot; the verdict comes with the next bucket, unless one was closed.
 
         Raises:
             ValueError: `data` is no snapshot of this kind and version.
@@ -273,11 +320,13 @@ class VectorDetector(base.AnomalyDetector):
         header, arrays = unpack(_KIND, data)
         self._names = tuple(header["names"]) if header["names"] is not None else None
         self._last, self._block, self._onset = header["last"], header["block"], header["onset"]
+        self._since = header["since"]
         self._blocks, self._smooth = header["blocks"], header["smooth"]
         said = header["said"]
         self._said = (said[0], said[1], said[2]) if said is not None else None
         self._arrays = {name: np.array(one) for name, one in arrays.items()}
-        self._verdict = None
+        closed = self._last is not None and self._block is None
+        self._verdict = self._say(self._arrays["block"]) if closed else None
 
 
 def _fresh(rates: int) -> dict[str, Floats]:
@@ -290,5 +339,6 @@ def _fresh(rates: int) -> dict[str, Floats]:
         "mean": (rates,),
         "covariance": (rates, rates),
         "chance": (rates,),
+        "blame": (rates,),
     }
     return {name: np.zeros(shape) for name, shape in shapes.items()}

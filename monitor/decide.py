@@ -18,7 +18,7 @@ from monitor import scoreboard
 from monitor.alerting import alerts, grouping, pages
 from monitor.alerting.alerts import Advance, Alert, Change, Reading
 from monitor.config.settings import Configured
-from monitor.detection import Detection, series_id
+from monitor.detection import Detection
 from monitor.incidents import actions
 from monitor.incidents.model import Incident, Origin
 from monitor.incidents.timeline import Entry
@@ -30,6 +30,7 @@ from monitor.paging import Pager
 from monitor.processes.gates import gated
 from monitor.processes.posts import Guard, Sole
 from monitor.profiles import Profile
+from monitor.rates import series_id
 from monitor.silence import TITLES, stream_readings
 from monitor.spending import ledgers, tiers_of
 from monitor.store.decision_rows import Seen

@@ -16,6 +16,7 @@ from detectors.profiles import (
     PAGE,
     PAGE_FLEETS,
 )
+from detectors.vectors import VectorConfig
 from monitor.stream.signals import Signal, Tier
 
 ProfileName = Literal["quiet", "page", "loud"]
@@ -35,6 +36,8 @@ class Profile:
     """How the heaviest tenants, models and releases of a whole are tested ..."""
     bursts: BurstConfig
     """... and what is a burst of one of them."""
+    vectors: VectorConfig
+    """How the rates of a feature are tested together."""
     capped: bool
     """Whether the cap of paged incidents per shift holds."""
     promotes: Literal["nothing", "offered", "all"]
@@ -46,8 +49,11 @@ class Profile:
     """Nats of evidence that a rule which is not offered wants on top (and half as much excess)."""
 
     def tier(self, signal: Signal) -> Tier:
-        """The tier of a rule that no person has set; what is merely new never pages by itself."""
-        if signal.kind == "first_seen":
+        """The tier of a rule that no person has set.
+
+        What is merely new, or merely out of step, never pages by itself.
+        """
+        if signal.kind in ("first_seen", "together"):
             return signal.tier
         if self.promotes == "all":
             return "page"
@@ -96,6 +102,7 @@ PROFILES: dict[str, Profile] = {
         fleets=PAGE_FLEETS,
         children=CHILDREN,
         bursts=BurstConfig(),
+        vectors=VectorConfig(),
         capped=True,
         promotes="nothing",
         floors=True,
@@ -107,6 +114,7 @@ PROFILES: dict[str, Profile] = {
         fleets=PAGE_FLEETS,
         children=CHILDREN,
         bursts=BurstConfig(),
+        vectors=VectorConfig(),
         capped=True,
         promotes="offered",
         floors=True,
@@ -122,6 +130,7 @@ PROFILES: dict[str, Profile] = {
         promotes="all",
         floors=False,
         patience=3.0,
+        vectors=VectorConfig(trial_blocks=36, warm_blocks=108),
         warm_s=3_600,
     ),
 }

@@ -68,7 +68,7 @@ def tools(*calls: dict[str, Any]) -> dict[str, Any]:
 def test_the_default_set_loads_quietly() -> None:
     """The shipped set parses; every rate starts in shadow and every never-event pages."""
     signals = default_signals()
-    assert len(signals) == 22
+    assert len(signals) == 23
     assert {s.tier for s in signals if s.kind == "rate"} == {"shadow"}
     assert {s.tier for s in signals if s.kind in ("never", "volume")} == {"page"}
     assert {s.tier for s in signals if s.kind == "first_seen"} == {"ticket"}
