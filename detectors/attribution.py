@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from detectors.cells import Cell, Cuboid, Table, Values, cuboids, distinct, sums
+from detectors.chance import chance
 from detectors.columns import Bools, Floats, Ints
 from detectors.moved import SCALES, TINY, calm, usual_rates, words
 
@@ -52,14 +53,17 @@ class Explanation:
     share: float
     """Part of the whole's excess that is here, 0 to 1."""
     score: float
-    """Agreement, 1 for the best in every view, and density: share less that of the traffic."""
+    """Agreement, 1 for the best in every view, and density: share less that of the traffic. Of the
+    second opinion, which is the third answer, density alone. Above 0."""
+    chance: float
+    """How likely chance alone shows as much in any of the elements looked at, at most; 0 to 1."""
     first_seen: int | None
     """Unix seconds, where the caller knew it; the latest of its values."""
 
     def sentence(self) -> str:
         """In words.
 
-        >>> Explanation((("model", "v41"),), 90, 100, 8.0, 0.92, 150.0, 50520).sentence()
+        >>> Explanation((("model", "v41"),), 90, 100, 8.0, 0.92, 1.5, 0.0, 50520).sentence()
         'model v41: 92 % of the excess; first seen 14:02 UTC'
         """
         name = ", ".join(f"{dimension} {value}" for dimension, value in self.values)
@@ -134,7 +138,7 @@ def explain_table(
     if not rising:
         past = calm(table, ~now, falling=True)
     past_k, past_n = (sums(which[past], counts[past], len(leaves)) for counts in (table.k, table.n))
-    world = _World(table, leaves, k, n, past_k, past_n, rising)
+    world = _World(table, leaves, which, ~now, k, n, past_k, past_n, rising)
     known = first_seen or {}
     elements = _Elements.of(world, _news(table, known))
     if elements is None:
@@ -148,16 +152,32 @@ class _World:
 
     table: Table
     leaves: Ints
+    which: Ints
+    """Of each row, its leaf."""
+    before: Bools
+    """Rows of the past, calm or not."""
     k: Floats
     n: Floats
     past_k: Floats
+    """Of the calm past."""
     past_n: Floats
     rising: bool
 
+    def rates(self) -> Floats:
+        """The usual rate of each leaf."""
+        return usual_rates(self.leaves, self.past_k, self.past_n)
+
     def expected(self) -> Floats:
         """What was to be expected of each leaf."""
-        rates = usual_rates(self.leaves, self.past_k, self.past_n)
-        return rates * self.n
+        return self.rates() * self.n
+
+    def past(self, inside: Bools) -> tuple[Floats, Floats]:
+        """What these leaves counted at each time of the past, and what was to be expected."""
+        rows = self.before & inside[self.which]
+        times, at = np.unique(self.table.at[rows], return_inverse=True)
+        k, n = (sums(at, counts[rows], len(times)) for counts in (self.table.k, self.table.n))
+        usual = float((self.rates() * self.past_n)[inside].sum())
+        return k, n * usual / max(float(self.past_n[inside].sum()), TINY)
 
     def views(self, scale: int) -> Iterator[tuple[int | None, Floats]]:
         """The dimension left out, and what the leaves say without it at a scale.
@@ -263,11 +283,12 @@ class _Elements:
         agreement = next((one for one in heard if one.max() > 0), self.named * 0.0)
         score = agreement + self.dense
         order = np.lexsort((self.named, -self.fresh, -np.round(score, 6)))
-        best = [int(one) for one in order[: limit + 1] if agreement[one] > 0]
+        best = [int(one) for one in order[: limit + 1] if agreement[one] > 0 and score[one] > 0]
         other = self._opinion(best[0]) if best else None
         if other is not None and other not in best[:_OPINION]:
             best = [one for one in best if one != other]
             best.insert(_OPINION, other)
+            score[other] = self.dense[other]
         return [(one, float(score[one])) for one in best[:limit]]
 
     def _opinion(self, first: int) -> int | None:
@@ -294,13 +315,20 @@ class _Elements:
         k, n = (cuboid.sums(counts[self.live])[at] for counts in (self.world.k, self.world.n))
         values = self.values(one)
         times = [first_seen[value] for value in values if value in first_seen]
+        inside = (self.world.leaves[:, cuboid.places] == cuboid.codes[at]).all(axis=1)
+        past_k, past_expected = self.world.past(inside)
+        expected = float(self.expected[one])
+        likely = chance(
+            float(k), expected, past_k=past_k, past_expected=past_expected, among=len(self.share)
+        )
         return Explanation(
             values=values,
             k=round(float(k)),
             n=round(float(n)),
-            expected=float(self.expected[one]),
+            expected=expected,
             share=min(1.0, max(0.0, float(self.share[one]))),
             score=score,
+            chance=likely,
             first_seen=max(times, default=None),
         )
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
@@ -49,6 +50,7 @@ def test_the_cause_is_told_with_its_share_as_json(tmp_path: Path, capsys: Captur
     assert first["attributes"] == {"model": "b", "tenant": "t1"}
     assert 0.8 < first["share"] <= 1
     assert (first["k"], first["n"]) == (40, 100)
+    assert first["chance"] < 0.001
     assert len(answer["data"]) <= 3
 
 
@@ -56,10 +58,11 @@ def test_a_person_gets_a_ranked_table_with_bars(tmp_path: Path, capsys: Capture)
     """Share, bar, values, counts and what was to be expected; in ASCII too."""
     assert run(tmp_path, rows(), "--at", "10", *WORDS, "--ascii", "--top", "1") == 0
     heads, first, *rest = capsys.readouterr().out.splitlines()
-    assert heads.split() == ["SHARE", "WHAT", "COUNTED", "EXPECTED"]
+    assert heads.split() == ["SHARE", "WHAT", "COUNTED", "EXPECTED", "CHANCE"]
     assert "====" in first
     assert "model=b tenant=t1" in first
     assert "40 of 100" in first
+    assert first.endswith("<1%")
     assert rest == []
 
 
@@ -73,6 +76,105 @@ def test_rows_after_the_bucket_decide_nothing(tmp_path: Path, capsys: Capture) -
     told = capsys.readouterr()
     assert told.out == before
     assert "2 rows after 10 passed over" in told.err
+
+
+LATER = {
+    "short": "11,a",
+    "long": "11,a,t1,1,2,3",
+    "open quote": '11,a,"t1,1,100',
+    "open quote before a quoted row": '11,"a,t1,1,100\n11,"b",t1,1,100',
+    "quote within": '11,"a"b,t1,1,100',
+    "not UTF-8": "11,a\udcff,t1,1,100",
+    "two lines": '11,"a\nb",t1,1,100',
+    "endless": "11," + "x" * 200_000 + ",t1,1,100",
+}
+
+
+@pytest.mark.parametrize("broken", LATER.values(), ids=LATER)
+@pytest.mark.parametrize("place", ["first", "last"])
+def test_a_broken_row_after_the_bucket_breaks_nothing(
+    tmp_path: Path, capsys: Capture, broken: str, place: str
+) -> None:
+    """Before or behind the rows that count, whatever state it is in: the answer is the same."""
+    assert run(tmp_path, rows(), "--at", "10", *WORDS, "--json") == 0
+    before = capsys.readouterr().out
+    lines = [broken, *rows()] if place == "first" else [*rows(), broken]
+    raw = "\n".join([HEAD, *lines]).encode(errors="surrogateescape")
+    (tmp_path / "b.csv").write_bytes(raw + b"\n")
+    words = ["--cells", str(tmp_path / "b.csv"), "--at", "10", *WORDS, "--json"]
+    assert main(["detect", "attribute", *words]) == 0
+    told = capsys.readouterr()
+    assert told.out == before
+    assert "after 10 passed over" in told.err
+
+
+def test_a_file_still_being_written_is_answered_wherever_it_ends() -> None:
+    """Cut at any byte after the bucket, by number or by time: the same rows up to it."""
+    for past, later in (
+        (rows(), '11,"a",t1,1,100\n112,b,"t1",3,100\n'),
+        (
+            [f"2026-11-27T03:{at}" for at in ("00:00Z,a,t1,1,9", "01:00Z,a,t1,1,9")],
+            "2026-11-27T03:02:00Z,b,t2,1,9\n",
+        ),
+    ):
+        at = past[-1].split(",")[0]
+        whole = ("\n".join([HEAD, *past]) + "\n").encode()
+        want = read(io.BytesIO(whole), "x.csv", "min", "value", "cnt", at)
+        for cut in range(len(later) + 1):
+            raw = whole + later.encode()[:cut]
+            found = read(io.BytesIO(raw), "x.csv", "min", "value", "cnt", at)
+            assert found.table.k.tolist() == want.table.k.tolist()
+            assert found.table.labels == want.table.labels
+
+
+def test_a_value_may_hold_a_line_end(tmp_path: Path, capsys: Capture) -> None:
+    """In quotes, as CSV has it; lines are still counted from the first of a row."""
+    lines = [row.replace("t1", '"t\n1"') for row in rows()]
+    assert run(tmp_path, lines, "--at", "10", *WORDS, "--json") == 0
+    first = json.loads(capsys.readouterr().out)["data"][0]
+    assert first["attributes"] == {"model": "b", "tenant": "t\n1"}
+    assert run(tmp_path, [*lines, '1,"a\nb",t1,9,x'], "--at", "10", *WORDS) == 2
+    assert "in.csv:68: cnt is 'x'" in capsys.readouterr().err
+
+
+def test_bytes_that_are_not_utf_8_are_named_with_their_line(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    """Far from the beginning too."""
+    raw = "\n".join([HEAD, *rows()]).encode() + b"\n3,a\xff,t1,1,8\n"
+    (tmp_path / "b.csv").write_bytes(raw)
+    words = ["--cells", str(tmp_path / "b.csv"), "--at", "10", *WORDS]
+    assert main(["detect", "attribute", *words]) == 2
+    assert "b.csv:46: not UTF-8: convert the file" in capsys.readouterr().err
+
+
+def test_gzip_is_unpacked_whatever_it_is_called(tmp_path: Path, capsys: Capture) -> None:
+    """The answer of the plain file; a packed file that is cut is refused as such."""
+    assert run(tmp_path, rows(), "--at", "10", *WORDS, "--json") == 0
+    before = capsys.readouterr().out
+    packed = gzip.compress((tmp_path / "in.csv").read_bytes())
+    words = ["--cells", str(tmp_path / "in.csv"), "--at", "10", *WORDS, "--json"]
+    (tmp_path / "in.csv").write_bytes(packed)
+    assert main(["detect", "attribute", *words]) == 0
+    assert capsys.readouterr().out == before
+    (tmp_path / "in.csv").write_bytes(packed[:-20])
+    assert main(["detect", "attribute", *words]) == 2
+    assert "its gzip is cut or damaged" in capsys.readouterr().out
+
+
+def test_a_bucket_where_nothing_happened_is_told_apart(tmp_path: Path, capsys: Capture) -> None:
+    """Something comes first even in noise; the chance says what it is worth, and so does a line."""
+    rng = random.Random(4)
+    lines = [
+        f"{at},{model},{tenant},{sum(rng.random() < 0.05 for _ in range(40))},40"
+        for at in range(31)
+        for model in "abc"
+        for tenant in ("t1", "t2", "t3")
+    ]
+    assert run(tmp_path, lines, "--at", "30", *WORDS, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["data"][0]["chance"] > 0.2
+    assert run(tmp_path, lines, "--at", "30", *WORDS) == 0
+    assert "chance alone may have done as much" in capsys.readouterr().out
 
 
 def test_buckets_may_be_times_and_columns_stand_anywhere(tmp_path: Path, capsys: Capture) -> None:
@@ -125,7 +227,9 @@ def test_a_hostile_value_cannot_steer_the_terminal(tmp_path: Path, capsys: Captu
         (HEAD, "3,a,t1,1", "in.csv:46: 4 columns where the first line names 5"),
         (HEAD, "soon,a,t1,1,8", "in.csv:46: min: 'soon' is no bucket"),
         (HEAD, "2026-11-27T03:00:00Z,a,t,1,8", "in.csv:46: min is a time and --at a number"),
-        (HEAD, '3,"a,t1,1,8', "in.csv:46: not CSV"),
+        (HEAD, '3,"a,t1,1,8', "in.csv:46: not CSV: a quote is opened and never closed"),
+        (HEAD, '3,"a"b,t1,1,8', "in.csv:46: not CSV: ',' expected"),
+        (HEAD, 'soon,"a,t1,1,8', "in.csv:46: not CSV: a quote is opened and never closed"),
         ("min,model,tenant,value,n", "3,a,t1,1,8", "in.csv:1: no column 'cnt', which --n names"),
         ("min,min,tenant,value,cnt", "3,a,t1,1,8", "in.csv:1: more than one column 'min'"),
         ("min,tenant,tenant,value,cnt", "3,a,t1,1,8", "in.csv:1: two columns have one name"),

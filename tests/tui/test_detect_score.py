@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import os
@@ -23,13 +24,13 @@ HEAD = "series,bucket,k,n"
 Capture = pytest.CaptureFixture[str]
 
 
-def lines(*, minutes: int = 700, moved_from: int = 600) -> list[str]:
-    """A steady series and one whose rate rises from 10 to 60 %, time by time."""
+def lines(*, minutes: int = 700, moved_from: int = 600, to: float = 0.6) -> list[str]:
+    """A steady series and one whose rate goes from 10 % to another, time by time."""
     found = []
     for seed, name in enumerate(("steady", "moved")):
         rate = np.full(minutes, 0.1)
         if name == "moved":
-            rate[moved_from:] = 0.6
+            rate[moved_from:] = to
         k, n = counts(rate, 40, seed=seed)
         found.append([f"{name},{at},{k[at]},{n[at]}" for at in range(minutes)])
     return [row for pair in zip(*found, strict=True) for row in pair]
@@ -99,14 +100,60 @@ def test_buckets_of_ten_seconds(tmp_path: Path) -> None:
 
 
 def test_a_smaller_budget_wants_more(tmp_path: Path) -> None:
-    """The state follows the budget."""
-    rows = lines()
+    """The state follows the budget: a move to twice as much is waited for longer."""
+    rows = lines(to=0.2)
 
     def first(budget: str) -> int:
         found = scored(tmp_path, rows, "--budget", budget)
         return min(int(at) for (_, at), (_, state) in found.items() if state == "firing")
 
-    assert first("1.0") <= first("0.001")
+    assert 600 <= first("1.0") < first("0.1") < first("0.001")
+
+
+def test_falls_are_seen_where_they_are_watched(tmp_path: Path) -> None:
+    """By default rises only; a rate that drops to nothing fires with `down` and with `both`."""
+    rows = lines(to=0.0)
+    for watch, state in (("up", "quiet"), ("down", "firing"), ("both", "firing")):
+        assert scored(tmp_path, rows, "--watch", watch)["moved", "630"][1] == state
+    assert scored(tmp_path, lines(), "--watch", "down")["moved", "630"][1] == "quiet"
+
+
+BUCKETS = ["007", "8.0", " 9", "10", "00011", "12."]
+
+
+@pytest.mark.parametrize("name", ["a", '"a,b"', '"a\rb"'])
+@pytest.mark.parametrize(
+    "form", ["{}", "2026-01-05T00:{:02}:00+00:00", " 2026-01-05t00:{:02}:00z "]
+)
+def test_buckets_come_back_as_they_were_written(tmp_path: Path, name: str, form: str) -> None:
+    """Letter for letter, so that the output joins with the input; they mean the same as plain."""
+    times = [form.format(at) for at in range(7, 13)]
+    rows = [f"{name},{at},0,5" for at in (BUCKETS if form == "{}" else times)]
+    (tmp_path / "in.csv").write_bytes("\n".join([HEAD, *rows]).encode())
+    out = tmp_path / "out.csv"
+    words = ["detect", "score", "--counts", str(tmp_path / "in.csv"), "--out", str(out)]
+    assert main(words) == 0
+    with out.open(newline="") as stream:
+        found = [row[:2] for row in list(csv.reader(stream))[1:]]
+    assert found == [row[:2] for row in csv.reader(io.StringIO("\n".join(rows), newline=""))]
+    (tmp_path / "in.csv").write_text("\n".join([HEAD, "a,7,0,5", "a,007,0,5"]) + "\n")
+    assert main(words) == 2
+
+
+def test_gzip_goes_in_and_comes_out_where_it_is_called_so(tmp_path: Path, capsys: Capture) -> None:
+    """What begins as gzip does is unpacked; an output called .gz is packed; half a file is not."""
+    rows = lines(minutes=30)
+    plain = scored(tmp_path, rows)
+    packed = gzip.compress((tmp_path / "in.csv").read_bytes())
+    (tmp_path / "in.csv.gz").write_bytes(packed)
+    out = tmp_path / "out.csv.gz"
+    words = ["detect", "score", "--counts", str(tmp_path / "in.csv.gz"), "--out", str(out)]
+    assert main(words) == 0
+    assert gzip.decompress(out.read_bytes()) == (tmp_path / "out.csv").read_bytes()
+    assert len(plain) == 60
+    (tmp_path / "in.csv.gz").write_bytes(packed[: len(packed) // 2])
+    assert main(words) == 2
+    assert "its gzip is cut or damaged" in capsys.readouterr().err
 
 
 def test_json_says_what_was_done(tmp_path: Path, capsys: Capture) -> None:

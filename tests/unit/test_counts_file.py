@@ -55,7 +55,7 @@ def test_a_time_and_a_number_of_the_same_hour_of_the_week_are_placed_alike() -> 
     numbers = HEAD + f"a,0,0,1\na,{5 * 1440},0,1\n"
     apart = read_text(times).counts.bucket - read_text(numbers).counts.bucket
     assert (apart % (7 * 1440)).tolist() == [0, 0]
-    assert read_text(times).times[1] == "2026-01-10T01:00:00+01:00"
+    assert read_text(times).texts[1] == "2026-01-10T01:00:00+01:00"
 
 
 TEXTS = st.text(
@@ -97,7 +97,7 @@ def test_every_manner_of_writing_csv_gives_the_rows_that_were_meant(
         patch.setattr(counts_file, "_BLOCK", block)
         found = read_text(text)
     got = rows(found)
-    origin = int(START.timestamp()) // 60 if found.times else 4 * 1440
+    origin = int(START.timestamp()) // 60 if found.texts else 4 * 1440
     assert [(name, bucket - origin, k, n) for name, bucket, k, n in got] == want
 
 
@@ -154,7 +154,10 @@ MINUTE = "a,2026-01-05T00:00:00Z,1,2\n"
         ),
         (HEAD + "a,1969-01-05T00:00:00Z,1,2\n", "the time is before 1970"),
         (HEAD + f"a,{10**14},1,2\n", "is beyond the year 9999"),
-        (HEAD + '"a,1,1,2\nb",1,1,2\n', "in.csv:2:1: not CSV"),
+        (HEAD + f"a,1,1,2\na,{'9' * 5000},1,2\n", "it is beyond the year 9999"),
+        (HEAD + '"a,1,1,2\nb",1,1,2\n', "in.csv:2:1: not CSV: a quote is opened here and not"),
+        (HEAD + 'a,"1,1,2\n', "in.csv:2:3: not CSV: a quote is opened here and not closed"),
+        (HEAD + '"a\nb",1,1,2\n', "a row is one line, so no name has a line break"),
         (HEAD + '"a",1,1,2\n"b,1,1,2\nc",1,1,2\n', "in.csv:3:1: not CSV"),
     ],
 )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import BinaryIO
@@ -14,6 +13,7 @@ import numpy as np
 
 from detectors.cells import Table
 from detectors.columns import Floats
+from tui.cli.csv_rows import CsvRows, Row
 
 _NUMBER = re.compile(r"\s*-?[0-9]{1,18}(?:\.0*)?\s*", re.ASCII)
 _EXACT = float(1 << 53)
@@ -37,7 +37,7 @@ class CellsFile:
     moment: int
     """The bucket, as in `table.at`."""
     later: int
-    """Rows after the bucket: passed over."""
+    """Rows after the bucket, and a last line that ends within its bucket: passed over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,10 @@ def moment_of(text: str) -> Moment:
 
 
 def read(stream: BinaryIO, file: str, time: str, k: str, n: str, at: str) -> CellsFile:
-    """Rows up to the bucket `at`; counts of rows after it are not even looked at.
+    """Rows up to the bucket `at`; of rows after it nothing else is looked at, be they whole or not.
+
+    A row whose bucket cannot be told is refused, for it may be one of the past; only a last line
+    that ends before or within its bucket is still being written, and later.
 
     Args:
         stream: the bytes of a CSV with a header.
@@ -113,15 +116,13 @@ def read(stream: BinaryIO, file: str, time: str, k: str, n: str, at: str) -> Cel
         OSError: the stream cannot be read.
     """
     wanted = moment_of(at)
-    text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
-    reader = csv.reader(text, strict=True)
+    text = io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape", newline="")
     try:
-        heads = _Heads.of(file, [name.strip() for name in next(reader, [])], time, k, n)
-        rows, lines, moments, later = _rows(reader, heads, wanted)
-    except UnicodeDecodeError:
-        raise BadCellsError(file, reader.line_num + 1, "not UTF-8: convert the file") from None
-    except csv.Error as error:
-        raise BadCellsError(file, max(reader.line_num, 1), f"not CSV: {error}") from None
+        source = CsvRows(text)
+        if source.header.wrong:
+            raise BadCellsError(file, source.header.line, source.header.wrong)
+        heads = _Heads.of(file, [name.strip() for name in source.header.cells], time, k, n)
+        rows, lines, moments, later = _rows(source, heads, wanted)
     finally:
         text.detach()
     _must_compare(file, moments, wanted[1], later, at)
@@ -137,7 +138,7 @@ def read(stream: BinaryIO, file: str, time: str, k: str, n: str, at: str) -> Cel
 
 
 def _rows(
-    reader: Iterator[list[str]], heads: _Heads, wanted: Moment
+    source: CsvRows, heads: _Heads, wanted: Moment
 ) -> tuple[list[list[str]], list[int], list[int], int]:
     """Rows, their lines and buckets, and how many were later."""
     rows: list[list[str]] = []
@@ -145,36 +146,44 @@ def _rows(
     moments: list[int] = []
     known: dict[str, int] = {}
     width, later = len(heads.names), 0
-    for row in reader:
-        if not row:
-            continue
-        line = reader.line_num  # type: ignore[attr-defined]  # a csv reader, whose type is private
-        if len(row) != width:
-            what = f"{len(row)} columns where the first line names {width}"
-            raise BadCellsError(heads.file, line, what)
-        written = row[heads.time]
+    for row in source:
+        written = row.cells[heads.time] if len(row.cells) > heads.time else ""
         moment = known.get(written)
+        if not row.ended and len(row.cells) < min(heads.time + 2, width):
+            later += 1
+            continue
         if moment is None:
-            moment = known[written] = _moment(heads, line, written, wanted)
+            moment = known[written] = _moment(heads, row, written, wanted)
         if moment > wanted[1]:
             later += 1
             continue
-        rows.append(row)
-        lines.append(line)
+        _must_be_whole(heads, row)
+        rows.append(row.cells)
+        lines.append(row.line)
         moments.append(moment)
     return rows, lines, moments, later
 
 
-def _moment(heads: _Heads, line: int, text: str, wanted: Moment) -> int:
+def _must_be_whole(heads: _Heads, row: Row) -> None:
+    if row.wrong:
+        raise BadCellsError(heads.file, row.line, row.wrong)
+    if len(row.cells) != len(heads.names):
+        what = f"{len(row.cells)} columns where the first line names {len(heads.names)}"
+        raise BadCellsError(heads.file, row.line, what)
+
+
+def _moment(heads: _Heads, row: Row, text: str, wanted: Moment) -> int:
+    """The row's bucket, refused where that cannot be told: it may be one of the past."""
     name = heads.names[heads.time]
     try:
         timed, moment = moment_of(text)
     except ValueError as error:
-        raise BadCellsError(heads.file, line, f"{name}: {error}") from None
+        _must_be_whole(heads, row)
+        raise BadCellsError(heads.file, row.line, f"{name}: {error}") from None
     if timed != wanted[0]:
         this, other = ("a time", "a number") if timed else ("a number", "a time")
         what = f"{name} is {this} and --at {other}: write both in one form"
-        raise BadCellsError(heads.file, line, what)
+        raise BadCellsError(heads.file, row.line, what)
     return moment
 
 

@@ -25,8 +25,10 @@ MONDAY_S = 4 * 86_400
 """1970-01-05, a Monday 00:00 UTC: where whole-number buckets are counted from."""
 _END_S = 253_402_300_800  # the year 10000
 _BLOCK = 1 << 22
+_NOUGHT = np.uint8(48)
 _DIGITS = 15  # more do not fit a float exactly
 _WHOLE = re.compile(r"[0-9]+(?:\.0*)?", re.ASCII)
+_PLAIN = re.compile(r"0|[1-9][0-9]*", re.ASCII)
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?([Zz]|[+-]\d\d:\d\d)?", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -46,10 +48,10 @@ class CountsFile:
     """Its rows, in its order."""
     names: list[str]
     """The series, in order of their first row."""
-    times: list[str]
-    """The different times as written, where buckets are times; else empty."""
-    time: NDArray[np.int32]
-    """Of each row, its place in `times`; empty where buckets are numbers."""
+    texts: list[str]
+    """The different buckets as written: times, and numbers that are not plain, such as 007."""
+    text: NDArray[np.int32]
+    """Of each row, its place in `texts`; -1 where the bucket is a plain number."""
     line: NDArray[np.int32]
     """Of each row, its line."""
 
@@ -62,13 +64,13 @@ class _Columns:
 
     def add(self, **columns: Sequence[int] | NDArray[np.generic]) -> None:
         for name, values in columns.items():
-            kind = np.int32 if name in {"series", "time", "line"} else np.int64
+            kind = np.int32 if name in {"series", "text", "line"} else np.int64
             self.blocks.setdefault(name, []).append(np.asarray(values, kind))
 
     def whole(self, name: str) -> NDArray[np.generic]:
         """The column; its blocks are let go."""
         blocks = self.blocks.pop(name, None)
-        kind = np.int32 if name in {"series", "time", "line"} else np.int64
+        kind = np.int32 if name in {"series", "text", "line"} else np.int64
         return np.concatenate(blocks) if blocks else np.zeros(0, kind)
 
 
@@ -85,17 +87,34 @@ class _Names(dict[bytes, int]):
         return number
 
 
-class _Times(_Names):
-    """The same for times, with the bucket of each."""
+class _Written(_Names):
+    """The same for buckets as they are written, with what they mean."""
 
-    def __init__(self, bucket_s: int) -> None:
+    def __init__(self, meaning: Callable[[str, int], int], bucket_s: int) -> None:
         super().__init__()
+        self.meaning = meaning
         self.bucket_s = bucket_s
         self.buckets: list[int] = []
 
     def __missing__(self, raw: bytes) -> int:
-        self.buckets.append(bucket_of_time(raw.decode().strip(), self.bucket_s))
+        self.buckets.append(self.meaning(raw.decode().strip(), self.bucket_s))
         return super().__missing__(raw)
+
+
+def bucket_of_number(text: str, bucket_s: int) -> int:
+    """Whole buckets since 1970 of a number of buckets since a Monday.
+
+    Raises:
+        ValueError: it is beyond the year 9999.
+
+    >>> bucket_of_number("1", 60)
+    5761
+    """
+    digits = text.partition(".")[0].lstrip("0")
+    number = int(digits[: _DIGITS + 1] or "0")
+    if number * bucket_s >= _END_S - MONDAY_S:
+        raise ValueError("it is beyond the year 9999")
+    return number + MONDAY_S // bucket_s
 
 
 def bucket_of_time(text: str, bucket_s: int) -> int:
@@ -185,8 +204,7 @@ class _Reader:
         self._origin = MONDAY_S // bucket_s
         self._at: tuple[int, ...] = ()
         self._names = _Names()
-        self._times: _Times | None = None
-        self._form_known = False
+        self._written: _Written | None = None
         self._columns = _Columns()
 
     def header(self, raw: bytes) -> None:
@@ -205,7 +223,7 @@ class _Reader:
         """Read whole lines."""
         if b"\r" in block:
             block = block.replace(b"\r\n", b"\n")
-        while block and not self._form_known:
+        while block and self._written is None:
             first, _, block = block.partition(b"\n")
             self._take_any(first)
         plain = _unquoted(block) if b'"' in block else block
@@ -214,15 +232,15 @@ class _Reader:
 
     def result(self) -> CountsFile:
         """What was read."""
-        series, line, time = (
+        series, line, text = (
             self._columns.whole(name).astype(np.int32, copy=False)
-            for name in ("series", "line", "time")
+            for name in ("series", "line", "text")
         )
         bucket, k, n = (
             self._columns.whole(name).astype(np.int64, copy=False) for name in ("bucket", "k", "n")
         )
-        times = [] if self._times is None else self._times.texts
-        return CountsFile(Counts(series, bucket, k, n), self._names.texts, times, time, line)
+        texts = [] if self._written is None else self._written.texts
+        return CountsFile(Counts(series, bucket, k, n), self._names.texts, texts, text, line)
 
     # -- plain lines ------------------------------------------------------------------------------
 
@@ -241,25 +259,34 @@ class _Reader:
         k, n = (_whole(data, *span) for span in spans[2:])
         if k is None or n is None or (k > n).any():
             return False
-        time: Sequence[int] = ()
         try:
-            if self._times is None:
-                number = _whole(data, *spans[1])
-                if number is None or (number * self._bucket_s >= _END_S - MONDAY_S).any():
-                    return False
-                bucket = number + self._origin
-            else:
-                time = _numbers(block, self._times, *spans[1])
-                bucket = np.asarray(self._times.buckets, np.int64)[time]
+            when = self._plain_buckets(block, data, *spans[1])
+            if when is None:
+                return False
+            bucket, text = when
             if (spans[0][0] == spans[0][1]).any():
                 return False
             series = _numbers(block, self._names, *spans[0])
         except ValueError:
             return False
         line = np.arange(self.line, self.line + len(ends), dtype=np.int32)
-        self._columns.add(series=series, bucket=bucket, k=k, n=n, time=time, line=line)
+        self._columns.add(series=series, bucket=bucket, k=k, n=n, text=text, line=line)
         self.line += len(ends)
         return True
+
+    def _plain_buckets(
+        self, block: bytes, data: NDArray[np.uint8], start: Ints, end: Ints
+    ) -> tuple[Ints, Ints] | None:
+        """Buckets and the places of their texts; None where one is no plain number nor known."""
+        assert self._written is not None
+        if self._written.meaning is bucket_of_number:
+            number = _whole(data, start, end)
+            if number is None or (number * self._bucket_s >= _END_S - MONDAY_S).any():
+                return None
+            if not ((data[start] == _NOUGHT) & (end - start > 1)).any():
+                return number + self._origin, np.full(len(number), -1)
+        text = np.array(_numbers(block, self._written, start, end))
+        return np.asarray(self._written.buckets, np.int64)[text], text
 
     # -- any lines --------------------------------------------------------------------------------
 
@@ -270,9 +297,8 @@ class _Reader:
                 rows.append(self._row(raw))
             self.line += 1
         if rows:
-            series, bucket, time, k, n, line = zip(*rows, strict=True)
-            times = () if self._times is None else time
-            self._columns.add(series=series, bucket=bucket, k=k, n=n, time=times, line=line)
+            series, bucket, text, k, n, line = zip(*rows, strict=True)
+            self._columns.add(series=series, bucket=bucket, k=k, n=n, text=text, line=line)
 
     def _row(self, raw: bytes) -> tuple[int, int, int, int, int, int]:
         cells = self._cells(raw)
@@ -284,38 +310,37 @@ class _Reader:
         name, when, flagged, all_ = (cells[at] for at in self._at)
         if not name:
             raise self._bad(_col(raw, self._at[0]), "series is empty: name it")
-        bucket, time = self._bucket(raw, when)
+        bucket, text = self._bucket(raw, when)
         k, n = self._count(raw, 2, flagged), self._count(raw, 3, all_)
         if k > n:
             raise self._bad(
                 _col(raw, self._at[2]), f"k is {k} and n is {n}: k counts within n, so k <= n"
             )
-        return self._names[name.encode()], bucket, time, k, n, self.line
+        return self._names[name.encode()], bucket, text, k, n, self.line
 
     def _bucket(self, raw: bytes, text: str) -> tuple[int, int]:
-        text = text.strip()
-        number = _WHOLE.fullmatch(text)
-        if not self._form_known:
-            self._times = None if number else _Times(self._bucket_s)
-        elif (number is None) != (self._times is not None):
-            what = f"bucket {text!r} is no whole number of buckets, 0 or more"
-            if number or _TIME.fullmatch(text):
+        plain = text.strip()
+        number = _WHOLE.fullmatch(plain)
+        meaning = bucket_of_number if number else bucket_of_time
+        written = self._written
+        if written is None:
+            written = _Written(meaning, self._bucket_s)
+        elif meaning is not written.meaning:
+            what = f"bucket {plain!r} is no whole number of buckets, 0 or more"
+            if number or _TIME.fullmatch(plain):
                 this, others = ("a number", "times") if number else ("a time", "whole numbers")
                 what = f"bucket is {this} where those before are {others}: use one form"
             raise self._bad(_col(raw, self._at[1]), what)
-        if number:
-            self._form_known = True
-            value = int(text.partition(".")[0])
-            if value * self._bucket_s >= _END_S - MONDAY_S:
-                raise self._bad(_col(raw, self._at[1]), f"bucket {text} is beyond the year 9999")
-            return value + self._origin, 0
-        assert self._times is not None
         try:
-            time = self._times[text.encode()]
+            if _PLAIN.fullmatch(text):
+                bucket, place = bucket_of_number(text, self._bucket_s), -1
+            else:
+                place = written[text.encode()]
+                bucket = written.buckets[place]
         except ValueError as error:
-            raise self._bad(_col(raw, self._at[1]), f"bucket {text!r}: {error}") from None
-        self._form_known = True
-        return self._times.buckets[time], time
+            raise self._bad(_col(raw, self._at[1]), f"bucket {plain!r}: {error}") from None
+        self._written = written
+        return bucket, place
 
     def _count(self, raw: bytes, column: int, text: str) -> int:
         text = text.strip()
@@ -336,7 +361,13 @@ class _Reader:
         try:
             return next(csv.reader([text], strict=True), [])
         except csv.Error as error:
-            raise self._bad(1, f"not CSV: {error}; a row is one line") from None
+            if "unexpected end" not in str(error):
+                raise self._bad(1, f"not CSV: {error}") from None
+            col = _col(raw, len(next(csv.reader([text]), [])) - 1)
+            what = "not CSV: a quote is opened here and not closed in this line"
+            raise self._bad(
+                col, f"{what}; a row is one line, so no name has a line break"
+            ) from None
 
     def _bad(self, col: int, what: str) -> BadCountsError:
         return BadCountsError(self.file, self.line, col, what)
@@ -364,7 +395,7 @@ def _whole(data: NDArray[np.uint8], start: Ints, end: Ints) -> Ints | None:
     value = np.zeros(len(start), np.int64)
     for place in range(widest):
         inside = width > place
-        digit = data[np.where(inside, end - 1 - place, end)] - np.uint8(48)
+        digit = data[np.where(inside, end - 1 - place, end)] - _NOUGHT
         if (digit[inside] > 9).any():
             return None
         value += np.where(inside, digit, 0).astype(np.int64) * 10**place

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import BinaryIO
+from dataclasses import asdict, dataclass, replace
+from typing import BinaryIO, cast
 
 import click
 import numpy as np
@@ -18,9 +18,11 @@ import numpy as np
 from detectors.calibration import config_for
 from detectors.columns import Ints
 from detectors.counts import STATES, Counts, Scored, by_time, repeated, score
+from detectors.model import Watch
 from tui.cli.command import Call, command
 from tui.cli.counts_file import MONDAY_S, BadCountsError, CountsFile, read
-from tui.cli.output import NOT_FOUND, USAGE, ExitError, tell, to_json, write
+from tui.cli.input_file import input_file
+from tui.cli.output import USAGE, ExitError, tell, to_json, write
 from tui.cli.whole_file import whole_file
 
 _BLOCK = 100_000
@@ -38,6 +40,7 @@ class _Summary:
     buckets: int
     bucket_s: int
     budget: float
+    watch: str
     threshold: float
     """From this score on a series fires at once; floors and duration may hold it back."""
     warming: int
@@ -55,7 +58,7 @@ class _Summary:
     examples="""
     tocsin detect score --counts counts.csv --out scores.csv
     tocsin detect score --counts counts.csv --out scores.csv --bucket-s 10 --budget 0.008 --json
-    zcat counts.csv.gz | tocsin detect score --counts - --out - | grep ',firing$'
+    tocsin detect score --counts counts.csv.gz --out - | grep ',firing$'
     """,
 )
 @click.option(
@@ -63,13 +66,14 @@ class _Summary:
     "file",
     required=True,
     metavar="IN.csv",
-    help="Columns series, bucket, k, n, in any order of columns and rows; `-` is standard input.",
+    help="Columns series, bucket, k, n, in any order, gzip or not; `-` is standard input.",
 )
 @click.option(
     "--out",
     required=True,
     metavar="OUT.csv",
-    help="series, bucket, score, state for each row, in their order; `-` is standard output.",
+    help="series, bucket, score, state for each row, in their order, as gzip where it is called "
+    "*.gz; `-` is standard output.",
 )
 @click.option(
     "--bucket-s",
@@ -85,18 +89,29 @@ class _Summary:
     show_default=True,
     help="False pages for each series and week that `state` may cost.",
 )
-def score_(call: Call, *, file: str, out: str, bucket_s: int, budget: float) -> None:
-    """How far each rate k / n has moved, bucket by bucket, and whether it fires.
+@click.option(
+    "--watch",
+    type=click.Choice(["up", "down", "both"]),
+    default="up",
+    show_default=True,
+    help="Which moves count: rises, falls, or both; the budget was measured on rises.",
+)
+def score_(call: Call, *, file: str, out: str, bucket_s: int, budget: float, watch: Watch) -> None:
+    """How far each rate k / n has risen or fallen (--watch), bucket by bucket, and if it fires.
 
     A bucket is a whole number of buckets since a Monday 00:00 UTC, or an RFC 3339 time. A row that
     is missing is no data, n = 0 is no traffic. A score knows only the past of its own series.
+
+    Compare scores of one --budget only. Its threshold is ln(10080 / budget): a score ends at about
+    twice that, and rows with much evidence for a move are not learned from.
     """
     if 3600 % bucket_s:
         raise ExitError(USAGE, "usage", f"--bucket-s {bucket_s}: an hour is no multiple of it")
     if out == "-" and call.flags.output == "json":
         raise ExitError(USAGE, "usage", "--json and --out - both want standard output")
     config = config_for(budget)
-    with whole_file(out) as stream:
+    config = replace(config, alarm=replace(config.alarm, watch=watch))
+    with whole_file(out) as stream, _packed(stream, out) as body:
         times = [time.perf_counter()]
         found, order = _read(call, file, bucket_s)
         times.append(time.perf_counter())
@@ -104,7 +119,7 @@ def score_(call: Call, *, file: str, out: str, bucket_s: int, budget: float) -> 
             scored = score(found.counts, config, bucket_s=bucket_s, order=order, told=told)
         times.append(time.perf_counter())
         with _bar(call, "writing", len(order)) as told:
-            _write(stream, found, scored, bucket_s, told)
+            _write(body, found, scored, bucket_s, told)
         times.append(time.perf_counter())
     states = np.bincount(scored.state, minlength=len(STATES)).tolist()
     read_s, score_s, write_s = np.diff(times).round(3).tolist()
@@ -116,6 +131,7 @@ def score_(call: Call, *, file: str, out: str, bucket_s: int, budget: float) -> 
         buckets=len(np.unique(found.counts.bucket)),
         bucket_s=bucket_s,
         budget=budget,
+        watch=watch,
         threshold=round(config.alarm.threshold, 4),
         **dict(zip(STATES, states, strict=True)),
         episodes=_episodes(found.counts, scored),
@@ -139,14 +155,10 @@ def _say(call: Call, summary: _Summary) -> None:
 
 def _read(call: Call, file: str, bucket_s: int) -> tuple[CountsFile, Ints]:
     try:
-        with _bytes(file) as (stream, size), _bar(call, "reading", size) as told:
+        with input_file(file) as (stream, size), _bar(call, "reading", size) as told:
             found = read(stream, file, bucket_s, told)
     except BadCountsError as error:
         raise ExitError(USAGE, "invalid", str(error)) from error
-    except OSError as error:
-        status = NOT_FOUND if isinstance(error, FileNotFoundError) else USAGE
-        what = f"cannot read {file}: {error.strerror or error}"
-        raise ExitError(status, "unreadable", what) from error
     order = by_time(found.counts)
     twice = repeated(found.counts, order)
     if twice is not None:
@@ -158,13 +170,12 @@ def _read(call: Call, file: str, bucket_s: int) -> tuple[CountsFile, Ints]:
 
 
 @contextmanager
-def _bytes(file: str) -> Iterator[tuple[BinaryIO, int]]:
-    """The stream and its length, 0 where that is not known."""
-    if file == "-":
-        yield sys.stdin.buffer, 0
+def _packed(stream: BinaryIO, name: str) -> Iterator[BinaryIO]:
+    if not name.endswith(".gz"):
+        yield stream
         return
-    with Path(file).open("rb") as stream:
-        yield stream, Path(file).stat().st_size
+    with gzip.GzipFile("", "wb", 6, stream, mtime=0) as packed:
+        yield cast("BinaryIO", packed)
 
 
 @contextmanager
@@ -177,15 +188,15 @@ def _bar(call: Call, label: str, length: int) -> Iterator[Told]:
 
 
 def _write(stream: BinaryIO, found: CountsFile, scored: Scored, bucket_s: int, told: Told) -> None:
-    names = [_cell(name) for name in found.names]
+    names, texts = ([_cell(one) for one in some] for some in (found.names, found.texts))
     states = [state.value for state in STATES]
     stream.write(b"series,bucket,score,state\n")
     for begin in range(0, len(found.line), _BLOCK):
         block = slice(begin, begin + _BLOCK)
-        if found.times:
-            when = [found.times[one] for one in found.time[block].tolist()]
-        else:
-            when = (found.counts.bucket[block] - MONDAY_S // bucket_s).tolist()
+        when = (found.counts.bucket[block] - MONDAY_S // bucket_s).tolist()
+        if texts:
+            places = found.text[block].tolist()
+            when = [n if at < 0 else texts[at] for n, at in zip(when, places, strict=True)]
         rows = zip(
             found.counts.series[block].tolist(),
             when,
@@ -200,8 +211,8 @@ def _write(stream: BinaryIO, found: CountsFile, scored: Scored, bucket_s: int, t
 
 def _cell(name: str) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow([name])
-    return text.getvalue()
+    csv.writer(text).writerow([name])
+    return text.getvalue().removesuffix("\r\n")
 
 
 def _episodes(counts: Counts, scored: Scored) -> int:

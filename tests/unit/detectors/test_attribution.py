@@ -175,7 +175,8 @@ def test_explanations_are_sound_whatever_the_cells(
     assert len({one.values for one in found}) == len(found) <= 3
     for one in found:
         assert 0 <= one.share <= 1
-        assert math.isfinite(one.score)
+        assert 0 < one.score < math.inf
+        assert 0 <= one.chance <= 1
         assert one.expected >= 0
         assert 0 <= one.k <= one.n
         assert set(one.values) <= there
