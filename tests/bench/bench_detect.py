@@ -4,10 +4,11 @@
 
 DIR of `--tools` holds the scenario generator and the scoring (`rate_scenarios.py`,
 `rate_scoring.py`), that of `--data` the test data. QUICK=1 takes a slice of each part: one seed,
-one week, which shows that it runs and little else; the whole takes about an hour and a half on two
-cores. DETECT=heldout,launch runs only these parts. Each part is a module of `tests/bench/detect`
-with `run(study, report)`; one that cannot run here is named, with the reason. The last line is one
-JSON object. The exit status is 1 where a goal is missed.
+one week, which shows that it runs and little else; the whole takes about two hours on two cores.
+DETECT=heldout,launch runs only these parts. Each part is a module of `tests/bench/detect` with
+`run(study, report)`; one that cannot run here is named, with the reason. Lines that begin with
+`beside` have no goal. The last line is one JSON object. The exit status is 1 where a goal is
+missed.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ PARTS = (
     "rivers",
     "surveillance",
     "carried",
+    "widths",
     "effects",
     "small_budget",
     "worlds",

@@ -17,6 +17,6 @@ def run(study: Study, report: Report) -> None:
     report.figures["agentdojo"] = found
     shipped = found["as_shipped"]
     for mix, goal in found["goal"].items():
-        report.most(f"attack mix {mix}: interactions to the page", shipped["median"][mix], goal)
+        report.under(f"attack mix {mix}: interactions to the page", shipped["median"][mix], goal)
     false = shipped["false_pages_in_4_weeks"]
     report.most("quiet days: false pages of a team in 4 weeks", false, 1.0)

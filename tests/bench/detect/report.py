@@ -13,6 +13,9 @@ class NotRunError(Exception):
     """A part, or a peer, cannot run here; the message says what it wants."""
 
 
+_SIGNS = {"least": ">=", "most": "<=", "under": "<"}
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One figure with its goal."""
@@ -20,15 +23,17 @@ class Row:
     what: str
     ours: float
     goal: float
-    sense: Literal["least", "most"]
+    sense: Literal["least", "most", "under"]
     unit: str = ""
     oracle: float | None = None
 
     @property
     def met(self) -> bool:
-        """Whether the goal is reached; a figure that is no number reaches none."""
-        good = self.ours >= self.goal if self.sense == "least" else self.ours <= self.goal
-        return bool(good)
+        """Whether the goal is reached; a figure that is never, or no number, reaches none."""
+        if self.sense == "least":
+            return bool(self.ours >= self.goal)
+        good = self.ours < self.goal if self.sense == "under" else self.ours <= self.goal
+        return bool(good and np.isfinite(self.ours))
 
 
 @dataclass(slots=True)
@@ -50,11 +55,24 @@ class Report:
         """A figure that should be at most `goal`."""
         self.rows.append(Row(what, ours, goal, "most", unit, **more))
 
+    def under(self, what: str, ours: float, goal: float, unit: str = "", **more: float) -> None:
+        """A figure that should be less than `goal`."""
+        self.rows.append(Row(what, ours, goal, "under", unit, **more))
+
+    def quarter(self, what: str, ours: float, peer: float) -> None:
+        """Our median delay, at most a quarter of a peer's.
+
+        Of a peer that finds less than half there is no median: any of ours that is one is less.
+        """
+        if not np.isfinite(peer):
+            what += " (it finds less than half)"
+        self.most(what, ours / peer if np.isfinite(ours) else np.inf, 0.25)
+
     def table(self) -> Iterator[str]:
         """Its lines."""
         yield f"{'what':<62} {'ours':>12} {'goal':>12} {'oracle':>12}"
         for row in self.rows:
-            sign = ">=" if row.sense == "least" else "<="
+            sign = _SIGNS[row.sense]
             oracle = "" if row.oracle is None else _number(row.oracle, row.unit)
             yield (
                 f"{row.what:<62} {_number(row.ours, row.unit):>12} "

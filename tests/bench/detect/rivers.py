@@ -40,9 +40,11 @@ def run(study: Study, report: Report) -> None:
         report.peers.append(f"beside, {part}, {row.false:.2f}/week: {name:<28} {line(row)}")
     kept = {name: row for name, row in rows.items() if row.false <= 1.01 * BUDGET}
     report.figures["river"] = {name: [row.false, row.pod, row.median] for name, row in rows.items()}
-    best = max((row.pod for row in kept.values()), default=0.0)
+    ranked = sorted(kept.values(), key=lambda row: row.pod, reverse=True)
+    best, median = (ranked[0].pod, ranked[0].median) if ranked else (0.0, np.inf)
     say(f"river: best within the budget {100 * best:.1f} %, ours there {100 * mine.pod:.1f} %")
     report.least("ahead of river's best, same series", mine.pod - best, 0.2, "%")
+    report.quarter("our median, of river's best", mine.median, median)
 
 
 def reading_of(study: Study, scores: dict[str, Scores], scenes: dict[str, Scene]) -> Reading:

@@ -29,6 +29,8 @@ WEEK = 7 * 1440
 Scores = NDArray[np.float32]
 Scorer = Callable[["Scene"], Scores]
 """Scores of all buckets of a scene, shape (series, buckets); higher is more anomalous."""
+Known = Scores | Bools
+"""The same, or states: a state is over 0.5 where it fires."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,29 +77,43 @@ class Found:
     delays: list[tuple[int, int, str, float]]
     """Draw, series, type, delay."""
 
+    @classmethod
+    def of(cls, threshold: float, false: float, delays: list[tuple[int, int, str, float]]) -> Found:
+        """What these delays come to."""
+        every = np.array([one[3] for one in delays])
+        by_type = {}
+        for kind in sorted({one[2] for one in delays}):
+            mine = np.array([one[3] for one in delays if one[2] == kind])
+            by_type[kind] = (float(np.isfinite(mine).mean()), float(np.median(mine)))
+        found, median = float(np.isfinite(every).mean()), float(np.median(every))
+        return cls(threshold, false, found, median, by_type, delays)
+
 
 @dataclass(slots=True)
 class Reading:
     """Scores of one detector on pairs of quiet scenes and scenes with incidents."""
 
     study: Study
-    quiet: list[tuple[Scene, Scores]] = field(default_factory=list)
-    hit: list[tuple[Scene, Scores]] = field(default_factory=list)
+    quiet: list[tuple[Scene, Known]] = field(default_factory=list)
+    hit: list[tuple[Scene, Known]] = field(default_factory=list)
+
+    @property
+    def weeks(self) -> float:
+        """Quiet series-weeks that count."""
+        return sum(scene.weeks for scene, _ in self.quiet)
 
     def threshold(self, budget: float) -> float:
         """The smallest that keeps the false pages of all quiet scenes within `budget` a week."""
-        weeks = sum(scene.weeks for scene, _ in self.quiet)
         rows = [row for scene, scores in self.quiet for row in scores[:, scene.warm :]]
-        return float(self.study.scoring.calibrate(rows, 0, budget * weeks))
+        return float(self.study.scoring.calibrate(rows, 0, budget * self.weeks))
 
     def false(self, threshold: float) -> float:
         """Pages per series-week in the quiet scenes."""
-        weeks = sum(scene.weeks for scene, _ in self.quiet)
         pages = self.study.scoring.pages
         count = sum(
             len(pages(row, threshold, s.warm)) for s, scores in self.quiet for row in scores
         )
-        return float(count / weeks)
+        return float(count / self.weeks)
 
     def at(self, budget: float) -> Found:
         """What is found at an equal budget."""
@@ -109,23 +125,10 @@ class Reading:
         for draw, (scene, scores) in enumerate(self.hit):
             for event, delay in self.delays(scene, scores, threshold):
                 found.append((draw, event["series"], event["type"], delay))
-        every = np.array([one[3] for one in found])
-        kinds = sorted({one[2] for one in found})
-        by_type = {}
-        for kind in kinds:
-            mine = np.array([one[3] for one in found if one[2] == kind])
-            by_type[kind] = (float(np.isfinite(mine).mean()), float(np.median(mine)))
-        return Found(
-            threshold,
-            self.false(threshold),
-            float(np.isfinite(every).mean()),
-            float(np.median(every)),
-            by_type,
-            found,
-        )
+        return Found.of(threshold, self.false(threshold), found)
 
     def delays(
-        self, scene: Scene, scores: Scores, threshold: float
+        self, scene: Scene, scores: Known, threshold: float
     ) -> Iterator[tuple[dict[str, Any], float]]:
         """Each incident with the minutes to its page."""
         pages = [self.study.scoring.pages(row, threshold) for row in scores]
@@ -165,20 +168,17 @@ class Study:
         """A draw of the grid. The first seed has the study's own parameters, others draw anew."""
         key = (kind, seed, split, stress)
         if key not in self._drawn:
-            drawn = 20_260_101 if seed == 7 else 20_260_101 + seed
-            self.scenarios.cells = functools.partial(self._cells, seed=drawn)
-            made = self.scenarios.grid(
-                split,
-                kind,
-                self.weeks,
-                self.warm_weeks,
-                self.reps,
-                seed,
-                truth=True,
-                stress=stress,
-            )
-            self._drawn[key] = scene_of(made)
+            size = (self.weeks, self.warm_weeks, self.reps)
+            self._drawn[key] = self.draw(kind, seed, size, split=split, stress=stress, truth=True)
         return self._drawn[key]
+
+    def draw(
+        self, kind: str, seed: int, size: tuple[float, float, int], split: str = "test", **more: Any
+    ) -> Scene:
+        """A draw that is not kept: of so many weeks, with so many of warm-up, copies of a cell."""
+        drawn = 20_260_101 if seed == 7 else 20_260_101 + seed
+        self.scenarios.cells = functools.partial(self._cells, seed=drawn)
+        return scene_of(self.scenarios.grid(split, kind, *size, seed, **more))
 
     def ours(
         self,
