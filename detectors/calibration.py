@@ -20,7 +20,8 @@ from detectors.columns import Floats
 from detectors.model import Alarm, RateConfig
 
 _WEEK_MINUTES = 10_080
-_LEAST, _MOST = 1e-4, 10.0
+LEAST_BUDGET, MOST_BUDGET = 1e-4, 10.0
+"""False pages a series-week that are a threshold."""
 
 
 class Scale:
@@ -49,8 +50,9 @@ def threshold_for(budget: float) -> float:
     >>> round(threshold_for(0.1), 2)
     11.52
     """
-    if not _LEAST <= budget <= _MOST:
-        raise ValueError(f"a budget is {_LEAST} to {_MOST} false pages a series-week, not {budget}")
+    if not LEAST_BUDGET <= budget <= MOST_BUDGET:
+        bounds = f"{LEAST_BUDGET:g} to {MOST_BUDGET:g}"
+        raise ValueError(f"a budget is {bounds} false pages a series-week, not {budget}")
     return math.log(_WEEK_MINUTES / budget)
 
 

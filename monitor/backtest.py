@@ -1,5 +1,8 @@
 """What a rule would have done: its stored points, replayed through the detector as it is set now.
 
+A rule is a rate that is learned, with its fleets and, where the cells are there, the lone children
+that speak for it; or one that people know: a fixed limit, a burn rate.
+
 A replay is muted until `since`, so that it has learned what is normal by then. Pages are folded as
 decide folds them: series of one rule that begin within half an hour are one. What people said of
 the incidents of that place and time tells true from false.
@@ -10,22 +13,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
 
 from msgspec import structs
 
-from detectors.model import Alarm, Verdict
-from detectors.rate import RateBank
-from detectors.verdicts import Verdicts
+from detectors.model import State
+from monitor.alerting.alerts import Reading
 from monitor.alerting.ledger import FALSE_VERDICTS
 from monitor.detect_views import Backtest, Episode
+from monitor.division import Division
 from monitor.incidents.actions import VERDICTS
 from monitor.incidents.model import Incident
 from monitor.paging import concerns
 from monitor.profiles import Profile
+from monitor.rates import Rates, reading_of, series_id
 from monitor.store.decision_rows import Point
-from monitor.store.store import Tx
 from monitor.stream.holes import walk
-from monitor.stream.series import Dims, Pair, named
+from monitor.stream.rules import Detector, Watched
+from monitor.stream.series import Base, Dims, Pair, dims_of
 from monitor.stream.signals import Plan, Signal
 from monitor.watchdog import tick
 
@@ -36,41 +41,45 @@ JOINS = timedelta(minutes=30)
 TRUE = frozenset(VERDICTS) - FALSE_VERDICTS
 """Verdicts of people that mean: the page was right."""
 _PART_S = 86_400
+_CELLS_S = 3_600
 _WEEK = timedelta(weeks=1)
 
 Points = Callable[[int, int], Mapping[int, Sequence[Point]]]
 """Points by bucket of [first, end), unix seconds."""
-Alarms = Callable[[Signal, Dims], Alarm]
-"""When a series fires."""
+Cells = Callable[[int, int], Mapping[int, Base]]
+"""The cells of the same, counted before a signal is asked for."""
 
 
-def backtest(
-    tx: Tx,
-    plan: Plan,
-    profile: Profile,
-    signal: Signal,
-    since: datetime,
-    until: datetime,
-    *,
-    alarm: Alarms | None = None,
-) -> Backtest:
-    """Replay the points of one rule, within one transaction.
+class Judge(Protocol):
+    """Judges the series of one rule, bucket by bucket."""
 
-    Args:
-        tx: where points and incidents are.
-        plan: for the length of a bucket.
-        profile: how rates are learned, and when a series fires where `alarm` is not given.
-        signal: the rule.
-        since: from when on episodes count.
-        until: up to when.
-        alarm: thresholds of a tier that is tried.
-    """
-    incidents = tx.incidents.search(since=since - LEARN, limit=10_000)
+    signal: Signal
+    """As its alerts speak of it."""
+    thresholds: set[float]
+    """The different ones of its series."""
+    meanings: set[str]
+    """What they mean, in words."""
 
-    def points(first: int, end: int) -> Mapping[int, Sequence[Point]]:
-        return tx.decisions.points(signal.name, first, end)
+    def judge(self, bucket: int, counts: Mapping[Dims, Pair], base: Base | None) -> Judged:
+        """Take in the counts of one bucket; what had no traffic before is a new series.
 
-    return replay(points, incidents, plan, profile, signal, since, until, alarm=alarm)
+        Args:
+            bucket: its start, unix seconds.
+            counts: k and n by dimension values.
+            base: the cells they were summed from; None where they are not asked for.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What was said of one bucket."""
+
+    firing: Mapping[Dims, Reading]
+    warm: int
+    """Series that were warm and had traffic."""
+    series: int
+    """All that are known by now."""
 
 
 def replay(
@@ -78,17 +87,31 @@ def replay(
     incidents: Iterable[Incident],
     plan: Plan,
     profile: Profile,
-    signal: Signal,
+    judge: Judge,
     since: datetime,
     until: datetime,
     *,
-    alarm: Alarms | None = None,
     learn: timedelta = LEARN,
+    cells: Cells | None = None,
+    without: str = "",
 ) -> Backtest:
-    """The same from points that are asked for a day at a time, each where the caller likes."""
+    """Replay the points of one rule.
+
+    Args:
+        points: asked for a day at a time, each in a transaction of its own if the caller likes.
+        incidents: those of the time, for what people said of them.
+        plan: for the length of a bucket.
+        profile: for its name.
+        judge: of the rule; a new one.
+        since: from when on episodes count.
+        until: up to when.
+        learn: how long before that the replay begins, where there are points.
+        cells: asked for an hour at a time; None: the rule's children are left out.
+        without: what is left out and why, in words.
+    """
     step = plan.bucket_s
     begin, end = (int(one.timestamp()) // step * step for one in (since, until))
-    player = _Player(signal, plan, profile, alarm or _by_profile(profile, plan), begin)
+    player, bases = _Player(judge, step, begin), _Bases(cells)
     last: int | None = None
     for first in range(begin - int(learn.total_seconds()) // step * step, end, _PART_S):
         found = points(first, min(first + _PART_S, end))
@@ -96,125 +119,197 @@ def replay(
             continue
         for bucket in walk(found, first, min(first + _PART_S, end), step, last=last):
             tick()
-            player.play(bucket, found.get(bucket, ()))
+            player.play(bucket, found.get(bucket, ()), bases.of(bucket))
         last = max(found, default=last)
     known = list(incidents)
     episodes = _folded([_judged(one, known, until) for one in player.episodes()])
-    return _summary(signal, profile, player, episodes, since, until)
+    return _summary(profile, player, episodes, since, until, without)
 
 
-def _by_profile(profile: Profile, plan: Plan) -> Alarms:
-    return lambda signal, _dims: profile.alarm(signal, plan.bucket_s)
+class Learned:
+    """A rate, judged as the daemon judges it.
+
+    Args:
+        signal: the rate.
+        profile: how rates are learned.
+        plan: of all signals.
+        division: the thresholds.
+    """
+
+    def __init__(self, signal: Signal, profile: Profile, plan: Plan, division: Division) -> None:
+        self.signal = signal
+        self.thresholds: set[float] = set()
+        self.meanings: set[str] = set()
+        self._division = division
+        self._rates = Rates(structs.replace(plan, signals=(signal,)), profile, division)
+        self._watched: set[str] = set()
+
+    def judge(self, bucket: int, counts: Mapping[Dims, Pair], base: Base | None) -> Judged:
+        """See `Judge`."""
+        rates, tiers = self._rates, {self.signal.name: "page"}
+        judged = rates.judge(bucket, {self.signal.name: counts}, self._watched)
+        self._note(judged.born)
+        children = {} if base is None else rates.slices.step(bucket, base)
+        firing = {
+            dims_of(self.signal, one.dimensions): one
+            for one in rates.readings(judged, children, self._watched, tiers)
+            if one.firing
+        }
+        self._watched = {series_id(self.signal.name, dims) for dims in firing}
+        cold = judged.verdicts.warming.tolist()
+        warm = sum(n > 0 and not one for one, (_, n) in zip(cold, judged.pairs, strict=True))
+        return Judged(firing, warm, len(rates.known))
+
+    def _note(self, born: Iterable[str]) -> None:
+        for name in born:
+            signal, dims = self._rates.known[name]
+            alarm = self._division.alarm(signal, dims)
+            self.thresholds.add(round(alarm.threshold, 3))
+            self.meanings.add(self._division.meaning(signal, dims, alarm.threshold))
+
+
+class Limited:
+    """A rule that people know, on the series it watches."""
+
+    def __init__(self, one: Watched, bucket_s: int) -> None:
+        self.signal = one.alias
+        self.thresholds: set[float] = set()
+        self.meanings = {"a limit that people have set: no budget pays for it"}
+        self._one = one
+        self._bucket_s = bucket_s
+        self._detectors: dict[Dims, Detector] = {}
+
+    def judge(self, bucket: int, counts: Mapping[Dims, Pair], base: Base | None) -> Judged:  # noqa: ARG002 # a limit has no children
+        """See `Judge`."""
+        for dims, (_, n) in counts.items():
+            if n and dims not in self._detectors and self._one.watches(dims):
+                self._detectors[dims] = self._one.build()
+        firing, warm = {}, 0
+        for dims, detector in self._detectors.items():
+            k, n = counts.get(dims, (0, 0))
+            detector.learn_one({"t": bucket, "k": k, "n": n})
+            verdict = detector.verdict
+            if verdict is None:
+                continue
+            self.thresholds.add(verdict.threshold)
+            warm += int(n > 0 and verdict.state is not State.WARMING)
+            if verdict.state is State.FIRING:
+                end = bucket + self._bucket_s
+                firing[dims] = reading_of(self.signal, dims, verdict, end, self.signal.tier)
+        return Judged(firing, warm, len(self._detectors))
+
+
+class _Bases:
+    """The cells of one bucket after the other."""
+
+    def __init__(self, cells: Cells | None) -> None:
+        self._cells = cells
+        self._first: int | None = None
+        self._found: Mapping[int, Base] = {}
+
+    def of(self, bucket: int) -> Base | None:
+        """Those of a bucket; None where none are asked for."""
+        if self._cells is None:
+            return None
+        first = bucket // _CELLS_S * _CELLS_S
+        if first != self._first:
+            self._first, self._found = first, self._cells(first, first + _CELLS_S)
+        return self._found.get(bucket, {})
 
 
 @dataclass(slots=True)
 class _Open:
     """An episode as it goes on."""
 
-    dims: Dims
     detected: int
-    verdict: Verdict
+    reading: Reading
+    """The last one."""
+    strongest: Reading
     peak: float | None = None
-    score: float = 0.0
     ended: int | None = None
 
 
 @dataclass(slots=True)
 class _Player:
-    """A bank of one rule's series, and what they did since `begin`."""
+    """What one rule's series did since `begin`."""
 
-    signal: Signal
-    plan: Plan
-    profile: Profile
-    alarm: Alarms
+    judge: Judge
+    bucket_s: int
     begin: int
-    bank: RateBank = field(init=False)
-    known: dict[str, Dims] = field(default_factory=dict)
-    thresholds: set[float] = field(default_factory=set)
     judged: int = 0
     """Series-buckets that were warm and had traffic."""
+    series: int = 0
     first: int | None = None
     """The first bucket that counts."""
     end: int = 0
-    _open: dict[str, _Open] = field(default_factory=dict)
+    days: set[int] = field(default_factory=set)
+    """Days since 1970 on which any of them were."""
+    _open: dict[Dims, _Open] = field(default_factory=dict)
     _done: list[_Open] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        self.bank = RateBank(self.profile.rates, bucket_s=self.plan.bucket_s)
-
-    def play(self, bucket: int, points: Sequence[Point]) -> None:
+    def play(self, bucket: int, points: Sequence[Point], base: Base | None) -> None:
         """Take in one bucket."""
-        counts: dict[str, Pair] = {}
-        for point in points:
-            name = "\x1f".join(point.dims)
-            counts[name] = (point.k, point.n)
-            if name not in self.known:
-                alarm = self.alarm(self.signal, point.dims)
-                self.known[name] = point.dims
-                self.thresholds.add(round(alarm.threshold, 3))
-                self.bank.add(name, alarm=alarm)
-        if not self.known:
+        counts = {point.dims: (point.k, point.n) for point in points}
+        found = self.judge.judge(bucket, counts, base)
+        if not found.series:
             return
-        pairs = [counts.get(name, (0, 0)) for name in self.known]
-        step = self.plan.bucket_s
-        verdicts = self.bank.step(
-            bucket, step, list(self.known), [k for k, _ in pairs], [n for _, n in pairs]
-        )
-        self.end = bucket + step
+        self.series, self.end = found.series, bucket + self.bucket_s
         if bucket >= self.begin:
             self.first = bucket if self.first is None else self.first
-            with_traffic = [n > 0 for _, n in pairs]
-            self.judged += int((~verdicts.warming & with_traffic).sum())
-        self._follow(verdicts)
+            self.judged += found.warm
+            if found.warm:
+                self.days.add(bucket // 86_400)
+        self._follow(found.firing)
 
-    def _follow(self, verdicts: Verdicts) -> None:
-        hot = {verdicts.ids[int(row)]: verdicts[int(row)] for row in verdicts.firing_rows()}
-        for name in self._open.keys() - hot.keys():
-            gone = self._open.pop(name)
+    def _follow(self, hot: Mapping[Dims, Reading]) -> None:
+        for dims in self._open.keys() - hot.keys():
+            gone = self._open.pop(dims)
             gone.ended = self.end
             self._done.append(gone)
-        for name, verdict in hot.items():
-            one = self._open.get(name)
+        for dims, reading in hot.items():
+            one = self._open.get(dims)
             if one is None:
-                one = self._open[name] = _Open(self.known[name], self.end, verdict)
-            one.verdict = verdict
-            one.score = max(one.score, verdict.score)
-            one.peak = _farther(one.peak, verdict)
+                one = self._open[dims] = _Open(self.end, reading, reading)
+            one.reading = reading
+            if reading.score > one.strongest.score:
+                one.strongest = reading
+            one.peak = _farther(one.peak, reading)
 
     def episodes(self) -> list[Episode]:
         """Those that began within the time that counts, in order."""
         every = [one for one in (*self._done, *self._open.values()) if one.detected > self.begin]
-        return [
-            self._episode(one) for one in sorted(every, key=lambda one: (one.detected, one.dims))
-        ]
+        every.sort(key=lambda one: (one.detected, tuple(one.reading.dimensions.values())))
+        return [self._episode(one) for one in every]
 
     def _episode(self, one: _Open) -> Episode:
-        verdict = one.verdict
+        last = one.reading
         until = self.end if one.ended is None else one.ended
         return Episode(
-            dimensions=named(self.signal, one.dims),
-            onset_at=_time(one.detected if verdict.onset is None else verdict.onset),
+            dimensions=dict(last.dimensions),
+            onset_at=min(last.onset_at, _time(one.detected)),
             detected_at=_time(one.detected),
             ended_at=None if one.ended is None else _time(one.ended),
             duration_s=until - one.detected,
-            k=verdict.k,
-            n=verdict.n,
-            baseline=verdict.baseline,
+            k=last.k,
+            n=last.n,
+            baseline=last.baseline,
             peak_ratio=one.peak,
-            excess=verdict.excess,
-            score=one.score,
+            excess=last.excess,
+            score=one.strongest.score,
+            reason=one.strongest.reason,
             page=True,
             incidents=[],
         )
 
 
-def _farther(peak: float | None, verdict: Verdict) -> float | None:
-    if verdict.expected <= 0:
+def _farther(peak: float | None, reading: Reading) -> float | None:
+    expected = reading.k - reading.excess
+    if expected <= 0:
         return peak
-    ratio = verdict.k / verdict.expected
+    ratio = reading.k / expected
     if peak is None:
         return ratio
-    return max(peak, ratio) if verdict.direction == "up" else min(peak, ratio)
+    return max(peak, ratio) if reading.rate >= reading.baseline else min(peak, ratio)
 
 
 def _judged(episode: Episode, incidents: Sequence[Incident], until: datetime) -> Episode:
@@ -246,12 +341,12 @@ def _folded(episodes: Iterable[Episode]) -> list[Episode]:
 
 
 def _summary(
-    signal: Signal,
     profile: Profile,
     player: _Player,
     episodes: list[Episode],
     since: datetime,
     until: datetime,
+    without: str,
 ) -> Backtest:
     pages = [one for one in episodes if one.page]
     true = sum(one.verdict in TRUE for one in pages)
@@ -260,14 +355,17 @@ def _summary(
     weeks = span / _WEEK
     false = len(pages) - true - unjudged
     return Backtest(
-        signal=signal.name,
+        signal=player.judge.signal.name,
         profile=profile.name,
-        thresholds=sorted(player.thresholds),
+        thresholds=sorted(player.judge.thresholds),
+        meanings=sorted(player.judge.meanings),
         since=since,
         until=until,
         weeks=round(weeks, 3),
-        series=len(player.known),
-        series_weeks=round(timedelta(seconds=player.judged * player.plan.bucket_s) / _WEEK, 3),
+        without=without,
+        judged_days=len(player.days),
+        series=player.series,
+        series_weeks=round(timedelta(seconds=player.judged * player.bucket_s) / _WEEK, 3),
         episodes=episodes,
         pages=len(pages),
         true=true,

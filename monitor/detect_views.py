@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
+import msgspec
+
 from monitor.views import Cause, ChangeView, View
 
 
@@ -26,6 +28,8 @@ class Explanation(View, frozen=True, kw_only=True):
     """Of the last bucket, or since the onset where it fires."""
     score: float
     threshold: float
+    meaning: str = ""
+    """What the threshold means, in words: whose budget pays for it, and how rare it is."""
     onset_at: datetime | None = None
     excess: float | None = None
     causes: list[Cause]
@@ -58,6 +62,8 @@ class Episode(View, frozen=True, kw_only=True):
     """Flagged interactions beyond the expected since the onset; negative for a fall."""
     score: float
     """Its highest."""
+    reason: str = ""
+    """What its alert would have said when it was highest."""
     page: bool
     """It would have paged; others join the page of a series that began within half an hour."""
     incidents: list[str]
@@ -72,11 +78,17 @@ class Backtest(View, frozen=True, kw_only=True):
     signal: str
     profile: str
     thresholds: list[float]
-    """The different thresholds of its series, in nats."""
+    """The different thresholds of its series; `meanings` has them in words."""
+    meanings: list[str] = msgspec.field(default_factory=list)
+    """What they mean, in words."""
     since: datetime
     until: datetime
     weeks: float
     """Of them, how many there are points of."""
+    judged_days: int = 0
+    """On how many days (UTC) a warm series had traffic."""
+    without: str = ""
+    """What was left out and why, in words; empty where nothing was."""
     series: int
     series_weeks: float
     """Judged: with traffic and warm."""
@@ -91,3 +103,5 @@ class Backtest(View, frozen=True, kw_only=True):
     """Pages that nobody has judged."""
     false_per_week: float | None
     """Were all that are unjudged false; None without a week of points."""
+    progress: float = 1.0
+    """How much of it is done; below 1 there is no figure yet: ask again."""

@@ -7,6 +7,7 @@ a whole: the same alert that its series of the whole environment has.
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from detectors.fleet import Fleet
@@ -20,6 +21,18 @@ from monitor.stream.signals import Plan, Signal
 ENVIRONMENT = "environment"
 
 
+def fleet_of(signal: Signal, dims: Dims) -> Dims | None:
+    """The dimension values of the whole that a series is tested with; None where it is with none.
+
+    Args:
+        signal: the series' own.
+        dims: values of its dimensions.
+    """
+    names = dimension_names(signal)
+    together = signal.whole and names[:1] == (ENVIRONMENT,) and len(names) > 1
+    return dims[:1] if together and len(dims) == len(names) else None
+
+
 class Fleets:
     """The pool and what its groups are about. A group has the name of the series of the whole."""
 
@@ -28,6 +41,7 @@ class Fleets:
         self._profile = profile
         self._pool = Pool(profile.fleets, bucket_s=plan.bucket_s)
         self._groups: dict[str, tuple[Signal, Dims]] = {}
+        self._more: dict[str, float] = {}
 
     def take(self, pool: Pool) -> bool:
         """Go on with a stored pool; its series are to be made known again.
@@ -53,17 +67,16 @@ class Fleets:
             signal: the signal.
             dims: values of the series' dimensions.
         """
-        names = dimension_names(signal)
-        if (
-            not signal.whole
-            or names[:1] != (ENVIRONMENT,)
-            or len(dims) != len(names)
-            or name == whole
-        ):
+        environment = fleet_of(signal, dims)
+        if environment is None:
             return
-        self._groups[whole] = (signal, dims[:1])
+        self._groups[whole] = (signal, environment)
         floor = self._profile.alarm(signal, self._bucket_s).min_excess
         self._pool.add(name, whole, watch=signal.direction, min_excess=floor)
+
+    def demand(self, whole: str, more: float) -> None:
+        """Want so many nats more than the pool's threshold before a quiet fleet is an alert."""
+        self._more[whole] = more
 
     def step(
         self, ids: Sequence[str], bucket: Bucket | None, watched: Set[str]
@@ -73,7 +86,14 @@ class Fleets:
             return {}
         asked = watched & self._groups.keys()
         told = self._pool.step(ids, bucket, asked=asked)
-        return {fleet.group: fleet for fleet in told if fleet.group in self._groups}
+        held = [self._held(one, asked) for one in told if one.group in self._groups]
+        return {one.group: one for one in held if one.firing or one.group in asked}
+
+    def _held(self, fleet: Fleet, watched: Set[str]) -> Fleet:
+        """With the threshold that is wanted; what fires is over when the pool says so."""
+        limit = fleet.threshold + self._more.get(fleet.group, 0.0)
+        fires = fleet.firing and (fleet.score >= limit or fleet.group in watched)
+        return replace(fleet, firing=fires, threshold=limit)
 
     def reading(self, fleet: Fleet, loudest: str, tier: str, at: int) -> Reading:
         """A fleet's verdict in the words of alerting.

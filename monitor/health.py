@@ -13,6 +13,8 @@ from monitor.spending import ledgers, tiers_of
 from monitor.store.store import Tx
 from monitor.store.stream_rows import PartitionRow
 from monitor.stream.signals import Plan
+from monitor.stream.tally import label_limits
+from monitor.stream.vocabulary import OTHER
 
 BEHIND_WARN_S = 60.0
 BEHIND_BAD_S = 600.0
@@ -38,6 +40,8 @@ def overview(
     lag = _lag(parts, now, live=live)
     event_now = tx.decisions.event_now(pipeline) if pipeline is not None else None
     signals = _signals(tx, configured.plan, pipeline) if pipeline is not None else []
+    if pipeline is not None:
+        signals += _labels(tx, configured.plan, pipeline)
     return views.Overview(
         now=now,
         event_now=event_now,
@@ -144,8 +148,9 @@ def _budget(tx: Tx, configured: Configured, now: datetime) -> views.Health:
             + (f", {spenders}" if spenders else "")
             + (f": {advice}, see tocsin budget" if advice else "")
         )
-    text = "; ".join(told) or f"no false page of {len(found)} teams"
-    return views.Health(name="budget", state="warn" if bad else "ok", text=text)
+    crowded = [one.crowded for one in found if one.crowded]
+    text = "; ".join([*told, *crowded]) or f"no false page of {len(found)} teams"
+    return views.Health(name="budget", state="warn" if bad or crowded else "ok", text=text)
 
 
 def _stream(parts: list[PartitionRow], lag: float | None) -> views.Health:
@@ -168,6 +173,21 @@ def _quarantine(tx: Tx) -> views.Health:
     return views.Health(
         name="quarantine", state="warn", text=f"{total} findings, most of them {worst}"
     )
+
+
+def _labels(tx: Tx, plan: Plan, pipeline: int) -> list[views.Health]:
+    """Of which labels no new value is told apart any more; nothing where all have room."""
+    limits, admitted = label_limits(plan), tx.stream.fullest(pipeline)
+    volume = plan.volume()
+    told = []
+    for name, limit in limits.items():
+        if admitted.get(name, 0) < limit:
+            continue
+        if volume is not None and name == volume.name:
+            told.append(f"{limit} sources are watched for silence, a further one is not")
+        else:
+            told.append(f"{limit} values of {name} are told apart, further ones are {OTHER}")
+    return [views.Health(name="labels", state="warn", text="; ".join(told))] if told else []
 
 
 def _signals(tx: Tx, plan: Plan, pipeline: int) -> list[views.Health]:

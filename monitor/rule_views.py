@@ -15,11 +15,13 @@ class Spend(View, frozen=True, kw_only=True):
     """One rule's part of a team's budget, in pages."""
 
     rule: str
+    """With ` (fleet)` behind it for what its series and children may page together; such a page
+    is counted with the rule."""
     tier: Tier
     series: int
-    """Its series that may page the team."""
+    """Its series, or fleets, that may page the team."""
     expected: float
-    """False pages that the division leaves it over the weeks of the budget."""
+    """False pages that the division leaves them over the weeks of the budget."""
     false: int
     true: int
     unjudged: int
@@ -49,8 +51,13 @@ class Budget(View, frozen=True, kw_only=True):
     left: float
     overspent: bool
     series: int
+    fleets: int = 0
+    """Fleets of these series: each is tested as one, and has the part of a series."""
     per_series_week: float
-    """False pages that each of these series may cost in a week: its threshold follows from it."""
+    """False pages that each of these series and fleets may cost in a week: its threshold follows
+    from it."""
+    crowded: str = ""
+    """What it means that more series page the team than a budget is meant for, and what to do."""
     rules: list[Spend]
     proposals: list[Proposed]
     shift_paged: int

@@ -8,7 +8,7 @@ for the series and the fleet to say.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Self
 
@@ -77,7 +77,7 @@ class Slices:
     def __init__(self, plan: Plan, profile: Profile) -> None:
         self._plan = plan
         self._profile = profile
-        self._signals = {s.name: s for s in plan.rates() if _has_children(s)}
+        self._signals = {s.name: s for s in plan.rates() if has_children(s)}
         self._bank = RateBank(profile.children, bucket_s=plan.bucket_s)
         self._bursts = Bursts(profile.bursts, bucket_s=plan.bucket_s)
         self._members: dict[str, Slice] = {}
@@ -85,11 +85,16 @@ class Slices:
         self._speaking: set[str] = set()
         self._hushed: set[str] = set()
         """Those that fire, and began to in a crowd."""
+        self._more: dict[tuple[str, str], float] = {}
         self._dimensions = [
             name
             for name in DIMENSIONS
             if any(name not in signal.by for signal in self._signals.values())
         ]
+
+    def demand(self, signal: str, environment: str, more: float) -> None:
+        """Want so many nats more than the profile's thresholds before a child of it speaks."""
+        self._more[signal, environment] = more
 
     def step(self, bucket: int, base: Base) -> dict[tuple[str, str], Loud]:
         """Judge one bucket: the loudest lone child, by signal and environment."""
@@ -116,11 +121,12 @@ class Slices:
         return self._told(lasting, self._bursts.step(list(self._members), latest))
 
     def _told(self, lasting: Verdicts, bursts: Verdicts) -> dict[tuple[str, str], Loud]:
-        firing = {
-            told.ids[row]: told[row]
-            for told in (bursts, lasting)  # a move that lasts has more to say
-            for row in told.firing_rows().tolist()
-        }
+        known, firing = self._speaking | self._hushed, dict[str, Verdict]()
+        for said in (bursts, lasting):  # a move that lasts has more to say
+            for row in said.firing_rows().tolist():
+                verdict = self._held(said[row], said.ids[row])
+                if said.ids[row] in known or verdict.score >= verdict.threshold:
+                    firing[said.ids[row]] = verdict
         begun = firing.keys() - self._speaking - self._hushed
         crowds = _crowds(self._members.values(), (lasting, bursts)) if begun else {}
         lone = {name for name in begun if not crowds[_family(self._members[name])]}
@@ -133,6 +139,12 @@ class Slices:
             if key not in told or abs(verdict.excess) > abs(told[key].verdict.excess):
                 told[key] = Loud(child, verdict)
         return told
+
+    def _held(self, verdict: Verdict, name: str) -> Verdict:
+        """With the threshold that is wanted of the child."""
+        child = self._members[name]
+        more = self._more.get((child.signal, child.environment), 0.0)
+        return replace(verdict, threshold=verdict.threshold + more)
 
     def _weigh(self, dimension: str, sums: Sums) -> None:
         weights: dict[str, dict[str, float]] = {}
@@ -242,7 +254,7 @@ class Slices:
         return made
 
 
-def _has_children(signal: Signal) -> bool:
+def has_children(signal: Signal) -> bool:
     """Whether there is a whole that its children can speak for."""
     return (
         signal.each is None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from monitor.alerting.budget import Budgets, Share
@@ -44,9 +44,18 @@ def tiers_of(tx: Tx, plan: Plan, profile: Profile, rules: Iterable[Rule] = ()) -
         profile: how eager their own detectors are.
         rules: fixed limits and burn rates beside them.
     """
+    return moved(tx, configured_tiers(plan, profile, rules))
+
+
+def configured_tiers(plan: Plan, profile: Profile, rules: Iterable[Rule] = ()) -> dict[str, str]:
+    """The tier of every rule by the configuration or the profile, whatever people have set."""
     configured = {signal.name: str(profile.tier(signal)) for signal in plan.signals}
     beside = watched(tuple(rules), plan.signals, bucket_s=plan.bucket_s)
-    configured |= {one.name: str(one.alias.tier) for one in beside}
+    return configured | {one.name: str(one.alias.tier) for one in beside}
+
+
+def moved(tx: Tx, configured: Mapping[str, str]) -> dict[str, str]:
+    """These tiers, but for rules that people have moved."""
     people = {name: row.tier for name, row in tx.decisions.tiers().items()}
     return {name: people.get(name, tier) for name, tier in configured.items()}
 
@@ -55,7 +64,9 @@ def ledgers(tx: Tx, budgets: Budgets, tiers: Mapping[str, str], now: datetime) -
     """Every team's ledger, by name of the team."""
     stored = tx.rules.shares()
     shares = [
-        Share(team, budgets.of(team), stored[team].share.rules if team in stored else {})
+        replace(stored[team].share, allowance=budgets.of(team))
+        if team in stored
+        else Share(team, budgets.of(team), {})
         for team in budgets.names()
     ]
     weeks = max(share.allowance.weeks for share in shares)

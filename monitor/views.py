@@ -162,6 +162,7 @@ class NoteView(View, frozen=True, kw_only=True):
     """Something that changed for good; it pages nobody."""
 
     kind: Literal["level", "judge"]
+    """`judge`: what fits is another version of who judges it."""
     signal: str
     dimensions: dict[str, str]
     onset_at: datetime

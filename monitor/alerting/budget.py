@@ -14,6 +14,8 @@ from monitor.alerting.routes import Matcher
 
 OWNER = "default"
 """The team of a rule that names none."""
+PARENTS = 30
+"""So many paging series a team's budget is meant for: parents page, children explain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,9 @@ class Share:
     allowance: Allowance
     rules: Mapping[str, int]
     """The team's series of each paging rule; 0 for a rule that pages other teams only."""
+    fleets: Mapping[str, int] = field(default_factory=dict)
+    """The team's fleets of these rules, none where it is 0: series that are tested together, with
+    the children that are followed one by one."""
 
     @property
     def series(self) -> int:
@@ -88,33 +93,81 @@ class Share:
         return sum(self.rules.values())
 
     @property
+    def parts(self) -> int:
+        """How many get the same part of the allowance: each series, and each fleet."""
+        return self.series + sum(self.fleets.values())
+
+    @property
     def per_series_week(self) -> float:
-        """False pages that one series may cost in a week."""
-        return self.allowance.per_week / max(1, self.series)
+        """False pages that one series, or one fleet, may cost in a week."""
+        return self.allowance.per_week / max(1, self.parts)
 
     def expected(self, rule: str) -> float:
         """False pages that a rule's series may cost over the weeks of the allowance."""
         return self.per_series_week * self.rules.get(rule, 0) * self.allowance.weeks
 
+    def expected_together(self, rule: str) -> float:
+        """False pages that a rule's fleets may cost over the weeks of the allowance."""
+        return self.per_series_week * self.fleets.get(rule, 0) * self.allowance.weeks
+
+
+Labels = Mapping[str, str]
+
 
 def divide(
-    budgets: Budgets, rules: Iterable[str], series: Iterable[Mapping[str, str]]
+    budgets: Budgets, rules: Iterable[str], series: Iterable[Labels], fleets: Iterable[Labels] = ()
 ) -> dict[str, Share]:
-    """Every team's share, by team: each of its paging series gets the same.
+    """Every team's share, by team: each of its paging series and fleets gets the same.
 
     Args:
         budgets: what each team may spend.
         rules: names of the rules at tier `page`.
         series: the trusted labels of each series of these rules.
+        fleets: the trusted labels of each fleet of these rules: those of the whole.
     """
-    counts: dict[str, Counter[str]] = {team: Counter() for team in budgets.names()}
-    for labels in series:
-        counts[budgets.team_of(labels)][labels["signal"]] += 1
+    alone, together = _counts(budgets, series), _counts(budgets, fleets)
     named = sorted(rules)
     return {
-        team: Share(team, budgets.of(team), {rule: found[rule] for rule in named})
-        for team, found in counts.items()
+        team: Share(
+            team,
+            budgets.of(team),
+            {rule: alone[team][rule] for rule in named},
+            {rule: together[team][rule] for rule in named if together[team][rule]},
+        )
+        for team in budgets.names()
     }
+
+
+def _counts(budgets: Budgets, found: Iterable[Labels]) -> dict[str, Counter[str]]:
+    counts: dict[str, Counter[str]] = {team: Counter() for team in budgets.names()}
+    for labels in found:
+        counts[budgets.team_of(labels)][labels["signal"]] += 1
+    return counts
+
+
+def crowded(share: Share, tiers: Mapping[str, str]) -> str:
+    """What it means that more series page a team than a budget is meant for, and what to do.
+
+    Args:
+        share: the team's.
+        tiers: the tier of each rule; one that pages no more is not worth demoting.
+
+    Returns:
+        One line; empty where the series are few enough.
+    """
+    if share.series <= PARENTS:
+        return ""
+    paging = {rule: many for rule, many in share.rules.items() if tiers.get(rule) == "page"}
+    most = max(paging, key=lambda rule: (paging[rule], rule), default="")
+    each = 1 / share.per_series_week
+    later = each * share.allowance.per_week / PARENTS
+    advice = f"tocsin rule demote {most} --to ticket ({paging[most]} series), " if most else ""
+    return (
+        f"{share.series} series page team {share.team}, a budget is meant for {PARENTS}: each may "
+        f"page for nothing once in {each:.0f} weeks only and waits for evidence that is "
+        f"{later:.1f} times rarer than with {PARENTS}, so that all alarms come later; "
+        f"{advice}matchers for a second team (paging.budget.teams), or more false_pages"
+    )
 
 
 def outdated(shares: Mapping[str, Share], budgets: Budgets, rules: Iterable[str]) -> bool:
@@ -136,16 +189,23 @@ def change(before: Share | None, after: Share) -> str:
     if before == after:
         return ""
     if before is None:
-        return f"{after.allowance} over {after.series} series"
-    told = []
+        return f"{after.allowance} over {_counted(after.series, sum(after.fleets.values()))}"
+    told: list[str] = []
     if before.allowance != after.allowance:
         told.append(f"{after.allowance}, was {before.allowance}")
     for rule in sorted({*before.rules, *after.rules}):
-        old, new = before.rules.get(rule), after.rules.get(rule)
-        if old is None:
-            told.append(f"{rule} pages now: {new} series")
-        elif new is None:
+        old, new = ((one.rules.get(rule), one.fleets.get(rule, 0)) for one in (before, after))
+        if old[0] is None:
+            told.append(f"{rule} pages now: {_counted(new[0] or 0, new[1])}")
+        elif new[0] is None:
             told.append(f"{rule} pages no more")
+        elif new[1] != old[1]:
+            told.append(f"{rule}: {_counted(new[0], new[1])}, were {_counted(old[0], old[1])}")
         elif new != old:
-            told.append(f"{rule}: {new} series, were {old}")
+            told.append(f"{rule}: {new[0]} series, were {old[0]}")
     return "; ".join(told)
+
+
+def _counted(series: int, fleets: int) -> str:
+    together = f" and {fleets} fleet{'' if fleets == 1 else 's'}" if fleets else ""
+    return f"{series} series{together}"

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from monitor.alerting.alerts import Alert
-from monitor.alerting.budget import Allowance, Share
+from monitor.alerting.budget import Allowance, Share, crowded
 from monitor.incidents.model import Incident
 
 FALSE_VERDICTS = frozenset({"false_positive", "benign_shift", "test_traffic"})
@@ -47,15 +47,23 @@ class RuleSpend:
     series: int
     """Its series that may page the team."""
     expected: float
-    """False pages that the division leaves it over the weeks of the allowance."""
+    """False pages that the division leaves its series over the weeks of the allowance ..."""
+    fleets: int
+    expected_together: float
+    """... and its fleets, whose pages are counted with the rule's."""
     false: int
     true: int
     open: int
 
     @property
+    def share(self) -> float:
+        """False pages that the division leaves the rule."""
+        return self.expected + self.expected_together
+
+    @property
     def over(self) -> float:
         """False pages beyond its share; negative below."""
-        return self.false - self.expected
+        return self.false - self.share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,17 +71,18 @@ class Ledger:
     """What a team may spend, and has spent."""
 
     team: str
-    allowance: Allowance
+    share: Share
     since: datetime
     """What was paged before is out of the window."""
-    per_series_week: float
     rules: tuple[RuleSpend, ...]
     """Those that page or have paged, by name."""
+    crowded: str
+    """What it means that more series page the team than a budget is meant for; empty else."""
 
     @property
-    def series(self) -> int:
-        """Series that may page the team."""
-        return sum(rule.series for rule in self.rules)
+    def allowance(self) -> Allowance:
+        """What the team may spend."""
+        return self.share.allowance
 
     @property
     def spent(self) -> int:
@@ -105,6 +114,11 @@ class Proposal:
     tier: str
     """To which."""
     reason: str
+
+
+def demotion(rule: str, tier: str) -> str:
+    """The command that demotes a rule."""
+    return f"tocsin rule demote {rule} --to {tier} --reason TEXT"
 
 
 def blamed(incident: Incident, alerts: Sequence[Alert], team: str) -> Paged | None:
@@ -139,10 +153,10 @@ def ledger(share: Share, paged: Iterable[Paged], tiers: Mapping[str, str], now: 
     names = sorted({*share.rules, *(page.rule for page in own)})
     return Ledger(
         team=share.team,
-        allowance=share.allowance,
+        share=share,
         since=since,
-        per_series_week=share.per_series_week,
         rules=tuple(_spend(name, share, own, tiers) for name in names),
+        crowded=crowded(share, tiers),
     )
 
 
@@ -153,6 +167,8 @@ def _spend(rule: str, share: Share, paged: Iterable[Paged], tiers: Mapping[str, 
         tier=tiers.get(rule, "shadow"),
         series=share.rules.get(rule, 0),
         expected=share.expected(rule),
+        fleets=share.fleets.get(rule, 0),
+        expected_together=share.expected_together(rule),
         false=judged.count("false"),
         true=judged.count("true"),
         open=judged.count("open"),
@@ -179,7 +195,7 @@ def proposals(found: Ledger) -> tuple[Proposal, ...]:
         reason = (
             f"team {found.team} had {found.spent} false pages in {found.allowance.weeks} weeks, "
             f"{found.allowance.false_pages:g} allowed; {rule.rule} had {rule.false} of them, its "
-            f"share is {rule.expected:.2g}" + (f", and {rule.true} true" if rule.true else "")
+            f"share is {rule.share:.2g}" + (f", and {rule.true} true" if rule.true else "")
         )
         proposed.append(Proposal(found.team, rule.rule, "ticket", reason))
     return tuple(proposed)

@@ -10,6 +10,9 @@ from monitor.alerting.ledger import Ledger
 
 TIERS = ("shadow", "ticket", "page")
 """In the order in which a rule rises."""
+LEAST_DAYS = 7
+"""Of traffic that was judged, before a rule may wake people: each hour of the week has come once.
+Half of `SHADOW_TIME`, after which a rule is offered: a person may have reasons to be earlier."""
 SHADOW_TIME = timedelta(days=14)
 """A rule that is worth promoting is offered after so long in shadow."""
 
@@ -40,23 +43,18 @@ def projected(unexplained: int, backtest_weeks: float, weeks: int) -> float:
     return unexplained * weeks / backtest_weeks if backtest_weeks > 0 else 0.0
 
 
-def objection(
+def overspends(
     rule: str, unexplained: Mapping[str, int], weeks: float, ledgers: Sequence[Ledger]
 ) -> str:
-    """Why a rule should not page; empty where its backtest speaks for it.
+    """What the budgets say against a rule that would page; empty where it fits them.
 
     Args:
         rule: its name.
         unexplained: by team, the pages it would have made that no incident with a true verdict
             explains: in shadow nobody was called, so nobody says that they would have been right.
-        weeks: that the backtest judged; 0 where it judged nothing.
+        weeks: that the backtest judged.
         ledgers: of all teams, now.
     """
-    if weeks <= 0:
-        return (
-            f"nothing that is stored of {rule} could be judged, so nothing speaks for it; "
-            "leave it where it is until it has seen some days of traffic"
-        )
     for one in ledgers:
         pages = unexplained.get(one.team, 0)
         more = projected(pages, weeks, one.allowance.weeks)
@@ -68,6 +66,29 @@ def objection(
                 f"{one.allowance.weeks} weeks; allowed are {one.allowance}{spent}"
             )
     return ""
+
+
+def untried(rule: str, weeks: float, days: int, least: int = LEAST_DAYS) -> str:
+    """Why a backtest says too little of a rule; empty where it says enough.
+
+    Args:
+        rule: its name.
+        weeks: that the backtest judged; 0 where it judged nothing.
+        days: on which there was traffic to judge.
+        least: how many must be there.
+    """
+    if weeks <= 0:
+        return (
+            f"nothing that is stored of {rule} could be judged, so nothing speaks for it; "
+            "leave it where it is until it has seen some days of traffic"
+        )
+    if 7 * weeks >= least and days >= least:
+        return ""
+    seen = span_of(weeks) if 7 * weeks < least else f"{days} days of {span_of(weeks)}"
+    return (
+        f"{rule} was judged on {seen} of traffic only: a page needs {least} days at least, so that "
+        "each hour of the week has come once; leave it where it is until then"
+    )
 
 
 @dataclass(frozen=True, slots=True)

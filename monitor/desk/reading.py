@@ -9,6 +9,7 @@ from monitor.alerting import pages
 from monitor.alerting.alerts import Alert, Cause
 from monitor.alerting.fitting import ChangeFact
 from monitor.config.settings import Configured
+from monitor.division import Division
 from monitor.incidents import actions
 from monitor.incidents.model import Incident
 from monitor.incidents.timeline import Linked
@@ -302,14 +303,16 @@ def signals_now(tx: Tx, configured: Configured) -> list[views.SignalNow]:
     if end is None:
         return []
     set_by_people = tx.decisions.tiers()
+    division = Division(plan, configured.profile)
+    division.rebuild(tx, configured.policy.budgets)
     rows = []
-    for signal in plan.rates():
+    together = plan.together()
+    for signal in [*plan.rates(), *([together] if together is not None else [])]:
         tier = (
             set_by_people[signal.name].tier
             if signal.name in set_by_people
             else configured.profile.tier(signal)
         )
-        threshold = configured.profile.alarm(signal, plan.bucket_s).threshold
         for points in tx.decisions.points(signal.name, end - plan.bucket_s, end).values():
             rows += [
                 views.SignalNow(
@@ -319,7 +322,9 @@ def signals_now(tx: Tx, configured: Configured) -> list[views.SignalNow]:
                     rate=point.k / point.n if point.n else None,
                     baseline=point.baseline,
                     score=point.score,
-                    threshold=threshold,
+                    threshold=configured.profile.vectors.threshold
+                    if signal is together
+                    else division.alarm(signal, point.dims).threshold,
                     tier=tier,  # type: ignore[arg-type] # the three tiers
                 )
                 for point in points

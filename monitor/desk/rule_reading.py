@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import cast
@@ -12,7 +12,7 @@ import msgspec
 
 from monitor.alerting.alerts import Alert
 from monitor.alerting.grouping import ONSET_WINDOW
-from monitor.alerting.ledger import Ledger, proposals
+from monitor.alerting.ledger import Ledger, RuleSpend, demotion, proposals
 from monitor.alerting.promotion import offer, pages_of, span_of
 from monitor.detect_views import Backtest
 from monitor.incidents.model import Incident
@@ -80,20 +80,11 @@ def budget_view(found: Ledger, shift: Shift, divided: Divided | None, cap: int |
         unjudged=found.open,
         left=found.left,
         overspent=found.overspent,
-        series=found.series,
-        per_series_week=found.per_series_week,
-        rules=[
-            Spend(
-                rule=one.rule,
-                tier=cast("Tier", one.tier),
-                series=one.series,
-                expected=one.expected,
-                false=one.false,
-                true=one.true,
-                unjudged=one.open,
-            )
-            for one in found.rules
-        ],
+        series=found.share.series,
+        fleets=found.share.parts - found.share.series,
+        per_series_week=found.share.per_series_week,
+        crowded=found.crowded,
+        rules=[spend for one in found.rules for spend in _spends(one)],
         proposals=[
             Proposed(
                 rule=one.rule,
@@ -111,9 +102,27 @@ def budget_view(found: Ledger, shift: Shift, divided: Divided | None, cap: int |
     )
 
 
-def demotion(rule: str, tier: str) -> str:
-    """The command that demotes a rule."""
-    return f"tocsin rule demote {rule} --to {tier} --reason TEXT"
+def _spends(one: RuleSpend) -> Iterator[Spend]:
+    tier = cast("Tier", one.tier)
+    yield Spend(
+        rule=one.rule,
+        tier=tier,
+        series=one.series,
+        expected=one.expected,
+        false=one.false,
+        true=one.true,
+        unjudged=one.open,
+    )
+    if one.fleets:
+        yield Spend(
+            rule=f"{one.rule} (fleet)",
+            tier=tier,
+            series=one.fleets,
+            expected=one.expected_together,
+            false=0,
+            true=0,
+            unjudged=0,
+        )
 
 
 def times_fired(alerts: Sequence[Alert]) -> Counter[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import cast
 
@@ -11,15 +10,16 @@ import msgspec
 
 from monitor import backtest as replays
 from monitor.alerting.alerts import labels
+from monitor.alerting.digest import is_ticket
+from monitor.alerting.ledger import demotion
 from monitor.alerting.pages import PAGED_PER_SHIFT
-from monitor.alerting.promotion import TIERS, objection, rises
+from monitor.alerting.promotion import LEAST_DAYS, TIERS, overspends, rises, untried
 from monitor.desk import reading
-from monitor.desk.detect import DetectDesk
+from monitor.desk.detect import DetectDesk, Span
 from monitor.desk.rule_reading import (
     Listed,
     budget_view,
     change_view,
-    demotion,
     judged_weeks,
     kept,
     listed,
@@ -27,25 +27,29 @@ from monitor.desk.rule_reading import (
     ticket_view,
     times_fired,
 )
-from monitor.desk.trials import Outcome, Progress
+from monitor.desk.trials import WAIT_S as TRIAL_WAIT_S
+from monitor.desk.trials import Outcome
 from monitor.detect_views import Backtest
-from monitor.division import Division
 from monitor.incidents import actions
 from monitor.incidents.actions import Refusal
-from monitor.incidents.model import Incident, Origin
+from monitor.incidents.model import Incident
 from monitor.incidents.timeline import Entry
 from monitor.rule_views import Budget, RuleChange, RuleMoved, RuleRow, Ticket, Tier
 from monitor.spending import ledgers, note_proposals, shifts, tiers_of
-from monitor.store.decision_rows import Point, TierRow
+from monitor.store.decision_rows import TierRow
 from monitor.store.rule_rows import RuleEvent
 from monitor.store.store import Tx
-from monitor.stream.rules import watched
-from monitor.stream.signals import Signal
+from monitor.stream.rules import Watched, watched
+from monitor.stream.series import Dims
+from monitor.stream.signals import NO_PAGES, Signal
 from monitor.views import DeskError, Done
 
 TEST_TIME = timedelta(days=28)
 """A promotion's backtest covers so much, after what it learns from, where so much is stored."""
 _RECENT = timedelta(days=28)
+_UNTESTED = frozenset({"first_seen", "judge", "together"})
+"""Kinds of signals that no backtest could speak for, and that may be below where they begin."""
+_KEY = "tiers: {{{}: page}} in the configuration, then: tocsin config reload"
 
 
 class RuleDesk(DetectDesk):
@@ -83,6 +87,8 @@ class RuleDesk(DetectDesk):
             fired = times_fired(tx.incidents.alerts_since(now - _RECENT))
             moves = {row.signal: row for row in tx.decisions.tiers().values()}
             named = [(one.name, one.title, one.offered) for one in plan.rates()]
+            if (together := plan.together()) is not None:
+                named.append((together.name, together.title, together.offered))
             named += [(one.name, one.alias.title, False) for one in beside]
             return [
                 Listed(
@@ -106,7 +112,7 @@ class RuleDesk(DetectDesk):
             return [
                 ticket_view(tx, incident)
                 for incident in tx.incidents.search(since=since, limit=1000)
-                if incident.paged_at is None and incident.origin is Origin.ALERT
+                if is_ticket(incident)
             ]
 
     # -- commands -------------------------------------------------------------------------------
@@ -122,11 +128,13 @@ class RuleDesk(DetectDesk):
     ) -> RuleMoved:
         """Move a rule up, with its backtest attached."""
         self._must("responder")
-        signal, now = self._promotable(rule), self._clock()
+        if self._needs_no_test(rule, tier):
+            return self._untested(rule, tier, reason, try_only=try_only)
+        known, now = self._promotable(rule), self._clock()
         was = self._movable(rule, tier, up=True)
         if over_budget and not reason.strip():
             raise DeskError("invalid", "over the budget a reason is needed", "--reason TEXT")
-        outcome = self._tested(signal, tier, now)
+        outcome = self._tested(known, tier, now)
         tested = outcome.backtest
         if tested is None:
             if not try_only:
@@ -135,16 +143,37 @@ class RuleDesk(DetectDesk):
             text = f"{rule}: the backtest is under way"
             moved = self._moved(text, rule, was, tier, "", None, moved=False)
             return msgspec.structs.replace(moved, progress=min(outcome.progress, 0.99))
-        against = self._against(signal, tier, tested, now)
+        against, but = self._against(known, tier, tested, now)
         if against and not over_budget and not try_only:
             hint = f"tocsin rule promote {rule} --over-budget --reason TEXT does it all the same"
             self._refuse(Refusal(against, hint))
         if not try_only:
             why = reason.strip() or f"its backtest: {summary(tested)}"
-            self._move(rule, was, tier, f"{why} (over the budget)" if against else why, tested)
+            self._move(rule, was, tier, f"{why} ({but})" if against else why, tested)
         verb = "could be" if try_only else "is"
         text = f"{rule} {verb} at {tier}, was at {was}: {summary(tested)}"
         return self._moved(text, rule, was, tier, against, tested, moved=not try_only)
+
+    def _needs_no_test(self, rule: str, tier: str) -> bool:
+        """Whether no backtest could speak for a rule, and none is needed to raise it to `tier`.
+
+        What is no rate wakes nobody as a ticket; and where the configuration says that it does,
+        only a person had put it lower.
+        """
+        configured = self._configured
+        found = next((one for one in configured.plan.signals if one.name == rule), None)
+        if found is None or found.kind not in _UNTESTED:
+            return False
+        return tier == "ticket" or tier == configured.profile.tier(found)
+
+    def _untested(self, rule: str, tier: str, reason: str, *, try_only: bool) -> RuleMoved:
+        """Move up what no backtest could speak for, to where nobody need answer for it."""
+        was = self._movable(rule, tier, up=True)
+        why = "as configured" if tier == "page" else "it wakes nobody"
+        if not try_only:
+            self._move(rule, was, tier, reason.strip() or why, None)
+        text = f"{rule} {'could be' if try_only else 'is'} at {tier}, was at {was}"
+        return self._moved(text, rule, was, tier, "", None, moved=not try_only)
 
     def demote_rule(self, rule: str, *, tier: str, reason: str) -> RuleMoved:
         """Move a rule down; at once, and without a test."""
@@ -196,7 +225,7 @@ class RuleDesk(DetectDesk):
             self._refuse(Refusal(f"{rule} is at {was} {place}".replace(" ,", ","), hint))
         return cast("Tier", was)
 
-    def _tested(self, signal: Signal, tier: str, now: datetime) -> Outcome:
+    def _tested(self, rule: Signal | Watched, tier: str, now: datetime) -> Outcome:
         """The rule over what is stored of it, with the thresholds it would have at `tier`."""
         configured = self._configured
         with self._reading() as tx:
@@ -204,36 +233,29 @@ class RuleDesk(DetectDesk):
             until = datetime.fromtimestamp(end, UTC)
             since = until - TEST_TIME
             incidents = tx.incidents.search(since=since - replays.LEARN, limit=10_000)
-            known = {
-                point.dims
-                for points in tx.decisions.points(signal.name, end - 86_400, end).values()
-                for point in points
-            }
-            division = Division(configured.plan, configured.profile)
-            division.rebuild(tx, configured.policy.budgets)
-        if tier == "page":
-            division.promote(signal, known)
+            division = self._division(tx)
+            if tier == "page" and not isinstance(rule, Watched):
+                division.promote(rule, self._seen(tx, rule, end))
+        span = Span(since, until)
+        return self._replayed(rule, division, incidents, span, tier, wait_s=TRIAL_WAIT_S)
 
-        span = (until - since + replays.LEARN).total_seconds()
+    @staticmethod
+    def _seen(tx: Tx, signal: Signal, end: int) -> set[Dims]:
+        """The series that had traffic in the last day."""
+        return {
+            point.dims
+            for points in tx.decisions.points(signal.name, end - 86_400, end).values()
+            for point in points
+        }
 
-        def work(told: Progress) -> Backtest:
-            def points(first: int, last: int) -> Mapping[int, Sequence[Point]]:
-                told(max(0.0, 1.0 - (end - first) / span))
-                with self._reading() as tx:  # short ones, see DetectDesk.backtest
-                    return tx.decisions.points(signal.name, first, last)
-
-            plan, profile = configured.plan, configured.profile
-            return replays.replay(
-                points, incidents, plan, profile, signal, since, until, alarm=division.alarm
-            )
-
-        return self._trials.ask(signal.name, tier, until, work)
-
-    def _against(self, signal: Signal, tier: str, tested: Backtest, now: datetime) -> str:
-        """What the budgets say against a promotion; a ticket wakes nobody."""
+    def _against(
+        self, rule: Signal | Watched, tier: str, tested: Backtest, now: datetime
+    ) -> tuple[str, str]:
+        """What speaks against a promotion, and how it is remembered; a ticket wakes nobody."""
         if tier != "page":
-            return ""
+            return "", ""
         budgets = self._configured.policy.budgets
+        signal = rule.alias if isinstance(rule, Watched) else rule
         unexplained = Counter(
             budgets.team_of(labels(signal.name, one.dimensions, signal.severity))
             for one in tested.episodes
@@ -242,7 +264,12 @@ class RuleDesk(DetectDesk):
         with self._reading() as tx:
             tiers = self._tiers(tx)
             found = ledgers(tx, budgets, tiers, now)
-        return objection(signal.name, unexplained, judged_weeks(tested), found)
+        weeks = judged_weeks(tested)
+        if over := overspends(signal.name, unexplained, weeks, found):
+            return over, "over the budget"
+        # What pages at once, for demos and tests, asks for traffic but for no week of it.
+        least = LEAST_DAYS if self._configured.profile.capped else 0
+        return untried(signal.name, weeks, tested.judged_days, least), "on little evidence"
 
     def _move(self, rule: str, was: str, tier: str, reason: str, tested: Backtest | None) -> None:
         now, who = self._clock(), self._who
@@ -297,18 +324,27 @@ class RuleDesk(DetectDesk):
         configured = self._configured
         return tiers_of(tx, configured.plan, configured.profile, configured.settings.rules)
 
-    def _promotable(self, rule: str) -> Signal:
-        """The signal whose own detector the rule is: only that has a backtest.
+    def _promotable(self, rule: str) -> Signal | Watched:
+        """The rate, the fixed limit or the burn rate: only these have a backtest.
 
         Raises:
             DeskError: there is none, or its tier is the configuration's.
         """
+        for signal in self._configured.plan.signals:
+            if signal.name != rule or signal.kind == "rate":
+                continue
+            if signal.kind == "together":
+                self._refuse(Refusal(NO_PAGES.format(rule), "see: tocsin rule list"))
+            text = f"{rule} is no rate, learned or limited, so that no backtest could speak for it"
+            self._refuse(Refusal(text, self._by_file(rule)))
+        return self._rule(rule)
+
+    def _by_file(self, rule: str) -> str:
+        """What to do so that a rule pages that nothing can be tested of."""
         with self._reading() as tx:
-            known = self._tiers(tx)
-        if rule in known and all(rule != signal.name for signal in self._configured.plan.rates()):
-            text = f"{rule} is no learned rate, so that no backtest could speak for it"
-            self._refuse(Refusal(text, f"set its tier in the configuration: {rule}"))
-        return self._signal(rule)
+            moved = rule in tx.decisions.tiers()
+        # What a person has set stands over the configuration.
+        return _KEY.format(rule) + f", and again: tocsin rule promote {rule}" * moved
 
     def _demotable(self, rule: str) -> str:
         """Its name, which may be of a fixed limit, a burn rate or what is seen first, too.

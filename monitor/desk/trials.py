@@ -1,4 +1,4 @@
-"""Backtests that promotions wait for: each in a thread of its own, one at a time.
+"""Backtests that people and promotions wait for: each in a thread of its own, one at a time.
 
 A month of minutes takes a while; no question to a desk may. So a question waits a little for what
 is under way, tells how far it is, and finds it done when it is asked again.
@@ -59,7 +59,7 @@ class Trials:
 
         Args:
             rule: its name.
-            tier: whose thresholds it has.
+            tier: whose thresholds it has; or another word for those it has now.
             until: up to when it goes; one that went up to `FRESH` before is good enough.
             work: makes it, in another thread.
             wait_s: how long to wait for it.
@@ -81,6 +81,11 @@ class Trials:
         """A rule was moved, or could not be tested: what is known of it is old."""
         with self._lock:
             self._known = {key: one for key, one in self._known.items() if key[0] != rule}
+
+    def drop(self, rule: str, tier: str) -> None:
+        """A finished backtest was told to who asked for it."""
+        with self._lock:
+            self._known.pop((rule, tier), None)
 
     def close(self) -> None:
         """Break off what is under way."""

@@ -147,7 +147,7 @@ def _note(
     onset = datetime.fromtimestamp(change.onset, UTC)
     fit = best_fit(changes, onset, dimensions, slack=SLACK)
     return NoteRow(
-        kind="level",
+        kind="judge" if fit is not None and fit.change.kind == "judge" else "level",
         signal=signal.name,
         dimensions=dimensions,
         at=datetime.fromtimestamp(end, UTC),

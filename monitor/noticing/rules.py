@@ -151,7 +151,7 @@ class Rules:
     def _learn(self, one: Watched, bucket: int, seen: Mapping[Dims, Pair]) -> None:
         detectors = self._series[one.name]
         for dims in sorted(seen):
-            if dims not in detectors and seen[dims][1] and _watches(one, dims):
+            if dims not in detectors and seen[dims][1] and one.watches(dims):
                 detectors[dims] = one.build()
         gone = []
         for dims, detector in detectors.items():
@@ -175,14 +175,6 @@ class Rules:
 
 def _over(alert: Alert, end: int, reason: str) -> Reading:
     return replace(alert.reading, firing=False, at=datetime.fromtimestamp(end, UTC), reason=reason)
-
-
-def _watches(one: Watched, dims: Dims) -> bool:
-    names = named(one.signal, dims)
-    whole = len(dims) < len(one.signal.by) + (one.signal.value is not None)
-    if whole != one.rule.whole:
-        return False
-    return all(names.get(name) == value for name, value in one.rule.where.items())
 
 
 def _reading(one: Watched, dims: Dims, verdict: Verdict, end: int, tier: str) -> Reading:

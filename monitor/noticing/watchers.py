@@ -107,7 +107,8 @@ class Watchers:
 
     def names(self) -> list[str]:
         """Names under which something alerts here, besides the rates."""
-        return [*self._rules.aliases, *(s.name for s in self._plan.first_seen())]
+        kinds = ("first_seen", "together")
+        return [*self._rules.aliases, *(s.name for s in self._plan.signals if s.kind in kinds)]
 
     # -- judges ---------------------------------------------------------------------------------
 

@@ -16,6 +16,8 @@ import sqlalchemy as sa
 from monitor.alerting.budget import Allowance, Share
 from monitor.store import tables as t
 
+_FLEETS = " (fleet)"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleEvent:
@@ -76,7 +78,7 @@ class RuleRows:
                 "team": row.share.team,
                 "false_pages": row.share.allowance.false_pages,
                 "weeks": row.share.allowance.weeks,
-                "rules": msgspec.json.encode(row.share.rules, order="deterministic").decode(),
+                "rules": msgspec.json.encode(_counts(row.share), order="deterministic").decode(),
                 "reason": row.reason,
             }
             for row in rows
@@ -109,7 +111,14 @@ def _event(row: Any) -> RuleEvent:
     return RuleEvent(**{name: getattr(row, name) for name in RuleEvent.__dataclass_fields__})
 
 
+def _counts(share: Share) -> dict[str, int]:
+    """Series by rule, and fleets by rule under a name that no rule can have."""
+    return dict(share.rules) | {rule + _FLEETS: many for rule, many in share.fleets.items()}
+
+
 def _divided(row: Any) -> Divided:
-    rules = msgspec.json.decode(row.rules, type=dict[str, int])
-    share = Share(row.team, Allowance(row.false_pages, row.weeks), rules)
+    counts = msgspec.json.decode(row.rules, type=dict[str, int])
+    rules = {name: many for name, many in counts.items() if not name.endswith(_FLEETS)}
+    fleets = {n.removesuffix(_FLEETS): m for n, m in counts.items() if n.endswith(_FLEETS)}
+    share = Share(row.team, Allowance(row.false_pages, row.weeks), rules, fleets)
     return Divided(row.bucket, share, row.reason)

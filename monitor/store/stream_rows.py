@@ -109,6 +109,18 @@ class StreamRows(FindingRows):
             words[dimension].add(value)
         return words
 
+    def fullest(self, pipeline: int) -> dict[str, int]:
+        """By dimension, how many label values the partition has admitted that has the most."""
+        v = t.vocabulary
+        each = (
+            sa.select(v.c.dimension, sa.func.count().label("many"))
+            .where(v.c.pipeline == pipeline)
+            .group_by(v.c.dimension, v.c.topic_id, v.c.number)
+            .subquery()
+        )
+        most = sa.select(each.c.dimension, sa.func.max(each.c.many)).group_by(each.c.dimension)
+        return {row[0]: row[1] for row in self._c.execute(most)}
+
     def first_seen(self, pipeline: int, dimension: str, value: str) -> int | None:
         """Start of the first bucket with this label value."""
         v = t.vocabulary
@@ -297,6 +309,16 @@ class StreamRows(FindingRows):
             else:
                 _sum(into.narrow, (cuboid, tuple(key[:-1]), key[-1]), values)
         return found
+
+    def cell_count(self, pipeline: int, first: int, end: int, most: int) -> int:
+        """How many cells buckets starting in [first, end) have; `most` where there are more."""
+        c = t.cells
+        some = (
+            sa.select(c.c.bucket)
+            .where(c.c.pipeline == pipeline, c.c.bucket >= first, c.c.bucket < end)
+            .limit(most)
+        )
+        return self._c.execute(sa.select(sa.func.count()).select_from(some.subquery())).scalar_one()
 
     def first_bucket(self, pipeline: int, since: int | None = None) -> int | None:
         """Start of the oldest bucket with cells (from `since` on)."""

@@ -16,6 +16,7 @@ import msgspec
 from detectors import burn_rate
 from detectors.burn_rate import BurnRateDetector, check_objective
 from detectors.static import StaticDetector
+from monitor.stream.series import Dims, dimension_names, named
 from monitor.stream.signals import Severity, Signal, Slug, Tier
 from runbooks.durations import Duration
 
@@ -169,6 +170,14 @@ class Watched:
     build: Callable[[], Detector]
     definition: str
     """What must be equal for a stored state to be of use."""
+
+    def watches(self, dims: Dims) -> bool:
+        """Whether the series with these dimension values is one of the rule's."""
+        names = named(self.signal, dims)
+        whole = len(dims) < len(dimension_names(self.signal))
+        if whole != self.rule.whole:
+            return False
+        return all(names.get(name) == value for name, value in self.rule.where.items())
 
 
 def watched(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from monitor.stream.signals import VALUE_LIMITS, Plan, Reader, Signal, reader
+from monitor.stream.signals import DIMENSION_LIMITS, VALUE_LIMITS, Plan, Reader, Signal, reader
 
 Predicate = Callable[[Any], bool]
 
@@ -36,6 +36,17 @@ def _each(plan: Plan, signal: Signal) -> _Each:
     )
 
 
+def label_limits(plan: Plan) -> dict[str, int]:
+    """How many values of a dimension one partition admits, by its name in the vocabulary.
+
+    Items have the name of their signal, sources that of the signal of volumes.
+    """
+    limits = {name: DIMENSION_LIMITS[name] for name in plan.dimensions}
+    limits |= {s.name: VALUE_LIMITS.get(s.value or "", 200) for s in plan.items()}
+    volume = plan.volume()
+    return limits if volume is None else limits | {volume.name: VALUE_LIMITS["source"]}
+
+
 class Tally:
     """The compiled plan: what one event adds. Shared by the counters of all partitions."""
 
@@ -53,12 +64,11 @@ class Tally:
             for index, slot in enumerate(plan.slots)
         ]
         self._eachs = [_each(plan, signal) for signal in plan.items()]
-        self.limits = {s.name: VALUE_LIMITS.get(s.value or "", 200) for s in plan.items()}
+        self.limits = label_limits(plan)
         self.never = [(s.name, s.on, s.k.compile()) for s in plan.never()]
         self.width = len(plan.slots)
         volume = plan.volume()
         self.volume = None if volume is None else volume.name
-        self.limits |= {} if volume is None else {volume.name: VALUE_LIMITS["source"]}
         self.environment = plan.dimensions.index("environment")
 
     def base(self, kind: str, data: Any) -> list[int]:

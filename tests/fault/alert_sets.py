@@ -1,4 +1,4 @@
-"""The same log of statistical alerts with and without kills: is it the same set of alerts?
+"""The same log with and without kills: is it the same set of alerts, of a detector and two rules?
 
 One recording goes to Apache Kafka. One daemon reads it undisturbed; another dies on the way, as a
 live one with all its processes and as a reader of recordings, at named points and at random, until
@@ -19,12 +19,19 @@ from monitor.alerting.alerts import Alert
 from monitor.store.store import Store
 from monitor.stream.sources.kafka_client import KafkaSettings
 from monitor.stream.sources.publish import Publisher
-from tests.fault.ground import Ground, Stuck, daemon, deaths, wait_until
+from tests.fault.ground import Ground, Stuck, daemon, fell, wait_until
 from tests.scenario.traffic import Story, events
 
 LIVE = ("K1", "K2", "K3", "K4", "K5")
 STORY = Story(seed=11, rate=0.05, per_minute=6.0, quiet_hours=6, after_hours=1)
 
+RULES = (
+    {"name": "limit", "signal": "refusal_rate", "detector": "static", "rate": 0.15,
+     "window": "10m", "tier": "page"},
+    {"name": "slo", "signal": "refusal_rate", "detector": "burn_rate", "objective": 0.99,
+     "tier": "page"},
+)  # fmt: skip
+"""Beside the detector that learns: each remembers what it was fed in a way of its own."""
 AlertKey = tuple[str, str, str, str]
 """(signal, dimensions, detected_at, severity)."""
 
@@ -36,6 +43,8 @@ class Compared:
     kills: int
     alerts: int
     """Of the undisturbed one."""
+    signals: tuple[str, ...]
+    """Their names."""
     alerts_differ: int
     """Alerts that only one of the two has."""
 
@@ -86,60 +95,75 @@ def settings(ground: Ground) -> dict[str, object]:
         "source": {**source, "start": "earliest", "group": f"g-{ground.folder.name}"},
         "digest_key": {"file": str(ground.folder / "digest")},
         "watch": {"reserve": 0, "disk_free": 0},
+        "rules": RULES,
     }
 
 
 def undisturbed(ground: Ground) -> set[AlertKey]:
     """The alerts of a daemon that reads to the end."""
-    _to_the_end(ground, [])
+    _to_the_end(ground)
     return alerts(ground.store)
 
 
 def killed(ground: Ground, kills: int, seed: int) -> tuple[set[AlertKey], int]:
     """The alerts of one that dies on the way, and how often it did."""
     rng = random.Random(seed)
-    live = kills // 2
-    died = _live(ground, live, rng)
-    pauses = [rng.uniform(0.5, 3.0) for _ in range(kills - live)]
-    died += _to_the_end(ground, pauses)
+    reading = max(1, kills // 5)
+    died = _live(ground, kills - reading, rng)
+    died += _reading(ground, [rng.uniform(0.5, 3.0) for _ in range(reading)])
+    died += _live(ground, kills - died, rng)
+    _to_the_end(ground)
     return alerts(ground.store), died
 
 
 def _live(ground: Ground, kills: int, rng: random.Random) -> int:
-    """Die with all processes at work; how often."""
+    """Die with all processes at work; how often at a named point, twice as many lives at most."""
     with daemon(ground.folder / "live", settings(ground)) as tree:
-        for _ in range(kills):
-            before = deaths(tree)
-            tree.env = {"TOCSIN_FAULT": f"{rng.choice(LIVE)}:{rng.randint(1, 3)}"}
+
+        def died() -> int:
+            return sum(fell(tree, point) for point in LIVE)
+
+        before = died()
+        for life in range(2 * kills):
+            known = died()
+            if known - before >= kills:
+                break
+            tree.env = {"TOCSIN_FAULT": f"{LIVE[life % len(LIVE)]}:{rng.randint(1, 3)}"}
             tree.start()
             with suppress(Stuck):
-                wait_until(lambda known=before: deaths(tree) > known, "a death", 15.0)  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+                wait_until(lambda seen=known: died() > seen, "a death", 15.0)  # type: ignore[misc]  # mypy cannot infer a lambda with a default
             tree.kill()
-        return deaths(tree)
+        return died() - before
 
 
-def _to_the_end(ground: Ground, pauses: list[float]) -> int:
-    """Read to the end of the log, killed after each of `pauses` seconds; how often.
-
-    Raises:
-        RuntimeError: the daemon failed.
-    """
+def _reading(ground: Ground, pauses: list[float]) -> int:
+    """Die as a reader of recordings, at some time after each start; how often."""
     died = 0
     with daemon(ground.folder / "replay", settings(ground), ("--until-end",)) as tree:
         for pause in pauses:
             tree.start()
-            time.sleep(1.5 + pause)
+            time.sleep(pause)
             died += tree.process is not None and tree.process.poll() is None
             tree.kill()
+    return died
+
+
+def _to_the_end(ground: Ground) -> None:
+    """Read to the end of the log.
+
+    Raises:
+        RuntimeError: the daemon failed.
+    """
+    with daemon(ground.folder / "replay", settings(ground), ("--until-end",)) as tree:
         tree.start()
         assert tree.process is not None
         if tree.process.wait(300) != 0:
             raise RuntimeError(tree.said()[-3000:])
-    return died
 
 
 def compare(one: Ground, other: Ground, *, kills: int, seed: int) -> Compared:
     """Two daemons with stores of their own read the same topic."""
     wanted = undisturbed(one)
     found, died = killed(other, kills, seed)
-    return Compared(died, len(wanted), len(wanted ^ found))
+    signals = tuple(sorted({signal for signal, *_ in wanted}))
+    return Compared(died, len(wanted), signals, len(wanted ^ found))

@@ -1,8 +1,11 @@
-"""The same kill script against a real Alertmanager, with a client that re-sends and without.
+"""A real Alertmanager under random kills, with a client that re-sends and without.
 
-Alerts go in, one a group, to a receiver that takes everything; the server is killed with SIGKILL
-and started again on its own data. A client in Prometheus' manner sends every alert that still
-fires again at an interval; the other sends each once and believes its 200.
+It is the random part of `tests.fault.kills`: as many alerts a life as never-events there, and after
+as long SIGKILL. Alertmanager has no named points to die at, which are the worst moments: its
+figures are of milder kills than ours. Alerts go in, one a group, to a receiver that takes
+everything; the server is killed and started again on its own data. A client in Prometheus' manner
+sends every alert that still fires again at an interval; the other sends each once and believes its
+200.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from urllib.error import URLError
 
 from monitor.notify.loopback.server import Answer, Request
 from tests.fault.ground import Stuck, wait_until
+from tests.fault.kills import moment
 from tests.servers.alertmanager_server import AlertmanagerServer, to_hook
 from tests.servers.faults import FaultyServer
 
@@ -129,7 +133,7 @@ def kill_alertmanager(
                 for number in range(share):
                     client.fire(life * share + number)
                     client.again()
-                time.sleep(rng.uniform(0.2, 3.0))
+                time.sleep(moment(rng))
                 server.kill()
                 server.start()
             _rest(client, hook)

@@ -15,7 +15,15 @@ from tests.servers.pagerduty_server import ROUTING_KEY, PagerDutyServer
 from tests.servers.slack_server import CHANNEL, TOKEN, SlackServer
 from tests.servers.webhook_server import SECRET, WebhookServer
 
-DEATH = re.compile(r"\) was killed by SIGKILL after")
+DEATH = re.compile(r"\(pid (\d+)\) was killed by SIGKILL after")
+SILENT = re.compile(r"\(pid (\d+)\) gave no sign of life")
+SLACK_PER_SECOND, PAGERDUTY_PER_MINUTE = 1_000, 1_000_000
+RATES = {
+    "slack_messages_per_s": SLACK_PER_SECOND,
+    "pagerduty_events_per_min": PAGERDUTY_PER_MINUTE,
+    "as_the_providers": False,
+}
+"""Of the receivers here, for the last line: a provider's own (1 and 120) are no part of this."""
 PATIENCE_S = 120.0
 STUCK_S = 90.0
 """What gets on at all gets on within this time, on a busy machine too."""
@@ -106,14 +114,18 @@ class Receivers:
 
 @contextmanager
 def receivers(folder: Path) -> Iterator[Receivers]:
-    """Strict servers whose rates are no limit here."""
+    """Strict servers, but for their rates: these are no limit here, and the last line says so."""
     with ExitStack() as stack:
         yield Receivers(
             stack.enter_context(
-                SlackServer(log=folder / "slack.jsonl", per_second=1000, burst=1000)
+                SlackServer(
+                    log=folder / "slack.jsonl",
+                    per_second=SLACK_PER_SECOND,
+                    burst=SLACK_PER_SECOND,
+                )
             ),
             stack.enter_context(
-                PagerDutyServer(log=folder / "pagerduty.jsonl", per_minute=1_000_000)
+                PagerDutyServer(log=folder / "pagerduty.jsonl", per_minute=PAGERDUTY_PER_MINUTE)
             ),
             stack.enter_context(WebhookServer(log=folder / "night.jsonl")),
         )
@@ -158,8 +170,15 @@ def daemon(folder: Path, settings: dict[str, Any], flags: tuple[str, ...] = ()) 
 
 
 def deaths(tree: Tree) -> int:
-    """How many children have died by SIGKILL, as the supervisor has seen it."""
-    return len(DEATH.findall(tree.said()))
+    """How many children have died by SIGKILL, less those that their supervisor killed itself."""
+    said = tree.said()
+    silent = set(SILENT.findall(said))
+    return sum(pid not in silent for pid in DEATH.findall(said))
+
+
+def fell(tree: Tree, point: str) -> int:
+    """How many processes have died at a named point, by their own last words."""
+    return tree.said().count(f"fault point {point}: pid ")
 
 
 def keep(folder: Path, tree: Tree) -> str:

@@ -29,7 +29,7 @@ from tests.fault.ground import (
     Stuck,
     configuration,
     daemon,
-    deaths,
+    fell,
     keep,
     receivers,
     wait_until,
@@ -46,6 +46,8 @@ ROAD = ("K1", "K2", "K3", "K4", "K5", "K6", "K7", "K8", "K9")
 RUNBOOK = ("K11", "K12")
 MIGRATION = "K13"
 RELOAD = "K14"
+DRAIN = "K14 drain"
+"""The same point, in a daemon that was told to end and has pages under way."""
 PASSINGS = {"K1": 3, "K2": 3, "K3": 2, "K4": 2, "K5": 3, "K6": 40, "K7": 40, "K8": 2, "K9": 20}
 """It dies at a passing up to this one, drawn anew for each life."""
 HIT_S = 60.0
@@ -59,7 +61,7 @@ class Plan:
     points: tuple[str, ...]
     """One life each."""
     deaths: int = 2
-    """At its point, in one life."""
+    """At its point, in one life; a drain ends a life, in which two processes die at once."""
     randoms: int = 3
     share: int = 100
     """Never-events of one life."""
@@ -84,6 +86,11 @@ class Round:
     def kills(self) -> int:
         """All of them."""
         return sum(self.at_points.values()) + self.at_random
+
+
+def moment(rng: random.Random) -> float:
+    """Seconds until somebody dies who dies at any time; Alertmanager's in `anchor` too."""
+    return rng.uniform(0.5, 5.0)
 
 
 def settings(ground: Ground, paged: Receivers) -> dict[str, object]:
@@ -115,7 +122,7 @@ class Killing:
             assert self._tree.process is not None
             with suppress(subprocess.TimeoutExpired):
                 self._tree.process.wait(HIT_S)
-            if self._tree.process.poll() == -signal.SIGKILL:
+            if fell(self._tree, MIGRATION) > self.at_points[MIGRATION]:
                 self.at_points[MIGRATION] += 1
             else:
                 self.missed.append(MIGRATION)
@@ -124,7 +131,7 @@ class Killing:
     def at(self, point: str, plan: Plan) -> None:
         """One life that dies at a point, until the supervisor is killed too."""
         passing = self._rng.randint(1, PASSINGS.get(point, 1))
-        before = deaths(self._tree)
+        before = fell(self._tree, point)
         self._start(f"{point}:{passing}")
         for death in range(1, plan.deaths + 1):
             if point == "K8":
@@ -134,10 +141,25 @@ class Killing:
                 self._run_step()
             if point == RELOAD:
                 self._reload(before + death)
-            if not self._died(before + death):
+            if not self._died(point, before + death):
                 self.missed.append(f"{point}:{passing}")
                 break
-        self.at_points[point] += deaths(self._tree) - before
+        self.at_points[point] += fell(self._tree, point) - before
+        self._kill_all()
+
+    def in_the_drain(self, plan: Plan) -> None:
+        """One life that is told to end with pages under way, and dies of what it does then."""
+        before = fell(self._tree, RELOAD)
+        self._start(f"{RELOAD}:1")
+        rang = sum(rung_so_far(self._paged))
+        self._feed.send(plan.share)
+        with suppress(Stuck, subprocess.TimeoutExpired):
+            wait_until(lambda: sum(rung_so_far(self._paged)) > rang, "a page", HIT_S)
+            self._tree.end()
+        died = fell(self._tree, RELOAD) - before
+        self.at_points[DRAIN] += died
+        if not died:
+            self.missed.append(DRAIN)
         self._kill_all()
 
     def at_any_time(self, plan: Plan) -> None:
@@ -146,7 +168,7 @@ class Killing:
         self._feed.send(plan.share)
         with suppress(Stuck):
             wait_until(self._tree.children, "a child", 20.0)
-        time.sleep(self._rng.uniform(0.5, 5.0))
+        time.sleep(moment(self._rng))
         children = sorted(self._tree.children())
         if children:
             with suppress(KeyError, ProcessLookupError):
@@ -178,11 +200,11 @@ class Killing:
         self._tree.env = {"TOCSIN_FAULT": fault}
         self._tree.start()
 
-    def _died(self, count: int) -> bool:
-        """Whether so many deaths were seen in time."""
+    def _died(self, point: str, count: int) -> bool:
+        """Whether so many have died there in time."""
         rang = partial(rung_so_far, self._paged)
         try:
-            wait_while_moving(lambda: deaths(self._tree) >= count, rang, "a death", HIT_S)
+            wait_while_moving(lambda: fell(self._tree, point) >= count, rang, "a death", HIT_S)
         except Stuck:
             return False
         return True
@@ -206,7 +228,9 @@ class Killing:
         settings["paging"]["links"] = {"panel": f"https://panels.example/{count}"}
         file.write_text(json.dumps(settings))
         with suppress(Stuck):
-            wait_until(lambda: self._reloaded() and deaths(self._tree) >= count, "a swap", HIT_S)
+            wait_until(
+                lambda: self._reloaded() and fell(self._tree, RELOAD) >= count, "a swap", HIT_S
+            )
 
     def _reloaded(self) -> bool:
         socket = self._ground.folder / "desk"
@@ -263,7 +287,9 @@ def round_of(ground: Ground, plan: Plan, *, backend: str, seed: int) -> Round:
         lives: list[str] = [p for p in plan.points if p != MIGRATION] + [""] * plan.randoms
         random.Random(seed).shuffle(lives)
         for point in lives:
-            if point:
+            if point == DRAIN:
+                killing.in_the_drain(plan)
+            elif point:
                 killing.at(point, plan)
             else:
                 killing.at_any_time(plan)
@@ -283,9 +309,9 @@ def round_of(ground: Ground, plan: Plan, *, backend: str, seed: int) -> Round:
 
 
 def by_point(rounds: Iterable[Round]) -> dict[str, int]:
-    """Kills at each named point, of all rounds together."""
+    """Kills at each named point, of all rounds together; K10 is of the part `acks`."""
     points: Counter[str] = sum((one.at_points for one in rounds), Counter())
-    return {name: points[name] for name in (*ROAD, *RUNBOOK, MIGRATION, RELOAD)}
+    return {name: points[name] for name in (*ROAD, *RUNBOOK, MIGRATION, RELOAD, DRAIN)}
 
 
 def figures(rounds: Iterable[Round]) -> dict[str, object]:

@@ -1,24 +1,31 @@
 """From the append of a record to the first POST of its page, under load.
 
-A publisher puts 1,000 ordinary events a second on the log, and never-events in between. A
-never-event's record completes its own decision, so latency is from its append (the publisher's
-clock, before it is sent) to the line in the receiver's journal; both clocks are this machine's
-monotonic one. Once with all receivers well, once with another channel that takes connections and
-never answers.
+A publisher puts 1,000 ordinary events a second on the log; both clocks are this machine's monotonic
+one, from before the record is sent to the line in the receiver's journal. Two kinds of page:
+
+- *never*: a never-event's record completes its own decision, so latency is from its append;
+- *statistical*: features begin to fail one after another, and a promoted rule with a fixed limit
+  watches each. A bucket is decided when a record comes whose time is the bucket's end plus the
+  lateness; latency is from the append of the first such record.
+
+Once with all receivers well, once with another channel that takes connections and never answers.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import socket
 import time
+from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from monitor.store.store import Store
 from monitor.stream.sources.kafka_client import KafkaSettings
 from monitor.stream.sources.publish import Publisher
 from tests.fault.events import event, owed
@@ -26,78 +33,158 @@ from tests.fault.ground import Ground, Receivers, configuration, daemon, receive
 from tests.fault.oracle import of
 from tests.servers.webhook_server import SECRET
 
-PER_SECOND = 1000
+PER_SECOND = 1010
+"""A little over the 1,000 that are asked for: a busy publisher falls behind."""
 NEVER_EVENTS_PER_SECOND = 2
-TICK_S = 0.1
+FEATURES = 48
+"""Each has a rule of its own, and its own incident."""
+BUCKET_S, LATENESS_S = 10, 15
+SPARE_S = 5.0
+TURN_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
-class Latency:
-    """Seconds from append to first POST."""
+class Waits:
+    """Seconds from append to first POST, of one kind of page."""
 
     pages: int
     p50: float
     p99: float
     worst: float
-    lost: int
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """What was measured."""
+
+    never: Waits
+    statistical: Waits
     events_per_s: float
     """That the publisher really sent."""
 
 
-def measure(ground: Ground, *, seconds: float, black_hole: bool) -> Latency:
+@dataclass(slots=True)
+class Sent:
+    """What was published."""
+
+    never: dict[str, float] = field(default_factory=dict)
+    """When, by the id of the incident that it must become; monotonic."""
+    times: list[float] = field(default_factory=list)
+    """Event time of each turn's records, unix seconds, ascending ..."""
+    appended: list[float] = field(default_factory=list)
+    """... and when they were appended, monotonic."""
+    per_s: float = 0.0
+
+    def since(self, at: float) -> float:
+        """When the first record was appended whose event time is `at` or later.
+
+        Raises:
+            IndexError: there is none.
+        """
+        return self.appended[bisect_left(self.times, at)]
+
+
+def measure(
+    ground: Ground,
+    *,
+    seconds: float,
+    black_hole: bool,
+    warm_s: float = 20.0,
+    lateness_s: int = LATENESS_S,
+) -> Latency:
     """Publish for so long and wait for all pages.
+
+    Args:
+        ground: a topic and an empty store.
+        seconds: in which features begin to fail; then it goes on until the last one is decided.
+        black_hole: whether one more channel never answers.
+        warm_s: of traffic before.
+        lateness_s: how long a bucket waits for stragglers.
 
     Raises:
         Stuck: pages are missing after two minutes.
     """
     with receivers(ground.folder) as paged, _hole(ground.folder) as hole:
-        settings = configuration(ground, paged)
-        settings["paging"].pop("escalation")
+        settings = _settings(ground, paged, lateness_s)
         if black_hole:
             settings["paging"]["receivers"].append(hole)
             settings["paging"]["route"] = {"receivers": ["slack", "pagerduty", "hole"]}
         with daemon(ground.folder / "daemon", settings) as tree:
             tree.start()
             wait_until(lambda: tree.health("/healthz"), "a daemon", 60.0)
-            warm = _publish(ground, paged, 2.0, first=1_000_000)
-            _all_rang(paged, set(warm.appended))
-            sent = _publish(ground, paged, seconds, first=0)
-            _all_rang(paged, set(sent.appended))
-            return _figures(sent, _first_posts(paged))
+            warm = _publish(ground, warm_s, first=1_000_000)
+            _all_rang(paged, set(warm.never))
+            tail = BUCKET_S + lateness_s + SPARE_S
+            sent = _publish(ground, seconds + tail, first=0, failing_s=seconds)
+            _all_rang(paged, set(sent.never))
+            known = warm.never.keys() | sent.never.keys()
+            wait_until(
+                lambda: len(_first_posts(paged).keys() - known) >= FEATURES, "all statistical pages"
+            )
+            tree.end()
+    posts = _first_posts(paged)
+    never = [posts[uuid] - at for uuid, at in sent.never.items()]
+    statistical = [
+        posts[uuid] - sent.since(end + lateness_s) for uuid, end in _limits(ground.store).items()
+    ]
+    return Latency(_waits(never), _waits(statistical), round(sent.per_s))
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """What was published."""
+def _settings(ground: Ground, paged: Receivers, lateness_s: int) -> dict[str, Any]:
+    """Nobody is paged twice; a rule for each feature."""
+    rules = [
+        {
+            "name": f"limit_{number:02}",
+            "signal": "error_rate",
+            "detector": "static",
+            "rate": 0.5,
+            "window": f"{BUCKET_S}s",
+            "severity": "SEV1",
+            "tier": "page",
+            "where": {"feature": _feature(number)},
+        }
+        for number in range(FEATURES)
+    ]
+    stream = {"bucket": f"{BUCKET_S}s", "lateness": f"{lateness_s}s"}
+    made = configuration(ground, paged, rules=rules, stream=stream)
+    made["paging"].pop("escalation")
+    return made
 
-    appended: dict[str, float]
-    """When, by the id of the incident that it must become; monotonic."""
-    per_s: float
+
+def _feature(number: int) -> str:
+    return f"feature-{number % FEATURES:02}"
 
 
-def _publish(ground: Ground, paged: Receivers, seconds: float, *, first: int) -> Sent:
-    """Ordinary events at an even rate, a never-event now and then."""
-    appended: dict[str, float] = {}
-    number = records = 0
+def _publish(ground: Ground, seconds: float, *, first: int, failing_s: float = math.inf) -> Sent:
+    """Ordinary events at an even rate, a never-event now and then.
+
+    One feature after the other begins to fail, all of them after `failing_s`.
+    """
+    sent, number, records = Sent(), 0, 0
     target = KafkaSettings(bootstrap=(ground.bootstrap,), topic=ground.topic)
     with Publisher(target) as publisher:
         started = time.monotonic()
         while (spent := time.monotonic() - started) < seconds:
             now = datetime.now(UTC)
+            sent.times.append(now.timestamp())
+            sent.appended.append(time.monotonic())
             while records < spent * PER_SECOND:
-                publisher.send(str(records).encode(), ordinary(first + records, now))
+                failed = records % FEATURES < spent / failing_s * FEATURES
+                publisher.send(
+                    str(records).encode(), ordinary(first + records, records, now, failed=failed)
+                )
                 records += 1
             while number < spent * NEVER_EVENTS_PER_SECOND:
-                appended[owed(first + number, when=now)] = time.monotonic()
+                sent.never[owed(first + number, when=now)] = time.monotonic()
                 publisher.send(str(number).encode(), event(first + number, when=now))
                 number += 1
-            time.sleep(TICK_S / 5)
-        per_s = records / (time.monotonic() - started)
-    return Sent(appended, per_s)
+            time.sleep(TURN_S)
+        sent.per_s = records / (time.monotonic() - started)
+    return sent
 
 
-def ordinary(number: int, at: datetime) -> bytes:
-    """One answered interaction."""
+def ordinary(number: int, feature: int, at: datetime, *, failed: bool) -> bytes:
+    """One interaction, answered or failed."""
     return json.dumps(
         {
             "type": "io.aisafety.interaction.v1",
@@ -105,9 +192,9 @@ def ordinary(number: int, at: datetime) -> bytes:
             "source": f"//gateway/{number % 3}",
             "time": at.isoformat(),
             "data": {
-                "deployment": {"environment": "prod", "feature": f"feature-{number % 7}"},
+                "deployment": {"environment": "prod", "feature": _feature(feature)},
                 "gen_ai": {"request_model": "model-a"},
-                "outcome": {"status": "answered"},
+                "outcome": {"status": "error" if failed else "answered"},
                 "redaction": {"status": "redacted"},
             },
         }
@@ -115,7 +202,7 @@ def ordinary(number: int, at: datetime) -> bytes:
 
 
 def _all_rang(paged: Receivers, wanted: set[str]) -> None:
-    wait_until(lambda: wanted <= set(_first_posts(paged)), "all pages")
+    wait_until(lambda: wanted <= set(_first_posts(paged)), "all pages of never-events")
 
 
 def _first_posts(paged: Receivers) -> dict[str, float]:
@@ -127,15 +214,28 @@ def _first_posts(paged: Receivers) -> dict[str, float]:
     return posts
 
 
-def _figures(sent: Sent, posts: dict[str, float]) -> Latency:
-    waits = sorted(posts[uuid] - at for uuid, at in sent.appended.items() if uuid in posts)
-    return Latency(
-        pages=len(waits),
-        p50=round(_quantile(waits, 0.5), 2),
-        p99=round(_quantile(waits, 0.99), 2),
-        worst=round(waits[-1], 2),
-        lost=len(sent.appended) - len(waits),
-        events_per_s=round(sent.per_s),
+def _limits(store: str) -> dict[str, float]:
+    """End of the deciding bucket, unix seconds, by the id of each incident of a rule's."""
+    opened = Store(store)
+    try:
+        with opened.read() as tx:
+            incidents = tx.incidents.search(limit=100_000)
+    finally:
+        opened.close()
+    return {
+        i.uuid: i.detected_at.timestamp()
+        for i in incidents
+        if i.signal is not None and i.signal.startswith("limit_")
+    }
+
+
+def _waits(waits: list[float]) -> Waits:
+    ordered = sorted(waits)
+    return Waits(
+        pages=len(ordered),
+        p50=round(_quantile(ordered, 0.5), 2),
+        p99=round(_quantile(ordered, 0.99), 2),
+        worst=round(ordered[-1], 2),
     )
 
 

@@ -24,13 +24,15 @@ from tests.fault.ground import (
     receivers,
     wait_until,
 )
-from tests.fault.oracle import Tally, of, rung, seen, settle, tally
+from tests.fault.oracle import Tally, seen, settle, tally
 from tests.integration.process_stage import Tree
 from tests.servers.kafka_server import KafkaServer
 from tests.servers.postgres_server import PostgresServer
 
 DISK_MIB = 48
 RESERVE_MIB = 4
+STORAGE_DOWN, DISK_FULL = "Tocsin: storage down", "Tocsin: disk full"
+"""How the pages begin that tell of it."""
 
 
 class NotRun(Exception):
@@ -118,10 +120,10 @@ def database_down(ground: Ground, server: PostgresServer, *, seconds: float) -> 
     """The database stays away, events come in, and a page must say so."""
     with scene(ground) as on:
         server.immediate()
-        started, known = time.monotonic(), _emergencies(on)
+        started, known = time.monotonic(), _told(on, STORAGE_DOWN)
         try:
             on.feed.send(20)
-            page_s = _emergency(on, started, known)
+            page_s = _page_of(on, STORAGE_DOWN, started, known)
             time.sleep(max(0.0, started + seconds - time.monotonic()))
         finally:
             server.start()
@@ -141,41 +143,38 @@ def disk_full(ground: Ground, *, seconds: float) -> Outage:
         )
         with scene(small, watch={"reserve": RESERVE_MIB, "disk_free": 0}) as on:
             time.sleep(5.0)  # the reserve is laid down by the auditor's first looks
-            known = _emergencies(on)
+            known = _told(on, DISK_FULL)
             culprit = _fill(disk)
             started = time.monotonic()
             on.feed.send(20)
-            page_s = _emergency(on, started, known)
+            page_s = _page_of(on, DISK_FULL, started, known)
             time.sleep(max(0.0, started + seconds - time.monotonic()))
             culprit.unlink()
             resumed = on.settle(5, "there is room again")
             return Outage(1, (resumed,), on.close(), page_s)
 
 
-def _emergencies(on: Scene) -> set[str]:
-    """Keys of PagerDuty incidents that no event of ours is owed."""
-    owed = on.feed.owed()
-    return {key for key in rung(on.ground.folder).pagerduty if of(key) not in owed}
+def _told(on: Scene, what: str) -> set[str]:
+    """Dedup keys of the PagerDuty incidents whose title says `what`."""
+    return {i.dedup_key for i in on.paged.pagerduty.incidents if what in i.summary}
 
 
-def _emergency(on: Scene, started: float, known: set[str]) -> float:
-    """Seconds until a page came that is about Tocsin itself.
+def _page_of(on: Scene, what: str, started: float, known: set[str]) -> float:
+    """Seconds from `started` until a page came whose title says `what`.
 
     Raises:
         Stuck: none came.
     """
 
     def come() -> list[float]:
-        owed = on.feed.owed()
+        fresh = _told(on, what) - known
         return [
             row["at"] - started
             for row in on.paged.pagerduty.journal.rows
-            if row["outcome"] == "accepted: opened"
-            and of(row["key"]) not in owed
-            and row["key"] not in known
+            if row["outcome"] == "accepted: opened" and row["key"] in fresh
         ]
 
-    wait_until(come, "a page about the storage", 60.0)
+    wait_until(come, f"a page that says: {what}", 60.0)
     return come()[0]
 
 

@@ -15,11 +15,13 @@ class Row:
     goal: float
     """At most this."""
     unit: str = ""
+    least: bool = False
+    """At least the goal instead: so much was tried, or the rest proves nothing."""
 
     @property
     def met(self) -> bool:
         """Whether the goal is reached."""
-        return self.ours <= self.goal
+        return self.ours >= self.goal if self.least else self.ours <= self.goal
 
 
 @dataclass(slots=True)
@@ -33,6 +35,11 @@ class Report:
     not_run: dict[str, str] = field(default_factory=dict)
     """Reason by part."""
 
+    @property
+    def passed(self) -> bool:
+        """Whether something was run, all of it, and every goal was reached."""
+        return bool(self.rows) and not self.not_run and all(row.met for row in self.rows)
+
     def last_line(self) -> dict[str, object]:
         """All keys."""
         missed = [row.what for row in self.rows if not row.met]
@@ -41,14 +48,15 @@ class Report:
 
     def table(self) -> Iterable[str]:
         """Its lines."""
-        yield f"{'what':<52} {'ours':>10} {'goal':>8}"
+        yield f"{'what':<60} {'ours':>10} {'goal':>10}"
         for row in self.rows:
-            ours, goal = f"{row.ours:g}{row.unit}", f"{row.goal:g}{row.unit}"
-            yield f"{row.what:<52} {ours:>10} {goal:>8}{'' if row.met else '  MISSED'}"
+            sign = ">=" if row.least else "<="
+            ours, goal = f"{row.ours:g}{row.unit}", f"{sign}{row.goal:g}{row.unit}"
+            yield f"{row.what:<60} {ours:>10} {goal:>10}{'' if row.met else '  MISSED'}"
         for line in self.beside:
             yield f"beside, Alertmanager: {line}"
         for part, reason in self.not_run.items():
-            yield f"{part:<52} not run: {reason}"
+            yield f"{part:<60} not run: {reason}"
 
 
 Part = Callable[[Report], None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.fault.conftest import NewGround
-from tests.fault.kills import Plan, Round, figures, round_of
+from tests.fault.kills import DRAIN, Plan, Round, figures, round_of
 
 pytestmark = pytest.mark.kafka
 
@@ -18,10 +18,11 @@ def check(done: Round, kills: int) -> None:
 
 
 def test_no_page_is_lost_under_sigkill_on_sqlite(new_ground: NewGround) -> None:
-    """A daemon killed five times pages every incident, once a PagerDuty key."""
-    plan = Plan(("K13", "K3", "K6"), deaths=1, randoms=0, share=20)
+    """A daemon killed six times, once as it ends, pages every incident, once a PagerDuty key."""
+    plan = Plan(("K13", "K3", "K6", DRAIN), deaths=1, randoms=0, share=20)
     done = round_of(new_ground(""), plan, backend="sqlite", seed=2)
-    check(done, 5)
+    check(done, 6)
+    assert done.at_points[DRAIN] > 0, done
     assert figures([done])["kills_at_random"] == 2
 
 

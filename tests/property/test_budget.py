@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from monitor.alerting.budget import Allowance, Budgets, Share, Team, change, divide, outdated
 from monitor.alerting.ledger import Paged, ledger, proposals
-from monitor.alerting.promotion import objection, projected
+from monitor.alerting.promotion import overspends, projected, untried
 from monitor.alerting.routes import parse_matcher
+from monitor.desk.rule_reading import budget_view
 from monitor.incidents.actions import VERDICTS
+from monitor.spending import Shift
 from tests.making import T0
 
 RULES = ("refusal_rate", "tool_misuse", "error_rate")
@@ -61,24 +63,40 @@ shares = st.builds(
     st.sampled_from(TEAMS),
     allowances,
     st.dictionaries(st.sampled_from(RULES), st.integers(0, 40)),
+    st.dictionaries(st.sampled_from(RULES), st.integers(0, 3)),
+)
+fleets = st.lists(
+    st.fixed_dictionaries(
+        {"signal": st.sampled_from(RULES), "environment": st.sampled_from(["prod", "stage"])}
+    ),
+    max_size=6,
 )
 TIERS = dict.fromkeys(RULES, "page")
 
 
-@given(budgets, series)
-def test_a_division_spends_the_whole_budget(found: Budgets, labels: list[dict[str, str]]) -> None:
-    """What the series of a team may cost together is its allowance, and each series is somebody's;
-    a team without series has its whole allowance for the first one."""
-    made = divide(found, RULES, labels)
+@given(budgets, series, fleets)
+def test_a_division_spends_the_whole_budget(
+    found: Budgets, labels: list[dict[str, str]], together: list[dict[str, str]]
+) -> None:
+    """What the series and fleets of a team may cost together is its allowance, and each is
+    somebody's; a team without any has its whole allowance for the first one. The ledger, and what
+    the desk shows, add up to the same."""
+    made = divide(found, RULES, labels, together)
     assert made.keys() == set(TEAMS)
     assert sum(share.series for share in made.values()) == len(labels)
+    assert sum(share.parts for share in made.values()) == len(labels) + len(together)
     for team, share in made.items():
         whole = share.allowance.false_pages
         assert share.allowance == found.of(team)
-        if share.series:
-            assert math.isclose(sum(share.expected(rule) for rule in RULES), whole)
-            weekly = share.per_series_week * share.series * share.allowance.weeks
+        told = ledger(share, [], TIERS, T0)
+        if share.parts:
+            sums = (share.expected(rule) + share.expected_together(rule) for rule in RULES)
+            assert math.isclose(sum(sums), whole)
+            weekly = share.per_series_week * share.parts * share.allowance.weeks
             assert math.isclose(weekly, whole)
+            assert math.isclose(sum(rule.share for rule in told.rules), whole)
+            shown = budget_view(told, Shift(()), None, None).rules
+            assert math.isclose(sum(row.expected for row in shown), whole)
         else:
             assert share.per_series_week == share.allowance.per_week
     assert not outdated(made, found, RULES)
@@ -163,7 +181,7 @@ def test_a_backtest_that_objects_would_overspend(
     """The objection is there exactly where spend and projection together exceed the allowance."""
     found = ledger(share, paged, TIERS, T0)
     more = projected(unexplained, weeks, share.allowance.weeks)
-    said = objection("refusal_rate", {share.team: unexplained}, weeks, [found])
+    said = overspends("refusal_rate", {share.team: unexplained}, weeks, [found])
     assert bool(said) == (found.spent + more > share.allowance.false_pages)
-    assert objection("refusal_rate", {}, weeks, [found]) == ""
-    assert objection("refusal_rate", {}, 0.0, [found])
+    assert overspends("refusal_rate", {}, weeks, [found]) == ""
+    assert untried("refusal_rate", 0.0, 0)

@@ -158,3 +158,18 @@ def test_the_shift_of_one_team_is_not_anothers(
             )
     play(stage, 10, refused={"chat": 8})
     assert stage.rings().count("trigger") == rings
+
+
+def test_what_is_tested_together_has_a_part_of_its_own(stage_for: StageFor) -> None:
+    """Each rule that pages has a row for its series and one for their fleet and children; all rows
+    together expect the whole budget, and each series has what is left of it."""
+    stage = stage_for(capped=True)
+    play(stage, 2)
+    (budget,) = stage.desk().budget()
+    assert sum(row.expected for row in budget.rules) == pytest.approx(budget.false_pages)
+    rows = {row.rule: row for row in budget.rules}
+    assert (rows["refusal_rate"].series, rows["refusal_rate (fleet)"].series) == (3, 1)
+    assert budget.fleets == sum(name.endswith(" (fleet)") for name in rows)
+    parts = budget.series + budget.fleets
+    assert budget.per_series_week == pytest.approx(budget.false_pages / budget.weeks / parts)
+    assert budget.crowded == ""

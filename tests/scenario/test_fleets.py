@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 import shutil
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from itertools import groupby
@@ -13,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from monitor.desk.stored import fed
 from tests.scenario.stage import MINUTE, Stage
 from tests.scenario.traffic import Story, event, events
 
@@ -72,12 +75,46 @@ def test_a_shock_too_weak_for_any_feature_is_one_page_of_the_whole(stage: Stage)
     assert "over 50 series" in said
     assert "the most in surface-" in said
     assert stage.rings() == ["trigger"]
+    told_at_the_desk(stage, "everywhere a little")
     for minute in hour(1.0):
         shifted = [later(one) for one in minute]
         stage.feed(shifted)
         stage.advance()
     assert stage.only().normal_at is not None
     assert stage.rings() == ["trigger", "resolve"]
+    with closing(sqlite3.connect(stage.path)) as other:
+        other.execute("DELETE FROM cells WHERE bucket < ?", (int(CALM.onset.timestamp()),))
+        other.commit()
+    made = stage.desk().backtest(signal="refusal_rate", days=1)
+    assert made.pages == 1
+    assert made.without == (
+        "without lone children: the counts by tenant, model and release begin on "
+        "2026-11-16 10:00 UTC only"
+    )
+
+
+def told_at_the_desk(stage: Stage, words: str) -> None:
+    """`explain` tells what the standing alert of the whole says, `backtest` the page it made."""
+    incident, desk = stage.only(), stage.desk()
+    assert incident.signal is not None
+    found = desk.explain(signal=incident.signal, limit=100)
+    whole = found[0]
+    assert (whole.state, whole.dimensions) == ("firing", {"environment": "prod"})
+    assert (whole.incident, whole.onset_at) == (incident.name, incident.impact_at)
+    assert words in whole.sentence
+    assert whole.score >= whole.threshold
+    part = next(one for one in found if one.state == "quiet" and "feature" in one.dimensions)
+    assert part.sentence.endswith(f"; but prod as a whole fires: {incident.name}")
+    made = desk.backtest(signal=incident.signal, days=1)
+    assert (made.pages, made.without) == (1, "")
+    assert made.episodes[0].detected_at == incident.detected_at
+    assert made.episodes[0].dimensions == {"environment": "prod"}
+    assert words in made.episodes[0].reason
+    begin = int((CALM.onset - timedelta(hours=BEFORE)).timestamp())
+    plan = stage.configured.plan
+    rule = next(one for one in plan.rates() if one.name == incident.signal)
+    short = fed(stage.store.read, plan, rule, begin, begin + 7_200, 1)
+    assert (short.cells, short.without[:31]) == (None, "without lone children: over 1 c")
 
 
 def later(made: dict[str, Any]) -> dict[str, Any]:
@@ -139,6 +176,7 @@ def night(path: Path, loud: str | None, restarts: frozenset[int] = frozenset()) 
     if found:
         assert dict(found[0].dimensions)["environment"] == "prod"
         assert stage.rings() == ["trigger"]
+        told_at_the_desk(stage, f"tenant {loud} alone")
     stage.close()
     return said
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from monitor.rule_views import Budget
+from monitor.stream.rules import BurnRateRule, StaticRule
 from monitor.views import DeskError
 from tests.scenario.conftest import StageFor
 from tests.scenario.stage import Stage
@@ -117,7 +118,7 @@ def test_a_rule_goes_one_way_at_a_time(stage_for: StageFor) -> None:
     assert refused(stage, tier="shadow") == "refusal_rate is at shadow already"
     with pytest.raises(DeskError, match="denied_tool_ran pages on the first occurrence"):
         desk.demote_rule("denied_tool_ran", tier="shadow", reason="too loud")
-    with pytest.raises(DeskError, match="no learned rate"):
+    with pytest.raises(DeskError, match="is no rate"):
         desk.promote_rule("denied_tool_ran")
     with pytest.raises(DeskError, match="no rule 'refusals'"):
         desk.demote_rule("refusals", tier="shadow", reason="too loud")
@@ -127,3 +128,87 @@ def test_a_rule_goes_one_way_at_a_time(stage_for: StageFor) -> None:
     assert caught.value.hint == "tocsin rule promote refusal_rate --to page"
     with pytest.raises(DeskError, match="a demotion needs a reason"):
         desk.demote_rule(RULE, tier="shadow", reason=" ")
+
+
+LIMIT = StaticRule(name="refusals_high", signal=RULE, rate=0.3, where={"feature": "chat"})
+SLO = BurnRateRule(name="errors_slo", signal="error_rate", objective=0.99)
+
+
+def test_rules_people_know_have_the_same_life(stage_for: StageFor) -> None:
+    """Fixed limits and burn rates are listed with their tier and how often they fired; one is
+    promoted by its backtest and demoted again, and the running daemon does as it is told."""
+    stage = stage_for(profile="quiet", rules=(LIMIT, SLO))
+    desk = stage.desk()
+    rows = {row.name: row for row in desk.rules()}
+    assert [rows[name].tier for name in ("refusals_high", "errors_slo_1h")] == ["ticket", "ticket"]
+    assert rows["refusals_high"].set_by == "configuration"
+    play(stage, 8, refused={"chat": 10})
+    play(stage, 40)
+    assert {row.name: row.fired for row in desk.rules()}["refusals_high"] == 1
+    assert stage.rings() == []
+
+    tried = desk.promote_rule("refusals_high", try_only=True)
+    assert tried.backtest is not None
+    assert (tried.backtest.signal, tried.backtest.pages) == ("refusals_high", 1)
+    assert "refusals_high would overspend the budget of team default" in tried.objection
+    desk.promote_rule("refusals_high", over_budget=True, reason="the limit is the contract's")
+    play(stage, 8, refused={"chat": 10})
+    assert stage.rings().count("trigger") == 1
+    play(stage, 40)
+    row = next(row for row in desk.rules() if row.name == "refusals_high")
+    assert (row.tier, row.set_by, row.tested_pages) == ("page", "ada", 1)
+    (budget,) = desk.budget()
+    assert next(one for one in budget.rules if one.rule == "refusals_high").unjudged == 1
+
+    desk.resolve("latest", verdict="benign_shift", reason="load test")
+    desk.demote_rule("refusals_high", tier="shadow", reason="that was a load test")
+    play(stage, 8, refused={"chat": 10})
+    assert stage.rings().count("trigger") == 1
+    history = desk.rule_history(rule="refusals_high")
+    assert [(one.was, one.tier) for one in history if one.kind == "tier"] == [
+        ("page", "shadow"),
+        ("ticket", "page"),
+    ]
+    assert desk.backtest(signal="errors_slo_1h", days=1).thresholds == [1.0]
+
+
+def test_what_no_backtest_can_speak_for_says_where_its_tier_is(stage_for: StageFor) -> None:
+    """What is merely new, and what pages by its nature, is refused with the key and the command."""
+    stage = stage_for(fresh=True, profile="quiet")
+    with pytest.raises(DeskError) as caught:
+        stage.desk().promote_rule("new_tool")
+    assert caught.value.code == "refused"
+    assert caught.value.hint == (
+        "tiers: {new_tool: page} in the configuration, then: tocsin config reload"
+    )
+
+
+def test_what_is_merely_new_comes_back_from_shadow(stage_for: StageFor) -> None:
+    """Lowered at the desk, it is raised there again as far as nobody is woken; to page needs the
+    configuration and, as a person's word stands over it, this command once more."""
+    stage = stage_for(fresh=True, profile="quiet")
+    desk = stage.desk()
+    desk.demote_rule("new_tool", tier="shadow", reason="we try many tools this week")
+    assert not desk.promote_rule("new_tool", tier="ticket", try_only=True).moved
+    made = desk.promote_rule("new_tool", tier="ticket", reason="the week is over")
+    assert (made.moved, made.was, made.tier, made.backtest) == (True, "shadow", "ticket", None)
+    with pytest.raises(DeskError, match="is no rate") as caught:
+        desk.promote_rule("new_tool")
+    assert caught.value.hint is not None
+    assert caught.value.hint.endswith("and again: tocsin rule promote new_tool")
+
+
+def test_a_page_wants_a_week_of_traffic(stage_for: StageFor) -> None:
+    """Six quiet hours are no evidence that a rule is quiet: refused, unless somebody says why; a
+    ticket wakes nobody and needs no week."""
+    stage = stage_for(profile="quiet")
+    desk = stage.desk()
+    assert "refusal_rate was judged on 6 hours of traffic only: a page needs 7 days" in refused(
+        stage
+    )
+    tried = desk.promote_rule(RULE, try_only=True)
+    assert tried.backtest is not None
+    assert (tried.backtest.pages, tried.backtest.judged_days) == (0, 1)
+    assert desk.promote_rule(RULE, tier="ticket").moved
+    assert desk.promote_rule(RULE, over_budget=True, reason="launch is tonight").moved
+    assert desk.rule_history(rule=RULE)[0].reason == "launch is tonight (on little evidence)"

@@ -93,6 +93,7 @@ class StoryDesk(StoryRules):
         self.revision = 1
         self.log: list[tuple[str, dict[str, Any]]] = []
         self.lost = False
+        self.slow = 0
         self.role: str = "responder"
         self.verified = False
         self.with_run = with_run
@@ -427,6 +428,7 @@ class StoryDesk(StoryRules):
             n=18204,
             score=14.2,
             threshold=6.0,
+            meaning=self.dress("pages at what a quiet series reaches once in 36 weeks"),
             onset_at=NOW - timedelta(minutes=5),
             excess=5643.0,
             causes=[views.Cause(dimensions={"model": self.dress("v41")}, share=0.83)],
@@ -455,10 +457,14 @@ class StoryDesk(StoryRules):
             incidents=["INC-0137"],
             verdict="regression",
         )
+        slow, self.slow = self.slow, 0
         return detect_views.Backtest(
+            progress=0.4 if slow else 1.0,
             signal=signal,
             profile="page",
             thresholds=[9.0, 10.5],
+            meanings=[self.dress("pages at what a quiet series reaches once in 36 weeks")],
+            without=self.dress("without lone children: their counts begin on 2026-11-20 only"),
             since=NOW - timedelta(days=days),
             until=NOW,
             weeks=days / 7,

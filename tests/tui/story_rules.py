@@ -24,7 +24,9 @@ TESTED = Backtest(
     signal="refusal_rate",
     profile="quiet",
     thresholds=[8.4],
+    meanings=["pages at what a quiet series reaches once in 12 weeks"],
     since=AT - timedelta(weeks=4),
+    without="without lone children: no counts by tenant are stored",
     until=AT,
     weeks=4.0,
     series=3,
@@ -60,6 +62,7 @@ class StoryRules:
 
     tier: Tier = "shadow"
     spent = 0
+    crowded = False
     dress: Callable[[str], str]
     log: list[tuple[str, dict[str, Any]]]
 
@@ -83,17 +86,28 @@ class StoryRules:
                 left=max(0.0, 1.0 - self.spent),
                 overspent=self.spent > 1,
                 series=3,
-                per_series_week=1 / 12,
+                fleets=1,
+                per_series_week=1 / 16,
+                crowded=self.dress("31 series page team default") if self.crowded else "",
                 rules=[
                     Spend(
                         rule="refusal_rate",
                         tier=self.tier,
                         series=3,
-                        expected=1.0,
+                        expected=0.75,
                         false=self.spent,
                         true=2,
                         unjudged=1,
-                    )
+                    ),
+                    Spend(
+                        rule="refusal_rate (fleet)",
+                        tier=self.tier,
+                        series=1,
+                        expected=0.25,
+                        false=0,
+                        true=0,
+                        unjudged=0,
+                    ),
                 ],
                 proposals=[proposed] * (self.spent > 1),
                 shift_paged=2,

@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,39 +12,11 @@ import click
 import pytest
 
 from monitor.store.store import Store
+from tests.tui.conftest import Run
 from tests.tui.desk_server import serve
 from tests.tui.story_desk import StoryDesk
 from tests.tui.terminal import PROGRAM, terminal
 from tui.cli import main, root
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def desk() -> StoryDesk:
-    return StoryDesk()
-
-
-@pytest.fixture
-def tocsin(
-    desk: StoryDesk,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Run]:
-    """Calls `tocsin` on a served desk: status, standard output, standard error."""
-    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
-    for name in [name for name in os.environ if name.startswith("TOCSIN_")]:
-        monkeypatch.delenv(name)
-    with serve(desk, tmp_path / "desk.sock") as path:
-
-        def call(*words: str) -> tuple[int, str, str]:
-            monkeypatch.setenv("TOCSIN_SOCKET", str(path))
-            status = main(words)
-            out, err = capsys.readouterr()
-            return status, out, err
-
-        yield call
 
 
 def test_list_as_text_and_json(tocsin: Run) -> None:

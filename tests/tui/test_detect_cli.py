@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 
 from detectors.catalog import CATALOG
-from tests.tui.test_cli import Run, desk, tocsin
-
-__all__ = ["desk", "tocsin"]  # fixtures, found by their names here
+from tests.tui.conftest import Run
+from tests.tui.story_desk import StoryDesk
 
 
 def test_the_detectors_are_listed_with_their_parameters(tocsin: Run) -> None:
@@ -28,6 +27,7 @@ def test_a_series_is_explained_in_one_sentence_with_its_last_hours(tocsin: Run) 
     assert status == 0
     for words in ("firing", "41.0 % against a baseline", "model=v41", "safety-prompt", "INC-0142"):
         assert words in out
+    assert "limit       pages at what a quiet series reaches once in 36 weeks" in out
     data = json.loads(tocsin("detect", "explain", "refusal_rate", "--json")[1])["data"]
     assert data[0]["causes"][0]["share"] == 0.83
     assert "no such series" in tocsin("detect", "explain", "refusal_rate", "feature=other")[1]
@@ -47,6 +47,8 @@ def test_a_backtest_is_a_sum_and_a_table(tocsin: Run) -> None:
     assert status == 0
     assert "1 page: 1 true, 0 false, 0 unjudged" in out
     assert "limit 9.0 to 10.5" in out
+    assert "\npages at what a quiet series reaches once in 36 weeks\n" in out
+    assert "\nwithout lone children: their counts begin on 2026-11-20 only\n" in out
     rows = out.splitlines()[-2:]
     assert "4.1x" in rows[0]
     assert "INC-0137 (regression)" in rows[0]
@@ -55,3 +57,12 @@ def test_a_backtest_is_a_sum_and_a_table(tocsin: Run) -> None:
     assert said["schema"] == "tocsin.backtest/1"
     assert said["data"]["episodes"][0]["peak_ratio"] == 4.1
     assert tocsin("detect", "backtest", "refusal_rate", "--days", "29")[0] == 2
+
+
+def test_a_slow_backtest_is_asked_again_until_it_is_done(tocsin: Run, desk: StoryDesk) -> None:
+    """How far it is goes to the terminal, the answer alone to the output."""
+    desk.slow = 1
+    status, out, err = tocsin("detect", "backtest", "refusal_rate", "--days", "7")
+    assert (status, "the backtest is under way: 40%" in err) == (0, True)
+    assert "1 page: 1 true" in out
+    assert "under way" not in out

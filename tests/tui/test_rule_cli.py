@@ -4,45 +4,12 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.tui.desk_server import serve
+from tests.tui.conftest import Run
 from tests.tui.story_desk import StoryDesk
-from tui.cli import main
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def desk() -> StoryDesk:
-    return StoryDesk()
-
-
-@pytest.fixture
-def tocsin(
-    desk: StoryDesk,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Run]:
-    """Calls `tocsin` on a served desk: status, standard output, standard error."""
-    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
-    for name in [name for name in os.environ if name.startswith("TOCSIN_")]:
-        monkeypatch.delenv(name)
-    with serve(desk, tmp_path / "desk.sock") as path:
-
-        def call(*words: str) -> tuple[int, str, str]:
-            monkeypatch.setenv("TOCSIN_SOCKET", str(path))
-            status = main(words)
-            out, err = capsys.readouterr()
-            return status, out, err
-
-        yield call
 
 
 class Terminal(io.StringIO):
@@ -62,12 +29,21 @@ def test_a_budget_at_a_glance(tocsin: Run, desk: StoryDesk) -> None:
     assert lines[1].startswith(
         "  ################????????  2 of 1 spent in 4 weeks, 0 left, 1 open"
     )
-    assert "3 series, 0.083 false pages each a week" in out
+    assert "3 series and 1 fleet, 0.062 false pages each a week" in out
+    assert "too many" not in out
     assert "refusal_rate pages now: 3 series" in out
     assert "2 of 2 incidents paged in twelve hours; the next may page at 2026-11-20 14:00" in out
     assert "tocsin rule demote refusal_rate --to ticket --reason TEXT" in out
-    row = next(line for line in lines if line.strip().startswith("refusal_rate  page"))
-    assert row.split()[:7] == ["refusal_rate", "page", "3", "1.00", "2", "2", "1"]
+    row = next(line for line in lines if line.strip().startswith("refusal_rate   "))
+    assert row.split()[:7] == ["refusal_rate", "page", "3", "0.75", "2", "2", "1"]
+    whole = next(line for line in lines if line.strip().startswith("refusal_rate (fleet)"))
+    assert whole.split()[2:8] == ["page", "1", "0.25", "0", "0", "0"]
+
+
+def test_too_many_series_are_said(tocsin: Run, desk: StoryDesk) -> None:
+    """A team with more paging series than a budget is meant for reads what that means."""
+    desk.crowded = True
+    assert "  too many  31 series page team default\n" in tocsin("budget", "--ascii")[1]
 
 
 def test_a_budget_for_programs(tocsin: Run) -> None:
@@ -77,7 +53,7 @@ def test_a_budget_for_programs(tocsin: Run) -> None:
     assert (status, body["schema"]) == (0, "tocsin.budget/1")
     assert body["data"][0]["shift_free_at"] == "2026-11-20T14:00:00Z"
     assert body["data"][0]["proposals"] == []
-    assert body["data"][0]["rules"][0]["expected"] == 1.0
+    assert sum(one["expected"] for one in body["data"][0]["rules"]) == 1.0
     assert tocsin("budget", "--team", "ops")[0] == 4
     assert tocsin("budget", "-o", "id")[1] == "default\n"
 
@@ -99,6 +75,8 @@ def test_a_promotion_shows_its_backtest_first(
     status, out, err = tocsin("rule", "promote", "refusal_rate")
     assert status == 5
     assert "1 page: 0 true, 0 false, 1 that nobody has judged" in out
+    assert "\npages at what a quiet series reaches once in 12 weeks\n" in out
+    assert "\nwithout lone children: no counts by tenant are stored\n" in out
     assert "2026-11-17 09:06:00Z  environment=prod feature=chat  60" in out
     assert "move refusal_rate from shadow to page? [y/N]" in err
     assert desk.log == []

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from monitor.alerting.budget import Allowance, Share
+from monitor.config.options import RunOptions
+from monitor.config.preflight import preflight
 from monitor.config.settings import Settings, resolve
 from monitor.health import overview
-from monitor.store.decision_rows import Point, Seen
+from monitor.store.decision_rows import Point, Seen, TierRow
+from monitor.store.rule_rows import Divided
 from monitor.store.store import Store, Tx
+from monitor.stream.counting import Admission, Emission, Progress
+from monitor.views import Health
 from tests.making import T0, minutes
 
 CONFIGURED = resolve(Settings())
@@ -55,3 +62,65 @@ def test_signals_that_nothing_was_counted_for_are_named(tx: Tx) -> None:
     assert signals(tx) == ("ok", f"each of {len(NAMES)} was counted in the last hour")
     tx.decisions.move(pipeline, END + 7200, T0 + minutes(120))
     assert signals(tx) == ("warn", "nothing was counted in the last hour")
+
+
+def part(tx: Tx, name: str) -> Health | None:
+    """The part of that name."""
+    parts = overview(tx, CONFIGURED, T0, "ada", live=True).parts
+    return next((one for one in parts if one.name == name), None)
+
+
+def test_a_full_list_of_labels_is_said(tx: Tx) -> None:
+    """A partition that admits no further source, or feature, says what goes unseen from now on."""
+    pipeline = tx.stream.pipeline(CONFIGURED.plan, T0)
+    names = [("volume", f"gateway-{number}") for number in range(200)]
+
+    def admit(found: list[tuple[str, str]], number: int) -> None:
+        words = [Admission(dimension, value, END) for dimension, value in found]
+        tx.stream.save(pipeline, "t", number, Emission(Progress(), [], [], [], words))
+
+    admit(names[:199], 0)
+    admit(names[100:], 1)
+    assert part(tx, "labels") is None
+    admit(names[199:], 0)
+    found = part(tx, "labels")
+    assert found is not None
+    assert found.state == "warn"
+    assert found.text == "200 sources are watched for silence, a further one is not"
+    admit([("feature", f"f{number}") for number in range(200)], 0)
+    found = part(tx, "labels")
+    assert found is not None
+    assert "200 values of feature are told apart, further ones are __other__" in found.text
+
+
+def test_too_many_paging_series_are_said(tx: Tx) -> None:
+    """Over thirty for a team is a warning that names the rule with the most and what to type."""
+    share = Share("default", Allowance(), {"error_rate": 4, "refusal_rate": 27})
+    tx.rules.divide([Divided(END, replace(share, rules={"refusal_rate": 30}), "first")])
+    found = part(tx, "budget")
+    assert found is not None
+    assert found.state == "ok"
+    tx.rules.divide([Divided(END + 60, share, "more")])
+    for name in share.rules:
+        tx.decisions.set_tier(TierRow(name, "page", "ada", "it is time", T0))
+    found = part(tx, "budget")
+    assert found is not None
+    assert found.state == "warn"
+    assert "31 series page team default, a budget is meant for 30" in found.text
+    assert "tocsin rule demote refusal_rate --to ticket (27 series)" in found.text
+
+
+def test_the_check_before_a_start_says_it_too(tmp_path: Path) -> None:
+    """`tocsin run --check` reads the series that the store knows; it is a warning, not an end."""
+    store = Store(f"sqlite:///{tmp_path / 'x.db'}")
+    with store.write() as tx:
+        share = Share("default", Allowance(), {"refusal_rate": 31})
+        tx.rules.divide([Divided(END, share, "first")])
+    store.close()
+    (tmp_path / "tocsin.yaml").write_text(f"store: sqlite:///{tmp_path}/x.db\n")
+    (tmp_path / "none.ndjson").write_text("")
+    options = RunOptions(config=tmp_path / "tocsin.yaml", source=f"file:{tmp_path / 'none.ndjson'}")
+    found = preflight(options, {})
+    (said,) = [one for one in found.parts if one.name == "budget"]
+    assert (said.state, found.status) == ("warn", 0)
+    assert said.text.startswith("31 series page team default")

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from monitor.alerting.budget import Allowance, Budgets, Share, Team, change
+from detectors.profiles import PAGE
+from monitor.alerting.budget import Allowance, Budgets, Share, Team, change, crowded
 from monitor.alerting.ledger import Paged, blamed, ledger, proposals
-from monitor.alerting.promotion import objection, offer, rises
+from monitor.alerting.promotion import offer, overspends, rises, untried
 from monitor.alerting.routes import parse_matcher
-from monitor.division import NOMINAL, threshold
+from monitor.config.settings import Settings, resolve
+from monitor.division import TOGETHER, Division, threshold
 from monitor.metrics import Metrics
 from monitor.scoreboard import budgets
 from tests.making import T0, alert, incident, minutes
 
 PAYMENTS = Team("payments", Allowance(2.0, 2), (parse_matcher('feature=~"pay.*"'),))
+CONFIGURED = resolve(Settings(profile="page"))
 BUDGETS = Budgets(teams=(PAYMENTS,), owners={"tool_misuse": "safety"})
 
 
@@ -84,6 +88,11 @@ def test_a_page_leaves_the_window() -> None:
     [
         (Share("a", Allowance(), {"x": 2, "y": 1}), "y pages now: 1 series"),
         (Share("a", Allowance(), {}), "x pages no more"),
+        (Share("a", Allowance(), {"x": 2}, {"x": 1}), "x: 2 series and 1 fleet, were 2 series"),
+        (
+            Share("a", Allowance(), {"x": 2, "y": 5}, {"y": 2}),
+            "y pages now: 5 series and 2 fleets",
+        ),
         (
             Share("a", Allowance(2.0), {"x": 2}),
             "2 false pages in 4 weeks, was 1 false page in 4 weeks",
@@ -116,19 +125,59 @@ def test_a_spent_budget_objects_to_one_more_page() -> None:
     share = Share("default", Allowance(), {"error_rate": 1})
     free = ledger(share, [], {}, T0)
     spent = ledger(share, [page("error_rate")], {}, T0)
-    assert objection("refusal_rate", {"default": 1}, 4.0, [free]) == ""
-    assert objection("refusal_rate", {"default": 1}, 4.0, [spent]) == (
+    assert overspends("refusal_rate", {"default": 1}, 4.0, [free]) == ""
+    assert overspends("refusal_rate", {"default": 1}, 4.0, [spent]) == (
         "refusal_rate would overspend the budget of team default: 1 page in 4.0 weeks without a "
         "true verdict make 1 in 4 weeks; allowed are 1 false page in 4 weeks, and 1 of it is spent"
     )
 
 
-def test_a_smaller_budget_is_a_higher_threshold() -> None:
-    """At what the profile was calibrated to nothing changes; e times rarer is one nat more."""
-    assert threshold(9.0, NOMINAL) == pytest.approx(9.0)
-    assert threshold(9.0, NOMINAL / 2.718281828) == pytest.approx(10.0)
-    assert threshold(9.0, NOMINAL * 10) < 9.0
-    assert threshold(2.0, 50.0) == 1.0
+def test_a_page_needs_seven_days_that_were_judged() -> None:
+    """Nothing is too little, hours are, and so are two days with a long hole between them."""
+    assert untried("r", 0.0, 0, least=0).startswith("nothing that is stored of r could be judged")
+    assert "judged on 6.9 days of traffic only" in untried("r", 6.9 / 7, 7)
+    assert "judged on 2 days of 3.0 weeks of traffic only" in untried("r", 3.0, 2)
+    assert untried("r", 1.0, 7) == ""
+    assert untried("r", 0.01, 1, least=0) == ""
+
+
+def test_a_share_is_the_calibrated_threshold() -> None:
+    """A thirtieth of one page in four weeks is what the profile ships; e times rarer is one more;
+    beyond what was calibrated the nearest threshold that was."""
+    assert threshold(1 / 120) == pytest.approx(PAGE.alarm.threshold)
+    assert threshold(1 / 120 / math.e) == pytest.approx(PAGE.alarm.threshold + 1)
+    assert threshold(1e-9) == threshold(1e-4)
+    assert threshold(50.0) == threshold(10.0)
+
+
+def test_what_a_crowd_costs_is_said_in_words() -> None:
+    """Each part, how much rarer its evidence, the rule with the most that still pages, and what to
+    do; nothing is said of thirty."""
+    share = Share("ops", Allowance(), {"a": 30, "b": 29}, {"a": 1})
+    assert crowded(replace(share, rules={"a": 30}), {"a": "page"}) == ""
+    said = crowded(share, {"a": "ticket", "b": "page"})
+    assert said.startswith(
+        "59 series page team ops, a budget is meant for 30: each may page for nothing once in 240 "
+        "weeks only and waits for evidence that is 2.0 times rarer than with 30, so that all "
+        "alarms come later; tocsin rule demote b --to ticket (29 series), "
+    )
+    assert "demote" not in crowded(share, {})
+
+
+def test_a_fleet_has_the_part_of_a_series() -> None:
+    """Where it is tested at less than it ships with it must show more, the logarithm of how much
+    less; a larger part than it costs changes nothing, and where nothing is divided neither."""
+    (signal,) = (one for one in CONFIGURED.plan.rates() if one.name == "refusal_rate")
+    division = Division(CONFIGURED.plan, CONFIGURED.profile)
+    assert division.demand(signal, ("prod",)) == 0.0
+    division.promote(signal, [("prod", f"f{number}") for number in range(29)])
+    assert division.demand(signal, ("prod",)) == pytest.approx(math.log(TOGETHER * 120))
+    alarm = division.alarm(signal, ("prod", "f1"))
+    assert alarm.threshold == pytest.approx(threshold(1 / 120))
+    division.promote(signal, [("prod", "chat"), ("prod", "search"), ("prod",)])
+    assert division.demand(signal, ("prod",)) == 0.0  # a fourth of 0.25 a week
+    loud = resolve(Settings(profile="loud"))
+    assert Division(loud.plan, loud.profile).demand(signal, ("prod",)) == 0.0
 
 
 def test_a_team_that_is_gone_is_told_no_more() -> None:

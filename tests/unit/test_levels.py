@@ -14,6 +14,8 @@ from monitor.noticing.levels import Levels
 from monitor.store.decision_rows import Point, Seen
 from monitor.store.note_rows import NoteRow
 from monitor.store.store import Store
+from monitor.stream.counting import Admission, Emission, Progress
+from monitor.stream.sections import JUDGE
 from monitor.stream.signals import default_signals, plan
 from tests.making import T0, minutes
 
@@ -31,7 +33,9 @@ def store(tmp_path: Path) -> Iterator[Store]:
     made.close()
 
 
-def play(store: Store, *, restart_every: int | None = None) -> list[NoteRow]:
+def play(
+    store: Store, *, signal: str = "error_rate", restart_every: int | None = None
+) -> list[NoteRow]:
     """44 hours of errors in one feature, 5 % before the release and 12 % after it."""
     rng = np.random.default_rng(4)
     levels = Levels(PLAN)
@@ -43,9 +47,9 @@ def play(store: Store, *, restart_every: int | None = None) -> list[NoteRow]:
                 levels.rebuild(tx, bucket)
         k = int(rng.binomial(150, 0.12 if bucket >= RELEASE else 0.05))
         with store.write() as tx:
-            levels.step(tx, 1, bucket, {"error_rate": {CHAT: (k, 150)}})
+            levels.step(tx, 1, bucket, {signal: {CHAT: (k, 150)}})
             point = Point(CHAT, k, 150, None, 0.0, "q")
-            tx.decisions.save_points([Seen("error_rate", bucket, [point])])
+            tx.decisions.save_points([Seen(signal, bucket, [point])])
     with store.read() as tx:
         return tx.notes.since()
 
@@ -78,6 +82,28 @@ def test_a_new_level_is_noted_with_the_release_that_fits(store: Store) -> None:
     with store.read() as tx:  # it is there to be read: it opens nothing and rings nobody
         assert tx.incidents.search() == []
         assert tx.outbox.counts() == {}
+
+
+def test_a_level_that_another_judge_fits_is_a_note_of_that_kind(store: Store) -> None:
+    """A check's new version at the onset, and no release: who judges changed; what no check decides
+    is a level, whatever was judged anew then."""
+    admit_judges(store)
+    (note,) = play(store, signal="sensitive_data_leakage")
+    assert (note.kind, note.signal) == ("judge", "sensitive_data_leakage")
+    assert note.fits.startswith("judge pii 2.1 fits")
+    (other,) = [one for one in play(store) if one.signal == "error_rate"]
+    assert (other.kind, other.fits) == ("level", "")
+
+
+def admit_judges(store: Store) -> None:
+    """One version from the first bucket on, another from the release on."""
+    versions = (("2.0", START), ("2.1", RELEASE))
+    found = [
+        Admission("judge_versions", JUDGE.join(("privacy.pii", "pii", version)), bucket)
+        for version, bucket in versions
+    ]
+    with store.write() as tx:
+        tx.stream.save(1, "t", 0, Emission(Progress(), [], [], [], found))
 
 
 def test_a_restart_changes_nothing(store: Store, tmp_path: Path) -> None:

@@ -40,7 +40,9 @@ def budget(call: Call, *, team: str) -> None:
     """False pages: what each team bears (`paging.budget`), what is spent, by which rule.
 
     A page is spent once somebody resolves its incident as false_positive, benign_shift or
-    test_traffic. EXPECTED is what the division leaves a rule: its series times the budget of one.
+    test_traffic. EXPECTED is what the division leaves a rule: its series times the budget of one;
+    (fleet) is the rule on all series of an environment tested together, and on the heaviest
+    tenants, models and releases one by one. The column sums up to the budget.
     """
     found = call.desk().budget(team=team)
     if call.flags.output == "id":
@@ -64,6 +66,8 @@ def _team(view: Budget, face: Face) -> list[Line]:
         else _fact("since", "not divided yet: nothing was judged"),
         _fact("shift", _shift(view, face)),
     ]
+    if view.crowded:
+        lines.append(Line.of(("  too many  ", "warn"), face.say(view.crowded, limit=1000)))
     if view.rules:
         lines += [Line.of("  ") + line for line in _rules(view.rules, face)]
     for one in view.proposals:
@@ -81,9 +85,11 @@ def _fact(label: str, text: str) -> Line:
 
 
 def _division(view: Budget) -> str:
-    if not view.series:
+    if not view.series + view.fleets:
         return "no statistical rule may page this team"
-    noun = "series" if view.series > 1 else "series alone"
+    noun = "series" if view.series > 1 or view.fleets else "series alone"
+    if view.fleets:
+        noun += f" and {view.fleets} fleet{'' if view.fleets == 1 else 's'}"
     own = "; the profile keeps its own threshold" if view.shift_cap is None else ""
     return f"{view.series} {noun}, {view.per_series_week:.2g} false pages each a week{own}"
 

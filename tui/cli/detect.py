@@ -10,7 +10,7 @@ import click
 from monitor.detect_views import Backtest, Episode, Explanation
 from monitor.views import AlertView
 from tui.cli.command import Call, command
-from tui.cli.output import USAGE, Cell, ExitError, table
+from tui.cli.output import USAGE, Cell, ExitError, table, tell
 from tui.lines import report
 from tui.lines.face import Face, ratio, share
 from tui.lines.line import Line, Role
@@ -63,7 +63,12 @@ def list_(call: Call) -> None:
 @click.argument("dims", metavar="[NAME=VALUE]...", nargs=-1)
 @click.option("--limit", type=click.IntRange(1, 100), default=5, show_default=True)
 def explain(call: Call, what: str, dims: tuple[str, ...], *, limit: int) -> None:
-    """What the detector thinks of a signal's series now, or why an incident's alerts fired."""
+    """What the detector thinks of a signal's series now, or why an incident's alerts fired.
+
+    The limit is the one in force: of a series that pages, its share of the team's budget. Of an
+    environment as a whole it tells what its alert says, whoever speaks for it: all series together,
+    or one tenant, model or release alone.
+    """
     if _INCIDENT.fullmatch(what) and not dims:
         alerts = call.desk().incident(what).alerts
         call.answer("alerts", alerts, lambda: _alerts(alerts, call.face))
@@ -94,6 +99,7 @@ def _explanations(found: list[Explanation], face: Face) -> list[Line]:
             ("judged", f"{face.stamp(one.at)}, tier {one.tier}"),
             ("score", f"{one.score:.2f}, limit {one.threshold:.2f}"),
         ]
+        facts += [("limit", one.meaning)] * bool(one.meaning)
         facts += [
             ("cause", f"{face.pairs(cause.dimensions)}: {share(cause.share)} of it")
             for cause in one.causes
@@ -150,8 +156,18 @@ def _alerts(alerts: list[AlertView], face: Face) -> list[Line]:
     help="How far back episodes count; what is stored before is learned from.",
 )
 def backtest(call: Call, rule: str, *, days: int) -> None:
-    """What a rule would have paged: its stored traffic, judged again as it is set now."""
-    found = call.desk().backtest(signal=rule, days=days)
+    """What RULE would have paged: its stored traffic, judged again as it is set now.
+
+    A rate that is learned, at the share of the team's budget that is in force, with its series
+    together and its tenants, models and releases alone (where their counts are stored for all of
+    that time; else the answer says what it is without); or a rule of `rules:` in the configuration,
+    by the name of its alerts.
+    """
+    desk = call.desk()
+    found = desk.backtest(signal=rule, days=days)
+    while found.progress < 1:
+        tell(f"the backtest is under way: {found.progress:.0%}", call.flags)
+        found = desk.backtest(signal=rule, days=days)
     call.answer("backtest", found, lambda: _backtest(found, call.face))
 
 
@@ -172,7 +188,11 @@ def _backtest(found: Backtest, face: Face) -> list[Line]:
         f"{_many(found.pages, 'page')}: {found.true} true, {found.false} false, "
         f"{found.unjudged} unjudged; false pages a week, the unjudged among them: {per_week}"
     )
-    lines = [Line.of((face.say(head, limit=400), "bold")), Line.of(face.say(sums, limit=400))]
+    lines = [Line.of((face.say(head, limit=400), "bold"))]
+    lines += [Line.of(face.say(one, limit=400)) for one in found.meanings]
+    if found.without:
+        lines.append(Line.of(face.say(found.without, limit=400)))
+    lines.append(Line.of(face.say(sums, limit=400)))
     if not found.episodes:
         return [*lines, report.nothing("it would not have fired")]
     heads = ("DETECTED", "ONSET", "LASTS", "WHERE", "PEAK", "EXCESS", "SCORE", "PAGE", "INCIDENTS")

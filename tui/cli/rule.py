@@ -28,6 +28,7 @@ SHOWN = 20
 def list_(call: Call) -> None:
     """Every statistical rule: its tier, since when and by whom, and whether it is offered.
 
+    Rates that are learned, and after them the fixed limits and burn rates of `rules:`.
     FIRED is how often it fired in four weeks, whatever its tier. TESTED is the backtest that its
     last promotion rests on.
     """
@@ -78,13 +79,14 @@ def _tested(row: RuleRow) -> str:
     help="ticket: an incident that wakes nobody; page: it does.",
 )
 @click.option("--reason", default="", help="Why; kept with the rule.")
-@click.option("--over-budget", is_flag=True, help="Although its backtest would overspend.")
+@click.option("--over-budget", is_flag=True, help="Although its backtest says no.")
 def promote(call: Call, rule: str, *, tier: str, reason: str, over_budget: bool) -> None:
     """Run RULE over what is stored of it, show what it would have paged, and move it up.
 
-    Refused (exit 5) where that would overspend a team's budget, unless --over-budget and a
-    --reason say why. Your name, the reason and the backtest stay with the rule. It holds from the
-    next bucket on; what fires already stays as it is.
+    RULE is a rate, or a fixed limit or burn rate of `rules:` by the name of its alerts.
+    Refused (exit 5) where that would overspend a team's budget, or rests on less than seven days
+    of traffic, unless --over-budget and a --reason say why. Your name, the reason and the backtest
+    stay with the rule. It holds from the next bucket on; what fires already stays as it is.
     """
     desk = call.writing_desk()
     tried = desk.promote_rule(
@@ -178,6 +180,8 @@ def tested(view: Backtest, face: Face) -> list[Line]:
             f"{view.unjudged} that nobody has judged"
         ),
     ]
+    told = [*view.meanings, *([view.without] if view.without else [])]
+    lines[1:1] = [Line.of(face.say(one, limit=400)) for one in told]
     pages = [one for one in view.episodes if one.page]
     if pages:
         heads = ("DETECTED", "WHERE", "MINUTES", "PEAK", "EXCESS", "INCIDENTS", "VERDICT")
