@@ -19,9 +19,9 @@ from river import base
 from detectors.columns import pack, unpack
 from detectors.model import State, Verdict
 from detectors.verdicts import percent, span
-from detectors.window import Hold, Window, bucket
+from detectors.window import CLEAR_S, Hold, Window, bucket
 
-_KIND = ("tocsin-burn-rate", 1)
+_KIND = ("tocsin-burn-rate", 2)
 _PERIOD_S = 30 * 86_400
 _DIGITS = 9
 
@@ -72,6 +72,16 @@ objective above 93.06 %, or a burn rate below 10x
         )
 
 
+def _over(length_s: int, seen_s: int) -> str:
+    """A window, and how much of it has been seen.
+
+    >>> [_over(259_200, 2_640), _over(300, 2_640)]
+    ['44 min of 72 h', '5 min']
+    """
+    whole, seen = span(length_s), span(min(seen_s, length_s))
+    return whole if seen == whole else f"{seen} of {whole}"
+
+
 class BurnRateDetector(base.AnomalyDetector):
     """Fires while k / n burns the budget of an SLO too fast over a long and a short window.
 
@@ -94,7 +104,7 @@ class BurnRateDetector(base.AnomalyDetector):
         "short_s": "the short window, seconds: it still goes on",
         "min_n": "least interactions in the long window",
         "min_k": "least bad ones in the long window",
-        "clear_buckets": "buckets in a row below the burn rate that end the firing",
+        "clear_s": "for how long it must burn slower to end the firing, seconds",
         "bucket_s": "length of a bucket, seconds",
     }
 
@@ -106,25 +116,26 @@ class BurnRateDetector(base.AnomalyDetector):
         short_s: int = 300,
         min_n: float = 100.0,
         min_k: float = 5.0,
-        clear_buckets: int = 5,
+        clear_s: int = CLEAR_S,
         bucket_s: int = 60,
     ) -> None:
         Burn(factor, long_s, short_s)
         check_objective(objective, factor)
-        if min(min_n, min_k, clear_buckets, bucket_s) < 1:
-            raise ValueError("min_n, min_k, clear_buckets and bucket_s are at least 1")
+        if min(min_n, min_k, clear_s, bucket_s) < 1:
+            raise ValueError("min_n, min_k, clear_s and bucket_s are at least 1")
         self.objective = objective
         self.factor = factor
         self.long_s = long_s
         self.short_s = short_s
         self.min_n = min_n
         self.min_k = min_k
-        self.clear_buckets = clear_buckets
+        self.clear_s = clear_s
         self.bucket_s = bucket_s
         self._budget = round(1.0 - objective, _DIGITS)
         self._long = Window(long_s, bucket_s=bucket_s)
         self._short = Window(short_s, bucket_s=bucket_s)
         self._hold = Hold()
+        self._first: int | None = None
         self._last: int | None = None
         self._verdict: Verdict | None = None
 
@@ -149,9 +160,10 @@ class BurnRateDetector(base.AnomalyDetector):
         self._short.add(start, k, n)
         long, short = self._long.ahead(start), self._short.ahead(start)
         score, end = self._score(long, short), start + self.bucket_s
-        self._hold.learn(start, end, score >= 1, hold_s=0, clear=self.clear_buckets)
+        self._first = start if self._first is None else self._first
+        self._hold.learn(start, end, score >= 1, hold_s=0, clear_s=self.clear_s)
         self._last = start
-        self._verdict = self._say(score, long, short)
+        self._verdict = self._say(score, long, short, end - self._first)
 
     def score_one(self, x: Mapping[Any, float]) -> float:
         """The score that learning `x` next would give.
@@ -168,7 +180,9 @@ class BurnRateDetector(base.AnomalyDetector):
             return 0.0
         return min(long[0] / long[1], short[0] / short[1]) / self._budget / self.factor
 
-    def _say(self, score: float, long: tuple[float, float], short: tuple[float, float]) -> Verdict:
+    def _say(
+        self, score: float, long: tuple[float, float], short: tuple[float, float], seen_s: int
+    ) -> Verdict:
         k, n = long
         expected = self._budget * n
         state = State.QUIET if n >= self.min_n else State.WARMING
@@ -183,18 +197,19 @@ class BurnRateDetector(base.AnomalyDetector):
             n=int(n),
             expected=expected,
             excess=int(k) - expected,
-            window_buckets=-(-self.long_s // self.bucket_s),
+            window_buckets=-(-min(seen_s, self.long_s) // self.bucket_s),
             onset=self._hold.since if self._hold.firing else None,
-            reason=self._reason(long, short),
+            reason=self._reason(long, short, seen_s),
         )
 
-    def _reason(self, long: tuple[float, float], short: tuple[float, float]) -> str:
-        (k, n), over = long, span(self.long_s)
+    def _reason(self, long: tuple[float, float], short: tuple[float, float], seen_s: int) -> str:
+        (k, n), over = long, _over(self.long_s, seen_s)
         if n < self.min_n:
             return f"too little traffic to tell: {n:.0f} of {self.min_n:.0f} over {over}"
         burn, now = k / n / self._budget, short[0] / short[1] if short[1] > 0 else 0.0
         what = f"burns its budget of {percent(self._budget)} {burn:.3g}x as fast as it may"
-        rates = f"{percent(k / n)} bad over {over} and {percent(now)} over {span(self.short_s)}"
+        rates = f"{percent(k / n)} bad over {over} and {percent(now)} over "
+        rates += _over(self.short_s, seen_s)
         if not self._hold.firing:
             return f"{what} (limit {self.factor:g}x): {rates}"
         left = span(int(_PERIOD_S / burn)) if burn > 0 else "ever"
@@ -206,6 +221,7 @@ class BurnRateDetector(base.AnomalyDetector):
             "long": self._long.dump(),
             "short": self._short.dump(),
             "hold": self._hold.dump(),
+            "first": self._first,
             "last": self._last,
         }
         return pack(_KIND, header, {})
@@ -222,4 +238,5 @@ class BurnRateDetector(base.AnomalyDetector):
         long.load(header["long"])
         short.load(header["short"])
         self._hold, self._long, self._short = Hold.load(header["hold"]), long, short
-        self._last, self._verdict = header["last"], None
+        self._first, self._last = header["first"], header["last"]
+        self._verdict = None

@@ -14,9 +14,9 @@ from river import base
 from detectors.columns import pack, unpack
 from detectors.model import State, Verdict
 from detectors.verdicts import percent, span
-from detectors.window import Hold, Window, bucket
+from detectors.window import CLEAR_S, Hold, Window, bucket
 
-_KIND = ("tocsin-static", 1)
+_KIND = ("tocsin-static", 2)
 _MOST = 1_000.0
 
 
@@ -40,7 +40,7 @@ class StaticDetector(base.AnomalyDetector):
         "min_n": "least interactions in the window",
         "window_s": "length of the window, seconds",
         "hold_s": "for how long the rate must be beyond the limit, seconds",
-        "clear_buckets": "buckets in a row within the limit that end the firing",
+        "clear_s": "for how long the rate must be within the limit to end the firing, seconds",
         "bucket_s": "length of a bucket, seconds",
     }
 
@@ -51,7 +51,7 @@ class StaticDetector(base.AnomalyDetector):
         min_n: float = 50.0,
         window_s: int = 300,
         hold_s: int = 0,
-        clear_buckets: int = 5,
+        clear_s: int = CLEAR_S,
         bucket_s: int = 60,
     ) -> None:
         if not 0 < rate <= 1:
@@ -60,14 +60,14 @@ class StaticDetector(base.AnomalyDetector):
             raise ValueError(f"direction must be up or down, not {direction!r}")
         if direction == "down" and rate == 1:
             raise ValueError("a limit of 1 downwards would always fire")
-        if min_n < 1 or min(window_s, clear_buckets, bucket_s) < 1 or hold_s < 0:
-            raise ValueError("min_n, window_s, clear_buckets and bucket_s are at least 1")
+        if min_n < 1 or min(window_s, clear_s, bucket_s) < 1 or hold_s < 0:
+            raise ValueError("min_n, window_s, clear_s and bucket_s are at least 1")
         self.rate = rate
         self.direction: Literal["up", "down"] = direction
         self.min_n = min_n
         self.window_s = window_s
         self.hold_s = hold_s
-        self.clear_buckets = clear_buckets
+        self.clear_s = clear_s
         self.bucket_s = bucket_s
         self._window = Window(window_s, bucket_s=bucket_s)
         self._hold = Hold()
@@ -95,7 +95,7 @@ class StaticDetector(base.AnomalyDetector):
         k, n = self._window.ahead(start)
         score, end = self._score(k, n), start + self.bucket_s
         holds = score >= 1
-        self._hold.learn(start, end, holds, hold_s=self.hold_s, clear=self.clear_buckets)
+        self._hold.learn(start, end, holds, hold_s=self.hold_s, clear_s=self.clear_s)
         self._last = start
         self._verdict = self._say(score, k, n, end)
 

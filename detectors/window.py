@@ -14,6 +14,9 @@ from typing import Any
 from detectors.series import feature
 
 _BINS = 60
+CLEAR_S = 900
+"""A condition must be gone for so long before the firing ends, seconds, as with rates that are
+learnt: near its limit a rate crosses it every few minutes."""
 
 
 def bucket(x: Mapping[Any, float], last: int | None) -> tuple[int, float, float]:
@@ -97,19 +100,19 @@ class Hold:
     since: int | None = None
     """Start of the first bucket of the run that holds, or that fires; None: neither."""
     firing: bool = False
-    calm: int = 0
-    """Buckets in a row, while firing, in which it did not hold."""
+    calm: int | None = None
+    """Start of the run of buckets, while firing, in which it does not hold."""
 
-    def learn(self, start: int, end: int, holds: bool, *, hold_s: int, clear: int) -> None:
+    def learn(self, start: int, end: int, holds: bool, *, hold_s: int, clear_s: int) -> None:
         """Take in one bucket, from `start` to `end`."""
         if holds:
-            self.calm = 0
+            self.calm = None
             self.since = start if self.since is None else self.since
             self.firing = self.firing or end - self.since >= hold_s
         elif self.firing:
-            self.calm += 1
-            if self.calm >= clear:
-                self.since, self.firing, self.calm = None, False, 0
+            self.calm = start if self.calm is None else self.calm
+            if end - self.calm >= clear_s:
+                self.since, self.firing, self.calm = None, False, None
         else:
             self.since = None
 
@@ -127,4 +130,5 @@ class Hold:
         if len(data) != 3:
             raise ValueError("a hold has three values")
         since, firing, calm = data
-        return Hold(None if since is None else int(since), bool(firing), int(calm))
+        times = [None if at is None else int(at) for at in (since, calm)]
+        return Hold(times[0], bool(firing), times[1])

@@ -14,6 +14,7 @@ from functools import partial
 from monitor.clock import Clock, ReplayClock, WallClock
 from monitor.config.settings import Configured, Settings
 from monitor.config.shelf import Shelf
+from monitor.daily import Digests
 from monitor.decide import Decide
 from monitor.deliver import Deliver
 from monitor.desk.base import Reloading, not_reloaded
@@ -53,6 +54,7 @@ class Control:
     metrics: Metrics
     pager: Pager
     decide: Decide
+    digests: Digests
     deliver: Deliver
     runs: Runs
     shelf: Shelf
@@ -207,6 +209,7 @@ def build_control(
     channels_of: Channels = partial(open_channels, page=page, buttons=buttons_of(settings))
     pager = Pager(configured.policy)
     by_job: dict[str, Guard] = {post.job: post for post in posts}
+    deciding, running = by_job.get("decide", Sole()), by_job.get("runs", Sole())
     decide = Decide(
         store,
         configured.plan,
@@ -215,11 +218,10 @@ def build_control(
         metrics,
         rules=settings.rules,
         replay=replay,
-        post=by_job.get("decide", Sole()),
+        post=deciding,
     )
     deliver = _deliver(configured, store, channels_of(configured.receivers), pager, metrics, owner)
-    guard = by_job.get("runs", Sole())
-    runs = Runs(store, settings.runbooks.allow, clock.now, configured.plan, post=guard)
+    runs = Runs(store, settings.runbooks.allow, clock.now, configured.plan, post=running)
     return Control(
         configured=configured,
         store=store,
@@ -227,6 +229,7 @@ def build_control(
         metrics=metrics,
         pager=pager,
         decide=decide,
+        digests=Digests(store, pager, deciding),
         deliver=deliver,
         runs=runs,
         shelf=Shelf(settings.runbooks.folders),

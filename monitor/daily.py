@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 from monitor.alerting.alerts import Alert
 from monitor.alerting.budget import Budgets
@@ -27,15 +27,57 @@ from monitor.alerting.digest import (
 from monitor.alerting.ledger import Proposal, proposals
 from monitor.faults import fault_point
 from monitor.notify.channel import NO_INCIDENT, Kind, Message
-from monitor.paging import Policy
+from monitor.paging import Pager, Policy
+from monitor.processes.posts import Guard
 from monitor.spending import ledgers, moved
 from monitor.store.digest_rows import Mark
-from monitor.store.store import Tx
+from monitor.store.store import Store, StoreUnavailable, Tx
 
 logger = logging.getLogger(__name__)
 
+RETRY = timedelta(minutes=5)
+"""After the store would not take a digest."""
 MOST = 1000
 """Tickets and notes that one digest counts."""
+
+
+class Digests:
+    """Sends them in transactions of its own: what is wrong with a digest holds up no page.
+
+    Args:
+        store: open.
+        pager: who gets one, and when; a reload gives it another policy.
+        post: whether deciding is ours.
+    """
+
+    def __init__(self, store: Store, pager: Pager, post: Guard) -> None:
+        self._store = store
+        self._pager = pager
+        self._post = post
+        self._done: tuple[Daily, date] | None = None
+        self._failed_at: datetime | None = None
+
+    def step(self, now: datetime) -> None:
+        """Queue the digests that are due.
+
+        Raises:
+            Fenced: nothing was queued, deciding is somebody else's now.
+        """
+        policy = self._pager.policy
+        day = None if policy.digest is None else policy.digest.due(now)
+        if policy.digest is None or day is None or self._done == (policy.digest, day):
+            return
+        if self._failed_at is not None and timedelta(0) <= now - self._failed_at < RETRY:
+            return
+        try:
+            with self._store.write() as tx:
+                self._post.guard(tx)
+                send_digests(tx, policy, now)
+        except StoreUnavailable as problem:
+            self._failed_at = now
+            logger.error("the digest of %s waits for five minutes: %s", day, problem)  # noqa: TRY400 - an answer of the store, its traceback says nothing more
+        else:
+            self._done, self._failed_at = (policy.digest, day), None
 
 
 def send_digests(tx: Tx, policy: Policy, now: datetime) -> None:

@@ -377,17 +377,9 @@ class Decide:
         incident = place.incident
         assert incident is not None
         title = pages.title(alert, self._title(alert.signal))
-        incident = grouping.led_by(incident, alert, tx.incidents.alerts_of(incident.uuid), title)
-        joined = replace(
-            incident,
-            groups=incident.groups | (groups if place.news else frozenset()),
-            # A ticket wakes nobody, not by joining what has paged either.
-            severity=min(incident.severity, alert.severity)
-            if alert.tier == "page" or incident.paged_at is None
-            else incident.severity,
-            normal_at=None,
-            impact_at=min(incident.impact_at or alert.onset_at, alert.onset_at),
-        )
+        others = tx.incidents.alerts_of(incident.uuid)
+        incident = grouping.led_by(incident, alert, others, title)
+        joined = grouping.joined(incident, alert, others, groups if place.news else frozenset())
         tx.incidents.save(joined)
         entry = Entry(
             kind="ALERT",

@@ -35,6 +35,10 @@ SLICES = "slices"
 COUPLINGS = "couplings"
 SNAPSHOT_EVERY_S = 3600
 SEEN = "seen"
+REPLAYED_S = 28 * 86_400
+"""Without snapshots so much is replayed: what is older hardly counts in any baseline."""
+CHUNK = 144
+"""Buckets of points that are read at once."""
 LIVE_S = 14 * 86_400
 """A series without traffic for this long, or from the first, takes no share of a budget."""
 
@@ -61,57 +65,75 @@ class Detection:
         self._seen_at = {}
         if position is None:
             return
-        start = self._restore(tx, position)
+        start = self._restore(tx, position) or max(0, position - REPLAYED_S)
         self._replay(tx, start, position)
         self._replay_slices(tx, start, position)
 
     def _restore(self, tx: Tx, position: int) -> int:
         """Go on from the newest snapshots; the start of what is to be replayed on top."""
-        names = (SNAPSHOT, FLEETS, SLICES, COUPLINGS)
+        names = (SNAPSHOT, FLEETS, SLICES)
         stored = [one for one in map(tx.decisions.snapshot, names) if one is not None]
         if len(stored) < len(names) or len({end for end, _ in stored}) > 1:
             return 0
-        (start, rates), (_, fleets), (_, slices), (_, vectors) = stored
+        (start, rates), (_, fleets), (_, slices) = stored
         if start > position:
             return 0
         try:
             bank, pool = RateBank.restore(rates), Pool.restore(fleets)
             children = Slices.restore(slices, self._plan, self._profile)
-            couplings = Couplings.restore(vectors, self._plan, self._profile)
         except ValueError as problem:
             logger.warning("the snapshot is not used, the points are replayed: %s", problem)
             return 0
-        if children is None or couplings is None or not self._rates.take(bank, pool, children):
+        if children is None or not self._rates.take(bank, pool, children):
             return 0
-        self._couplings, self._seen_at = couplings, _seen_at(tx, start)
+        self._couplings, self._seen_at = self._coupled(tx, start), _seen_at(tx, start)
         self._couple(self._rates.known)
         return start
+
+    def _coupled(self, tx: Tx, start: int) -> Couplings:
+        """As stored at `start`; begun anew without: no page waits until tickets are learned."""
+        stored = tx.decisions.snapshot(COUPLINGS)
+        found = None
+        if stored is not None and stored[0] == start:
+            try:
+                found = Couplings.restore(stored[1], self._plan, self._profile)
+            except ValueError as problem:
+                logger.warning("the couplings are learned anew: %s", problem)
+        return Couplings(self._plan, self._profile) if found is None else found
 
     def _couple(self, born: Iterable[str]) -> None:
         for name in born:
             self._couplings.know(name, *self._rates.known[name])
 
     def _replay(self, tx: Tx, start: int, end: int) -> None:
-        by_bucket: dict[int, dict[str, dict[Dims, Pair]]] = {}
-        for bucket, signal, points in tx.decisions.all_points(start, end):
-            if signal in self._signals:
-                by_bucket.setdefault(bucket, {})[signal] = {p.dims: (p.k, p.n) for p in points}
-        if not by_bucket:
+        first = last = tx.decisions.first_point(self._signals, start, end)
+        if first is None:
             return
-        first = max(start, min(by_bucket))
-        for bucket in walk(by_bucket, first, end, self._plan.bucket_s, last=first):
-            tick()
-            tx.revision()  # a server ends a transaction in which nothing is asked for long
-            self._judge(bucket, by_bucket.get(bucket, {}), frozenset())
+        step, chunk = self._plan.bucket_s, CHUNK * self._plan.bucket_s
+        for begin in range(first, end, chunk):
+            stop = min(end, begin + chunk)
+            points = self._points(tx, begin, stop)
+            for bucket in walk(points, begin, stop, step, last=last):
+                tick()
+                tx.revision()  # a server ends a transaction in which nothing is asked for long
+                self._judge(bucket, points.get(bucket, {}), frozenset())
+            last = max(points, default=last)
+
+    def _points(self, tx: Tx, begin: int, stop: int) -> dict[int, dict[str, dict[Dims, Pair]]]:
+        found: dict[int, dict[str, dict[Dims, Pair]]] = {}
+        for bucket, signal, points in tx.decisions.all_points(self._signals, begin, stop):
+            found.setdefault(bucket, {})[signal] = {p.dims: (p.k, p.n) for p in points}
+        return found
 
     def _replay_slices(self, tx: Tx, start: int, end: int) -> None:
         """Children are not among the points: they are counted again from the cells."""
         pipeline = tx.stream.known_pipeline(self._plan)
         if pipeline is None:
             return
-        first = start or tx.stream.first_bucket(pipeline)
+        first = tx.stream.first_bucket(pipeline)
         if first is None:
             return
+        first = max(start, first)
         last = tx.stream.last_bucket(pipeline, before=first)
         step, chunk = self._plan.bucket_s, 60 * self._plan.bucket_s
         for begin in range(first, end, chunk):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from monitor import views
+from monitor.alerting.budget import PARENTS
 from monitor.alerting.ledger import proposals
 from monitor.config.settings import Configured
 from monitor.processes.roster import Member
@@ -31,9 +32,21 @@ def overview(
     person: str,
     *,
     live: bool,
+    daemon: bool = True,
     more: Sequence[Callable[[Tx, datetime], views.Health]] = (),
 ) -> views.Overview:
-    """The state of everything; `more` are parts that only a daemon knows."""
+    """The state of everything; `more` are parts that only a daemon knows.
+
+    Args:
+        tx: tells what is stored.
+        configured: how this is judged.
+        now: aware UTC.
+        person: who asks.
+        live: False for a recording.
+        daemon: False where nothing reads the stream: nothing is live then.
+        more: further parts.
+    """
+    live = live and daemon
     pipeline = tx.stream.known_pipeline(configured.plan)
     parts = tx.stream.partitions(pipeline) if pipeline is not None else []
     open_incidents = tx.incidents.open()
@@ -60,6 +73,7 @@ def overview(
         profile=configured.profile.name,
         live=live,
         revision=tx.revision(),
+        daemon=daemon,
     )
 
 
@@ -127,13 +141,16 @@ def _pager(tx: Tx) -> views.Health:
         )
     if waiting:
         return views.Health(name="pager", state="warn", text=f"{waiting} pages wait")
+    if refused := tx.digests.refused():
+        text = f"the digest was refused by {', '.join(sorted(refused))}: see tocsin tickets"
+        return views.Health(name="pager", state="warn", text=text)
     return views.Health(name="pager", state="ok", text=f"{counts.get('sent', 0)} delivered")
 
 
 def _budget(tx: Tx, configured: Configured, now: datetime) -> views.Health:
     """What false pages each team has had; one line, the teams that had any first."""
     tiers = tiers_of(tx, configured.plan, configured.profile, configured.settings.rules)
-    found = ledgers(tx, configured.policy.budgets, tiers, now)
+    found = ledgers(tx, configured.policy.budgets, tiers, now, capped=configured.policy.capped)
     told, bad = [], False
     for one in sorted(found, key=lambda each: -each.spent):
         bad = bad or one.overspent
@@ -148,7 +165,11 @@ def _budget(tx: Tx, configured: Configured, now: datetime) -> views.Health:
             + (f", {spenders}" if spenders else "")
             + (f": {advice}, see tocsin budget" if advice else "")
         )
-    crowded = [one.crowded for one in found if one.crowded]
+    crowded = [
+        f"{one.share.series} series page team {one.team}, meant are {PARENTS}: see tocsin budget"
+        for one in found
+        if one.crowded
+    ]
     text = "; ".join([*told, *crowded]) or f"no false page of {len(found)} teams"
     return views.Health(name="budget", state="warn" if bad or crowded else "ok", text=text)
 

@@ -60,8 +60,10 @@ def moved(tx: Tx, configured: Mapping[str, str]) -> dict[str, str]:
     return {name: people.get(name, tier) for name, tier in configured.items()}
 
 
-def ledgers(tx: Tx, budgets: Budgets, tiers: Mapping[str, str], now: datetime) -> list[Ledger]:
-    """Every team's ledger, by name of the team."""
+def ledgers(
+    tx: Tx, budgets: Budgets, tiers: Mapping[str, str], now: datetime, *, capped: bool = True
+) -> list[Ledger]:
+    """Every team's ledger, by name of the team; `capped` as in `monitor.alerting.ledger`."""
     stored = tx.rules.shares()
     shares = [
         replace(stored[team].share, allowance=budgets.of(team))
@@ -71,7 +73,7 @@ def ledgers(tx: Tx, budgets: Budgets, tiers: Mapping[str, str], now: datetime) -
     ]
     weeks = max(share.allowance.weeks for share in shares)
     pages = _paged(tx, budgets, now - timedelta(weeks=weeks))
-    return [ledger(share, pages, tiers, now) for share in shares]
+    return [ledger(share, pages, tiers, now, capped=capped) for share in shares]
 
 
 def _paged(tx: Tx, budgets: Budgets, since: datetime) -> list[Paged]:

@@ -1,4 +1,4 @@
-"""What is due by time alone: escalations climb, what is quiet closes itself, digests go out.
+"""What is due by time alone: escalations climb, and what is quiet closes itself.
 
 With thousands of open incidents nearly all have nothing due. Which have is asked once for all of
 them; only those are read whole.
@@ -11,7 +11,6 @@ import time
 from datetime import datetime
 
 from monitor.alerting import pages
-from monitor.daily import send_digests
 from monitor.faults import fault_point
 from monitor.incidents import actions
 from monitor.paging import Pager
@@ -29,11 +28,8 @@ def run_timers(
         pager: whom to tell.
         now: the time of the decision.
         seconds: other writers wait for so long at most; the next call does what is left.
-        live: False for a recording, whose clock goes in steps: there nothing is late, and nobody
-            waits for a digest.
+        live: False for a recording, whose clock goes in steps: there nothing is late.
     """
-    if live:
-        send_digests(tx, pager.policy, now)
     patience = time.monotonic() + seconds
     for incident in tx.incidents.normal_since(now - actions.QUIET_BEFORE_CLOSE):
         tick()

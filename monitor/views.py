@@ -58,9 +58,11 @@ class Overview(View, frozen=True, kw_only=True):
     parts: list[Health]
     profile: str
     live: bool
-    """False for a recording or the demo."""
+    """False for a recording or the demo, and where no daemon runs."""
     revision: int
     """Grows with every change a screen could show; poll it, and read the rest when it moved."""
+    daemon: bool = True
+    """False: nothing reads the stream, what is told is what is stored."""
 
 
 class SignalNow(View, frozen=True, kw_only=True):
@@ -113,6 +115,8 @@ class IncidentRow(View, frozen=True, kw_only=True):
     firing: bool = False
     spark: list[float | None] = []
     """The last 60 minutes of the first alert's rate, oldest first, at most 60 values."""
+    uuid: str = ""
+    """No other incident has it, in any store; the number is this store's own."""
 
 
 class AlertView(View, frozen=True, kw_only=True):

@@ -352,6 +352,8 @@ class Place:
     socket: Path | None = None
     desk: str | None = None
     """Name or address of a desk on another machine; it goes before the other two."""
+    config: Path | None = None
+    """The configuration by which a store is read where no daemon has its own."""
 
 
 def place_name(desk: DeskPort) -> str:
@@ -377,7 +379,7 @@ def connect(place: Place, *, warn: Callable[[str], None], timeout_s: float = TIM
 
     Args:
         place: store and socket, either may be absent; or a desk on another machine.
-        warn: told, in one line, that no daemon runs.
+        warn: told, a line each, that no daemon runs and that the configuration is not used.
         timeout_s: seconds to wait for one answer of the daemon.
 
     Raises:
@@ -410,8 +412,32 @@ def connect(place: Place, *, warn: Callable[[str], None], timeout_s: float = TIM
             f"no daemon listens at {path}, and there is no store at {file}",
             "start one with `tocsin run`, or name a store with --store sqlite:///FILE",
         )
-    from monitor.desk.desk import open_direct  # the store is loaded only without a daemon
-
-    desk_direct: DeskPort = open_direct(store)
+    desk_direct = _direct(store, place.config, warn)
     warn("no daemon is running: using the store directly; commands are recorded and end with 6")
     return desk_direct
+
+
+def _direct(store: str, config: Path | None, warn: Callable[[str], None]) -> DeskPort:
+    """The store as `config` has it judged; mistakes in that leave the door open (break-glass).
+
+    Raises:
+        DeskError: the store cannot be opened, or a living daemon owns it.
+    """
+    # the store and the configuration are loaded only without a daemon
+    from monitor.config.settings import load
+    from monitor.desk.desk import open_direct
+    from runbooks.problems import Problems
+
+    if config is None:
+        return open_direct(store)
+    try:
+        settings = load(config)[0]
+        password = settings.store_password if settings.store == store else None
+        settings = msgspec.structs.replace(settings, store=store, store_password=password)
+        return open_direct(store, settings)
+    except Problems as found:
+        why = str(found.problems[0]).partition("\n")[0]
+    except OSError as error:
+        why = str(error)
+    warn(f"{config} is left out, it has mistakes: {why}; see: tocsin config check {config}")
+    return open_direct(store)

@@ -129,7 +129,9 @@ def place(alert: Alert, candidates: Iterable[Candidate], group_by: Sequence[str]
 
 
 def led_by(incident: Incident, alert: Alert, others: Iterable[Alert], title: str) -> Incident:
-    """The incident under the name of what wakes people, where until now it was only a ticket.
+    """The incident by what wakes people, where until now it was only a ticket: its name and times.
+
+    A ticket may be long over, and of something else: it stays on the timeline and times nothing.
 
     Args:
         incident: that `alert` joins.
@@ -142,4 +144,35 @@ def led_by(incident: Incident, alert: Alert, others: Iterable[Alert], title: str
     if incident.origin is not Origin.ALERT or incident.paged_at is not None:
         return incident
     named = dict(alert.dimensions)
-    return replace(incident, title=title, signal=alert.signal, dimensions=named)
+    return replace(
+        incident,
+        title=title,
+        signal=alert.signal,
+        dimensions=named,
+        detected_at=alert.detected_at,
+        impact_at=alert.onset_at,
+    )
+
+
+def joined(
+    incident: Incident, alert: Alert, others: Iterable[Alert], groups: frozenset[str]
+) -> Incident:
+    """The incident with `alert` in it. A ticket wakes nobody, not by joining what has paged.
+
+    Args:
+        incident: that `alert` joins, as `led_by` gave it.
+        alert: the newcomer.
+        others: alerts of the incident so far.
+        groups: route groups that come with it.
+    """
+    leads = alert.tier == "page" or incident.paged_at is None
+    times = leads and (alert.tier == "page" or all(other.tier != "page" for other in others))
+    return replace(
+        incident,
+        groups=incident.groups | groups,
+        severity=min(incident.severity, alert.severity) if leads else incident.severity,
+        normal_at=None,
+        impact_at=min(incident.impact_at or alert.onset_at, alert.onset_at)
+        if times
+        else incident.impact_at,
+    )

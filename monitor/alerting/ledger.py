@@ -139,7 +139,14 @@ def blamed(incident: Incident, alerts: Sequence[Alert], team: str) -> Paged | No
     )
 
 
-def ledger(share: Share, paged: Iterable[Paged], tiers: Mapping[str, str], now: datetime) -> Ledger:
+def ledger(
+    share: Share,
+    paged: Iterable[Paged],
+    tiers: Mapping[str, str],
+    now: datetime,
+    *,
+    capped: bool = True,
+) -> Ledger:
     """A team's ledger at `now`; pages of other teams, and from before the window, are left out.
 
     Args:
@@ -147,6 +154,7 @@ def ledger(share: Share, paged: Iterable[Paged], tiers: Mapping[str, str], now: 
         paged: in any order.
         tiers: the tier of each rule.
         now: the end of the window.
+        capped: False for a profile with thresholds of its own, which no budget moves.
     """
     since = now - timedelta(weeks=share.allowance.weeks)
     own = [page for page in paged if page.team == share.team and since < page.at <= now]
@@ -156,7 +164,7 @@ def ledger(share: Share, paged: Iterable[Paged], tiers: Mapping[str, str], now: 
         share=share,
         since=since,
         rules=tuple(_spend(name, share, own, tiers) for name in names),
-        crowded=crowded(share, tiers),
+        crowded=crowded(share, tiers) if capped else "",
     )
 
 

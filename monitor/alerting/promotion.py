@@ -99,7 +99,7 @@ class Offer:
     reason: str
 
 
-def offer(rule: str, tier: str, *, worth: bool, since: datetime | None, now: datetime) -> Offer:
+def offer(rule: str, tier: str, *, worth: bool, since: datetime | None, until: datetime) -> Offer:
     """Whether to offer a rule.
 
     Args:
@@ -107,16 +107,16 @@ def offer(rule: str, tier: str, *, worth: bool, since: datetime | None, now: dat
         tier: where it is.
         worth: whether its definition says that it is worth promoting.
         since: when it was first counted, or last came back to shadow; None before.
-        now: the time of the question.
+        until: end of what was judged: a recording of a day is a day, however old it is.
     """
     if tier != "shadow":
         return Offer(offered=False, reason=f"at {tier} already")
-    if not worth:
-        return Offer(offered=False, reason="for the digest; promote it if its backtest is good")
     if since is None:
         return Offer(offered=False, reason="nothing was counted yet")
-    if now - since < SHADOW_TIME:
-        days = (now - since) / timedelta(days=1)
+    if not worth:
+        return Offer(offered=False, reason="for the digest; promote it if its backtest is good")
+    if until - since < SHADOW_TIME:
+        days = max(until - since, timedelta()) / timedelta(days=1)
         return Offer(offered=False, reason=f"{days:.1f} of {SHADOW_TIME.days} days in shadow")
     text = f"in shadow since {since:%Y-%m-%d}: tocsin rule promote {rule}"
     return Offer(offered=True, reason=text)

@@ -45,7 +45,7 @@ OTHER = "__other__"
 TOLD = 20
 """Entries of one notification on the timeline; the rest is a number."""
 KEPT = 500
-"""Alerts of one notification that are kept each; of the rest only the group's status counts."""
+"""New alerts of one notification that are kept each, the gravest first; the rest is a number."""
 
 REPEATED_AFTER = timedelta(hours=1)
 """What still fires so long after a person has ended its incident is an incident again."""
@@ -59,6 +59,7 @@ class _News:
     group: str
     """Digest of the group's key."""
     firing: tuple[Received, ...]
+    """All of them; the gravest come first when they are told."""
     resolved: tuple[Received, ...]
     after: str = ""
     """The incident that a person has ended, although what it was about still fires."""
@@ -70,6 +71,12 @@ class _News:
             shown[0] = ("DETECT", *shown[0][1:])
         if len(self.firing) > TOLD:
             shown.append(("ALERT", f"and {len(self.firing) - TOLD} more", now))
+        if (left_out := len(self.firing) - KEPT) > 0:
+            text = (
+                f"{left_out} alerts of this group are not kept each (the {KEPT} gravest of a "
+                "message are); Alertmanager's own page shows them"
+            )
+            shown.append(("ALERT", text, now))
         if self.after:
             shown.append(("ALERT", f"Alertmanager repeats it: {self.after} ended too early", now))
         return [_entry(kind, text, at, now) for kind, text, at in shown]
@@ -83,18 +90,22 @@ class _Trusted:
         self._settings = settings
         self._pipeline = tx.stream.known_pipeline(plan)
         self._known: dict[tuple[str, str], str] = {}
+        severities = settings.severities.items()
+        self._severities = {word.lower(): severity for word, severity in severities}
 
     def severity(self, one: Received) -> str:
         """Ours for its label."""
         shown = one.labels.get(self._settings.severity_label, "").strip().lower()
-        known = {word.lower(): severity for word, severity in self._settings.severities.items()}
-        return known.get(shown, self._settings.otherwise)
+        return self._severities.get(shown, self._settings.otherwise)
 
     def dimensions(self, alerts: Sequence[Received]) -> dict[str, str]:
         """What all of them share."""
         shared = {}
         for name in self._settings.labels:
-            values = {self._value(name, one.labels.get(name, "")) for one in alerts}
+            given = {one.labels.get(name, "") for one in alerts}
+            if len(given) > KEPT:
+                continue  # each would be looked up
+            values = {self._value(name, value) for value in given}
             if len(values) == 1 and (value := values.pop()):
                 shared[name] = value
         return shared
@@ -159,7 +170,7 @@ class AlertmanagerHook:
             # Nobody is rung by it: Alertmanager is to count it as failed.
             first = note.unread[0]
             return Answer.of(400, f"no alert of it can be read: {first.path}: {first.why}")
-        return Answer.of(200, f"{len(note.unread)} alerts not read" if note.unread else "")
+        return Answer.of(200, f"{note.unreadable} alerts not read" if note.unread else "")
 
     def door(self, headers: Mapping[str, str]) -> Answer | None:
         """What a caller hears who may not call, by the headers alone; None for one who may."""
@@ -181,19 +192,13 @@ class AlertmanagerHook:
     # -- one notification, in one transaction -----------------------------------------------------
 
     def _take(self, tx: Tx, note: Notification, now: datetime) -> None:
-        group = _digest(note.group_key)
-        news = _News(
-            note,
-            group,
-            tuple(one for one in note.alerts[:KEPT] if _fires_anew(tx, group, one, now)),
-            tuple(one for one in note.alerts[:KEPT] if _ends_anew(tx, group, one, now)),
-        )
+        news = _news(tx, note, now)
+        group = news.group
         if news.firing or news.resolved:
             _sweep(tx, now)
         incident = _open_of(tx, group)
         if incident is None and not news.firing and (ended := _ended_long_ago(tx, group, now)):
-            still = tuple(one for one in note.alerts[:KEPT] if _fires_still(tx, group, one))
-            news = replace(news, firing=still, after=ended.name)
+            news = replace(news, firing=_fire_still(tx, note, group), after=ended.name)
         if news.firing:
             incident = self._fires(tx, incident, news, now)
         if incident is None:
@@ -206,13 +211,14 @@ class AlertmanagerHook:
             )
             tx.incidents.append(incident.uuid, (_entry("ALERT", text, now, now),), now)
         if note.unread and (news.firing or news.resolved):
-            text = f"{len(note.unread)} alerts of this group cannot be read: tocsin quarantine list"
+            text = f"{note.unreadable} alerts of this group cannot be read: tocsin quarantine list"
             tx.incidents.append(incident.uuid, (_entry("ALERT", text, now, now),), now)
         tx.touch()
 
     def _fires(self, tx: Tx, before: Incident | None, news: _News, now: datetime) -> Incident:
         trusted = _Trusted(tx, self._settings, self._configured.plan)
-        severity = min(trusted.severity(one) for one in news.firing)
+        news = replace(news, firing=tuple(sorted(news.firing, key=trusted.severity)))
+        severity = trusted.severity(news.firing[0])
         entries = news.entries(now, opens=before is None)
         if before is None:
             after = self._opened(tx, news, trusted, now)
@@ -220,16 +226,16 @@ class AlertmanagerHook:
             after = replace(before, severity=min(severity, before.severity), normal_at=None)
         tx.incidents.save(after)
         tx.incidents.append(after.uuid, entries, now)
-        for one in news.firing:
+        for one in news.firing[:KEPT]:
             tx.incidents.save_alert(_alert(after, news.group, one, trusted, now))
-            self._metrics.alerts.labels(SIGNAL, "page").inc()
+        self._metrics.alerts.labels(SIGNAL, "page").inc(len(news.firing))
         if before is None or before.paged_at is None:
             return self._pager.consider(tx, after, now)
         self._tell(tx, before, after, now)
         return after
 
     def _opened(self, tx: Tx, news: _News, trusted: _Trusted, now: datetime) -> Incident:
-        severity = min(trusted.severity(one) for one in news.firing)
+        severity = trusted.severity(news.firing[0])
         start = min(_start(one, now) for one in news.firing)
         self._metrics.incidents.labels(str(Origin.ALERTMANAGER), severity).inc()
         return Incident(
@@ -264,7 +270,8 @@ class AlertmanagerHook:
             more = _entry("CLEAR", f"and {len(entries) - TOLD} more ended", now, now)
             entries = [*entries[:TOLD], more]
         tx.incidents.append(incident.uuid, entries, now)
-        if cleared and news.note.ended and incident.normal_at is None:
+        # Of an end that clears nothing the alert was not kept.
+        if (cleared or news.resolved) and news.note.ended and incident.normal_at is None:
             tx.incidents.apply(actions.signal_normal(incident, now), now)
             self._pager.tell(tx, incident, Kind.RESOLVE, now, f"normal-{now.timestamp():.0f}")
 
@@ -311,25 +318,28 @@ def _digest(*parts: str) -> str:
     return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:32]
 
 
-def _fires_anew(tx: Tx, group: str, one: Received, now: datetime) -> bool:
-    return one.status == "firing" and _first(tx, group, one, "firing", now)
-
-
-def _ends_anew(tx: Tx, group: str, one: Received, now: datetime) -> bool:
-    if one.status != "resolved" or not _first(tx, group, one, "resolved", now):
-        return False
+def _news(tx: Tx, note: Notification, now: datetime) -> _News:
+    """What of a notification we did not know; it counts as known from now on."""
+    group = _digest(note.group_key)
+    fire = {_taken(group, one, "firing"): one for one in note.alerts if one.status == "firing"}
+    end = {_taken(group, one, "resolved"): one for one in note.alerts if one.status == "resolved"}
+    new = tx.received.first_of(fire, SIGNAL, now)
+    gone = tx.received.first_of(end, SIGNAL, now)
     # A peer that lags may still send that it fires; that is not news any more.
-    _first(tx, group, one, "firing", now)
-    return True
+    tx.received.first_of((_taken(group, end[key], "firing") for key in gone), SIGNAL, now)
+    return _News(
+        note,
+        group,
+        firing=tuple(one for key, one in fire.items() if key in new),
+        resolved=tuple(one for key, one in end.items() if key in gone),
+    )
 
 
-def _fires_still(tx: Tx, group: str, one: Received) -> bool:
-    """It is repeated, and its end has not come."""
-    return one.status == "firing" and not tx.received.has(_taken(group, one, "resolved"))
-
-
-def _first(tx: Tx, group: str, one: Received, status: Status, now: datetime) -> bool:
-    return tx.received.first(_taken(group, one, status), SIGNAL, now)
+def _fire_still(tx: Tx, note: Notification, group: str) -> tuple[Received, ...]:
+    """Those that are repeated, and whose end has not come."""
+    ends = {_taken(group, one, "resolved"): one for one in note.alerts if one.status == "firing"}
+    ended = tx.received.known(ends)
+    return tuple(one for key, one in ends.items() if key not in ended)
 
 
 def _taken(group: str, one: Received, status: Status) -> str:

@@ -30,12 +30,12 @@ def keep_unread(tx: Tx, note: Notification, metrics: Metrics, now: datetime) -> 
     first = note.unread[0]
     logger.warning(
         "%d of %d alerts that Alertmanager sent cannot be read, the first: %s: %s",
-        len(note.unread),
-        len(note.unread) + len(note.alerts),
+        note.unreadable,
+        note.unreadable + len(note.alerts),
         first.path,
         first.why,
     )
-    metrics.quarantined.labels(RULE).inc(len(note.unread))
+    metrics.quarantined.labels(RULE).inc(note.unreadable)
     group = hashlib.sha256(note.group_key.encode()).hexdigest()[:32]
     tx.stream.quarantine(
         Quarantined(

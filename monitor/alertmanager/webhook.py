@@ -20,6 +20,13 @@ from monitor.text import vis
 ALL_ENDED = "all alerts resolved"
 """`notification_reason` of Alertmanager 0.34 that speaks for truncated alerts too."""
 
+MOST = 100_000
+"""Alerts of one message; one with more is refused."""
+_MOST_COMMAS = 16 * MOST
+"""Of a body with more nothing is built; of `MOST` alerts in 16 MiB each has eight or so."""
+SHOWN_UNREAD = 1000
+"""Alerts of one message of which it is kept why they cannot be read; the rest is a number."""
+
 _EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 _LATEST = datetime(2200, 1, 1, tzinfo=UTC)
 
@@ -71,7 +78,7 @@ class _Envelope(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     version: Literal["4"]
     group_key: Annotated[str, msgspec.Meta(min_length=1)]
     truncated_alerts: Annotated[int, msgspec.Meta(ge=0)] = 0
-    alerts: list[msgspec.Raw]
+    alerts: Annotated[list[msgspec.Raw], msgspec.Meta(max_length=MOST)]
     common_annotations: dict[str, str] = {}
     notification_reason: str = msgspec.field(default="", name="notification_reason")
 
@@ -84,13 +91,16 @@ class Notification:
     truncated_alerts: int
     alerts: Sequence[Received]
     unread: Sequence[Unread]
+    """The first `SHOWN_UNREAD` of those that cannot be read."""
+    unreadable: int
+    """How many cannot be read."""
     common_annotations: Mapping[str, str]
     notification_reason: str
 
     @property
     def ended(self) -> bool:
         """Every alert of the group has ended, those that were cut off or not read too."""
-        whole = not self.truncated_alerts and not self.unread
+        whole = not self.truncated_alerts and not self.unreadable
         sure = whole or self.notification_reason == ALL_ENDED
         # Its own `status` counts our own alerts too, which were left out here.
         return sure and all(one.status == "resolved" for one in self.alerts)
@@ -107,16 +117,23 @@ def decode(body: bytes) -> Notification:
     Raises:
         ValueError: it is none; the message says why and is safe to show.
     """
+    # The length of a list is looked at when it is built: 80 bytes for each "0," of the body.
+    if body.count(b",") > _MOST_COMMAS:
+        raise ValueError(f"more than {_MOST_COMMAS} commas: no {MOST} alerts have so many")
     try:
         found = _ENVELOPE.decode(body)
     except _UNREADABLE as problem:
         raise ValueError(vis(str(problem), limit=200)) from None
     alerts: list[Received] = []
     unread: list[Unread] = []
+    unreadable = 0
     for number, raw in enumerate(found.alerts):
         try:
             alerts.append(_ONE.decode(raw))
         except _UNREADABLE as problem:
+            unreadable += 1
+            if unreadable > SHOWN_UNREAD:
+                continue
             why, _, place = str(problem).partition(" - at `$")
             path = f"$.alerts[{number}]{place.rstrip('`')}"
             unread.append(Unread(number, vis(path, limit=200), vis(why, limit=200), bytes(raw)))
@@ -125,6 +142,7 @@ def decode(body: bytes) -> Notification:
         truncated_alerts=found.truncated_alerts,
         alerts=alerts,
         unread=unread,
+        unreadable=unreadable,
         common_annotations=found.common_annotations,
         notification_reason=found.notification_reason,
     )

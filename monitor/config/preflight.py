@@ -170,7 +170,8 @@ def _crowds(configured: Configured) -> Iterator[tuple[Health, int]]:
     settings = configured.settings
     with closing(open_store(settings)) as store, store.read() as tx:
         tiers = tiers_of(tx, configured.plan, configured.profile, settings.rules)
-        found = ledgers(tx, configured.policy.budgets, tiers, WallClock().now())
+        budgets, capped = configured.policy.budgets, configured.policy.capped
+        found = ledgers(tx, budgets, tiers, WallClock().now(), capped=capped)
     for one in found:
         if one.crowded:
             yield Health(name="budget", state="warn", text=one.crowded), 0

@@ -19,8 +19,10 @@ import msgspec
 
 from monitor import views
 from monitor.clock import WallClock
+from monitor.config.secret import SecretUnavailableError
 from monitor.config.settings import Settings, resolve
 from monitor.config.shelf import Shelf
+from monitor.desk import charting
 from monitor.desk import reading as desk_views
 from monitor.desk.access import AccessDesk
 from monitor.desk.config import ConfigDesk
@@ -82,6 +84,7 @@ class Desk(RunDesk, ConfigDesk, AccessDesk, RuleDesk):
                 self._clock(),
                 self._who.name,
                 live=self._live,
+                daemon=self._who.via != "direct",
                 more=self._parts,
             )
 
@@ -107,7 +110,9 @@ class Desk(RunDesk, ConfigDesk, AccessDesk, RuleDesk):
                 limit=min(limit, 1000),
             )
             now = self._clock()
-            return [desk_views.incident_row(tx, self._configured, i, now) for i in found]
+            return [
+                _unique(desk_views.incident_row(tx, self._configured, i, now), i) for i in found
+            ]
 
     def incident(self, ref: str) -> views.IncidentView:
         """All of one incident but its timeline."""
@@ -119,7 +124,8 @@ class Desk(RunDesk, ConfigDesk, AccessDesk, RuleDesk):
             if rows:
                 book, value = opened(rows[0])
                 run = desk_views.run_view(book, value, self._allow, now)
-            return desk_views.incident_view(tx, self._configured, incident, now, run)
+            view = desk_views.incident_view(tx, self._configured, incident, now, run)
+            return msgspec.structs.replace(view, row=_unique(view.row, incident))
 
     def timeline(self, ref: str, *, after: int = 0, limit: int = 500) -> list[views.TimelineEntry]:
         """Entries with a higher `seq` than `after`."""
@@ -133,7 +139,7 @@ class Desk(RunDesk, ConfigDesk, AccessDesk, RuleDesk):
         with self._reading() as tx:
             incident = self._find(tx, ref)
             span = min(max(minutes, 10), 7 * 24 * 60)
-            return desk_views.chart(tx, self._configured, incident, self._clock(), span)
+            return charting.chart(tx, self._configured, incident, self._clock(), span)
 
     def signals(self) -> list[views.SignalNow]:
         """Every series at the last decided bucket."""
@@ -333,18 +339,30 @@ class Desk(RunDesk, ConfigDesk, AccessDesk, RuleDesk):
             self._pager.tell(tx, after, Kind.RESOLVE, now, f"resolved-{stamp}")
 
 
+def _unique(row: views.IncidentRow, incident: Incident) -> views.IncidentRow:
+    return msgspec.structs.replace(row, uuid=incident.uuid)
+
+
 def _known(what: str, word: str, words: Sequence[str]) -> None:
     """Refuse a filter that could match nothing; an empty one asks for all."""
     if word and word not in words:
         raise DeskError("invalid", f"unknown {what} {word!r}", ", ".join(words))
 
 
-def open_direct(store_url: str) -> Desk:
+def open_direct(store_url: str, settings: Settings | None = None) -> Desk:
     """Break-glass: a desk on the store itself, as the local user, without a daemon.
 
+    Args:
+        store_url: the store.
+        settings: the configuration of this store, where there is one. The profile is the one that
+            the store was judged under.
+
     Raises:
+        Problems: a file that the configuration names has mistakes.
+        OSError: one cannot be read.
         DeskError: the store cannot be opened, or a living daemon owns it.
     """
+    settings = settings or Settings(store=store_url)
     try:
         if (pid := owner(store_url)) is not None:
             raise DeskError(
@@ -353,19 +371,19 @@ def open_direct(store_url: str) -> Desk:
                 " or may not be used",
                 "name its socket with --socket, or stop the daemon first",
             )
-        store = Store(store_url)
+        secret = settings.store_password
+        store = Store(store_url, password=None if secret is None else secret.reveal)
         with store.read() as tx:
             profile = tx.decisions.profile()
-    except StoreError as problem:
+    except (StoreError, SecretUnavailableError) as problem:
         raise DeskError("unavailable", str(problem), "name another one with --store") from None
-    settings = Settings(store=store_url)
     if profile in PROFILES:
         settings = msgspec.structs.replace(settings, profile=profile)
     name = pwd.getpwuid(os.getuid()).pw_name
     return Desk(
         store,
         resolve(settings),
-        Shelf(),
+        Shelf(settings.runbooks.folders),
         Principal(name=name, role="admin", via="direct"),
         WallClock().now,
     )

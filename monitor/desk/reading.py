@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from monitor import views
 from monitor.alerting import pages
@@ -241,57 +241,6 @@ def incident_view(
         verified=incident.verified_at is not None,
         resolve_lacks=actions.resolve_lacks(incident),
         links={link.text: link.href for link in render_links(configured.policy.links, incident)},
-    )
-
-
-def chart(
-    tx: Tx, configured: Configured, incident: Incident, now: datetime, minutes: int
-) -> views.Chart:
-    """The incident's signal, from before its onset to its end."""
-    step = configured.plan.bucket_s
-    last = min(now, (incident.resolved_at or now) + timedelta(minutes=10))
-    end = min(int(last.timestamp()) // step * step, decided_until(tx, configured, now))
-    first = end - minutes * 60
-    points = []
-    if incident.signal is not None:
-        found = series_points(
-            tx, configured, incident.signal, dict(incident.dimensions), first, end
-        )
-        points = [_chart_point(bucket, point) for bucket, point in found]
-    marks = [
-        views.ChartMark(at=at, kind=kind, text=text)  # type: ignore[arg-type] # a list of literals
-        for at, kind, text in (
-            (incident.impact_at, "onset", "onset"),
-            (incident.detected_at, "detected", "detected"),
-            (incident.acknowledged_at, "acknowledged", "acknowledged"),
-            (incident.mitigated_at, "mitigated", "mitigated"),
-            (incident.resolved_at, "resolved", "resolved"),
-        )
-        if at is not None
-    ]
-    marks += [
-        views.ChartMark(at=row.at, kind="change", text=f"{row.kind} {row.title}")
-        for row in near_changes(tx, incident, now)
-    ]
-    marks += [
-        views.ChartMark(at=row.onset_at, kind="change", text=row.text)
-        for row in near_notes(tx, incident, now)
-    ]
-    return views.Chart(
-        signal=incident.signal or "",
-        dimensions=dict(incident.dimensions),
-        bucket_s=step,
-        points=points,
-        marks=sorted(marks, key=lambda mark: mark.at),
-    )
-
-
-def _chart_point(bucket: int, point: Point | None) -> views.ChartPoint:
-    return views.ChartPoint(
-        at=datetime.fromtimestamp(bucket, UTC),
-        rate=None if point is None or not point.n else point.k / point.n,
-        baseline=None if point is None else point.baseline,
-        n=0 if point is None else point.n,
     )
 
 

@@ -37,16 +37,18 @@ class Listed:
     series: int
     fired: int
     move: TierRow | None
+    counts: str
+    """The signal whose counts it judges."""
 
-    def row(self, tx: Tx, now: datetime, *, by_file: bool) -> RuleRow:
-        """The row; `by_file`: the configuration names its tier."""
+    def row(self, tx: Tx, until: datetime, *, by_file: bool) -> RuleRow:
+        """The row; `until`: end of what was judged; `by_file`: the configuration names its tier."""
         move = self.move
-        first = tx.decisions.first_counted(self.name)
+        first = tx.decisions.first_counted(self.counts)
         counted = None if first is None else datetime.fromtimestamp(first, UTC)
         since = counted
         if counted is not None and move is not None:
             since = max(counted, move.at)
-        worth = offer(self.name, self.tier, worth=self.worth, since=since, now=now)
+        worth = offer(self.name, self.tier, worth=self.worth, since=since, until=until)
         moves = tx.rules.events(self.name, kind="tier", limit=50)
         tested = next((event for event in moves if event.body), None)
         found = None if tested is None else msgspec.json.decode(tested.body, type=Backtest)

@@ -67,10 +67,11 @@ class RuleDesk(DetectDesk):
         with self._reading() as tx:
             tiers = self._tiers(tx)
             divided, shift = tx.rules.shares(), shifts(tx, budgets, now)
-            cap = PAGED_PER_SHIFT if self._configured.policy.capped else None
+            capped = self._configured.policy.capped
+            cap = PAGED_PER_SHIFT if capped else None
             return [
                 budget_view(found, shift[found.team], divided.get(found.team), cap)
-                for found in ledgers(tx, budgets, tiers, now)
+                for found in ledgers(tx, budgets, tiers, now, capped=capped)
                 if team in {"", found.team}
             ]
 
@@ -86,15 +87,24 @@ class RuleDesk(DetectDesk):
                 series.update(row.share.rules)
             fired = times_fired(tx.incidents.alerts_since(now - _RECENT))
             moves = {row.signal: row for row in tx.decisions.tiers().values()}
-            named = [(one.name, one.title, one.offered) for one in plan.rates()]
+            named = [(one.name, one.title, one.offered, one.name) for one in plan.rates()]
             if (together := plan.together()) is not None:
-                named.append((together.name, together.title, together.offered))
-            named += [(one.name, one.alias.title, False) for one in beside]
+                named.append((together.name, together.title, together.offered, together.name))
+            named += [(one.name, one.alias.title, False, one.signal.name) for one in beside]
+            end = reading.decided_until(tx, self._configured, now)
+            until = datetime.fromtimestamp(end, UTC)
             return [
                 Listed(
-                    name, title, tiers[name], worth, series[name], fired[name], moves.get(name)
-                ).row(tx, now, by_file=name in by_file)
-                for name, title, worth in named
+                    name,
+                    title,
+                    tiers[name],
+                    worth,
+                    series[name],
+                    fired[name],
+                    moves.get(name),
+                    counts,
+                ).row(tx, until, by_file=name in by_file)
+                for name, title, worth, counts in named
             ]
 
     def rule_history(self, *, rule: str = "", limit: int = 50) -> list[RuleChange]:

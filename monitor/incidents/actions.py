@@ -133,7 +133,7 @@ def mitigate(incident: Incident, reason: str, actor: str, now: datetime) -> Resu
     if incident.verified_at is None and not reason:
         return Refusal(
             "no verification has passed, so nothing shows that the impact stopped",
-            "run the runbook's verify step, or give a reason",
+            f"tocsin inc verify {incident.name} says when one has, or say why: --reason TEXT",
         )
     how = f"verified, {reason}" if reason and incident.verified_at else reason or "verified"
     entry = Entry(kind="MITIGATED", text=how, actor=actor, occurred_at=now)
@@ -165,7 +165,7 @@ def resolve(incident: Incident, verdict: str, reason: str, actor: str, now: date
     if lacks and not reason:
         return Refusal(
             f"{incident.name} cannot be resolved yet: {'; '.join(lacks)}",
-            "verify first, or give a reason",
+            f"verify first (tocsin inc verify {incident.name}), or say why: --reason TEXT",
         )
     entries = []
     if incident.mitigated_at is None:

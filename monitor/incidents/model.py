@@ -59,7 +59,7 @@ class Incident:
     detected_at: datetime
     state: State = State.TRIAGE
     impact_at: datetime | None = None
-    """Onset of the first alert, as the detector estimates it."""
+    """Onset of the first alert that pages (until one does, of the first), as estimated."""
     signal: str | None = None
     dimensions: Mapping[str, str] = field(default_factory=dict)
     groups: frozenset[str] = frozenset()

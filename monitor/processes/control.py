@@ -123,6 +123,7 @@ def steps(control: Control, roles: Sequence[str]) -> dict[str, Step]:
 
     def decide(now: datetime) -> bool:
         done = control.decide.step(now)
+        control.digests.step(now)
         return done.buckets > 0 or not done.caught_up
 
     def deliver(now: datetime) -> bool:

@@ -34,7 +34,7 @@ def summary(daemon: Daemon) -> str:
     fates = ", ".join(
         f"{count:,} {fate.replace('_', ' ')}" for fate, count in sorted(totals.items())
     )
-    held = "; see: tocsin quarantine list" if totals["quarantined"] else ""
+    held = f"; see: tocsin --store {store} quarantine list" if totals["quarantined"] else ""
     damage = f"DAMAGED at {daemon.ingest.damage}: what follows was not read. " * bool(
         daemon.ingest.damage
     )

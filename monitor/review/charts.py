@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 
-from monitor.views import Chart, ChartPoint
+from monitor.views import Chart, ChartMark, ChartPoint
 
 REVIEW_MINUTES = 180
+"""A chart shows this much at least; more where the incident was longer."""
 WIDTH = 72
 HEIGHT = 8
 _MARKS = {
@@ -41,8 +43,8 @@ def text_chart(chart: Chart, *, width: int = WIDTH, height: int = HEIGHT) -> str
 
 
 def legend(chart: Chart) -> str:
-    """What the letters below the chart mean, those that occur."""
-    kinds = {mark.kind for mark in chart.marks}
+    """What the letters below the chart mean, those that stand there."""
+    kinds = {mark.kind for mark in chart.marks if _place(chart, mark) is not None}
     return ", ".join(f"{letter} {kind}" for kind, letter in _MARKS.items() if kind in kinds)
 
 
@@ -67,12 +69,22 @@ def _columns(points: Sequence[ChartPoint], width: int) -> list[tuple[float | Non
     return columns
 
 
+def _place(chart: Chart, mark: ChartMark) -> float | None:
+    """Where a mark stands, 0..1 of the chart's width; None off the chart."""
+    if not chart.points:
+        return None
+    first, last = chart.points[0].at, chart.points[-1].at
+    ahead = mark.at - last
+    if timedelta(0) < ahead <= timedelta(seconds=chart.bucket_s):
+        return 1.0
+    place = (mark.at - first).total_seconds() / max((last - first).total_seconds(), 1.0)
+    return place if 0 <= place <= 1 else None
+
+
 def _mark_line(chart: Chart, columns: int) -> str:
     line = [" "] * columns
-    first, last = chart.points[0].at, chart.points[-1].at
-    span = max((last - first).total_seconds(), 1.0)
     for mark in chart.marks:
-        place = (mark.at - first).total_seconds() / span
-        if 0 <= place <= 1:
+        place = _place(chart, mark)
+        if place is not None:
             line[min(columns - 1, int(place * columns))] = _MARKS[mark.kind]
     return "".join(line)

@@ -7,11 +7,13 @@ generating again never overwrites what a person wrote.
 from __future__ import annotations
 
 from datetime import datetime
+from math import ceil
 
 import msgspec
 
 from monitor import views
 from monitor.config.settings import Configured
+from monitor.desk import charting
 from monitor.desk import reading as desk_views
 from monitor.incidents.model import Incident
 from monitor.incidents.timeline import broken_at
@@ -41,7 +43,7 @@ class Times(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Impact(msgspec.Struct, frozen=True, kw_only=True):
-    """What the first alert's signal counted from onset to mitigation (or the end)."""
+    """What the signal of the incident counted from onset to mitigation (or the end)."""
 
     interactions: int
     flagged: int
@@ -93,14 +95,14 @@ def gather(tx: Tx, configured: Configured, incident: Incident, now: datetime) ->
     """Read all facts of an incident in one view of the store."""
     chain = tx.incidents.timeline(incident.uuid)
     view = desk_views.incident_view(tx, configured, incident, now, None)
-    chart = desk_views.chart(tx, configured, incident, now, REVIEW_MINUTES)
+    chart = charting.whole(tx, configured, incident, now, REVIEW_MINUTES)
     return Review(
         generated_at=now,
         incident=view.row,
         verdict=incident.verdict,
         facts=view.facts,
         times=_times(incident),
-        impact=_impact(incident, chart),
+        impact=_impact(tx, configured, incident, now),
         alerts=view.alerts,
         causes=view.causes,
         changes=view.changes,
@@ -137,16 +139,25 @@ def _times(incident: Incident) -> Times:
     )
 
 
-def _impact(incident: Incident, chart: views.Chart) -> Impact | None:
-    start = incident.impact_at
-    if start is None or not chart.points:
+def _impact(tx: Tx, configured: Configured, incident: Incident, now: datetime) -> Impact | None:
+    """Sums over every bucket of the span, however coarse its chart is."""
+    if incident.impact_at is None:
         return None
-    end = incident.mitigated_at or incident.normal_at or incident.resolved_at
-    inside = [p for p in chart.points if p.at >= start and (end is None or p.at < end)]
-    flagged = sum(round((p.rate or 0.0) * p.n) for p in inside)
-    expected = sum((p.baseline or 0.0) * p.n for p in inside)
+    step = configured.plan.bucket_s
+    ended = incident.mitigated_at or incident.normal_at or incident.resolved_at or now
+    end = min(ceil(ended.timestamp()), desk_views.decided_until(tx, configured, now))
+    first = ceil(incident.impact_at.timestamp() / step) * step
+    interactions, flagged, expected, empty = 0, 0, 0.0, True
+    for _, point in charting.buckets(tx, configured, incident, first, end):
+        empty = False
+        if point is not None:
+            interactions += point.n
+            flagged += point.k if point.n else 0
+            expected += (point.baseline or 0.0) * point.n
+    if empty:
+        return None
     return Impact(
-        interactions=sum(p.n for p in inside),
+        interactions=interactions,
         flagged=flagged,
         expected=round(expected, 1),
         excess=round(flagged - expected, 1),

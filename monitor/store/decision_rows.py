@@ -107,13 +107,23 @@ class DecisionRows:
             sa.select(sa.func.min(p.c.bucket)).where(p.c.signal == signal)
         ).scalar()
 
-    def all_points(self, first: int, end: int) -> list[tuple[int, str, list[Point]]]:
-        """(bucket, signal, points) for every signal, by bucket: to rebuild detectors from."""
+    def all_points(
+        self, signals: Iterable[str], first: int, end: int
+    ) -> list[tuple[int, str, list[Point]]]:
+        """(bucket, signal, points) of these signals, by bucket: to rebuild detectors from."""
         p = t.points
-        rows = self._c.execute(
-            p.select().where(p.c.bucket >= first, p.c.bucket < end).order_by(p.c.bucket, p.c.signal)
-        )
+        where = (p.c.signal.in_(list(signals)), p.c.bucket >= first, p.c.bucket < end)
+        rows = self._c.execute(p.select().where(*where).order_by(p.c.bucket, p.c.signal))
         return [(r.bucket, r.signal, _POINTS.decode(r.data)) for r in rows]
+
+    def first_point(self, signals: Iterable[str], first: int, end: int) -> int | None:
+        """The first bucket from `first` to before `end` that has points of these signals."""
+        p = t.points
+        where = (p.c.signal.in_(list(signals)), p.c.bucket >= first, p.c.bucket < end)
+        found: int | None = self._c.execute(
+            sa.select(sa.func.min(p.c.bucket)).where(*where)
+        ).scalar()
+        return found
 
     def snapshot(self, name: str) -> tuple[int, bytes] | None:
         """(bucket end, data) of the newest snapshot."""

@@ -25,6 +25,8 @@ from monitor.store.upserts import insert_new
 LEASE = timedelta(seconds=30)
 """Longer than any channel's own time-out."""
 WAITING = ("new", "claimed")
+A_PAGE = t.outbox.c.kind != str(Kind.DIGEST)
+"""A digest waits in the same line, and nobody has to get up for it."""
 KEEPS_ITS_PLACE = 5
 """So many attempts of a page may end with the death of its sender until it waits behind others."""
 
@@ -295,19 +297,17 @@ class OutboxRows:
         return [_queued(row) for row in rows]
 
     def counts(self) -> dict[str, int]:
-        """Pages by state; a digest counts while it waits, as it wakes nobody."""
+        """Pages by state; not digests, which wake nobody."""
         o = t.outbox
-        counted = sa.or_(o.c.kind != str(Kind.DIGEST), o.c.state.in_(WAITING))
-        rows = self._c.execute(
-            sa.select(o.c.state, sa.func.count()).where(counted).group_by(o.c.state)
-        )
+        counted = sa.select(o.c.state, sa.func.count()).where(A_PAGE)
+        rows = self._c.execute(counted.group_by(o.c.state))
         return {state: int(count) for state, count in rows}
 
     def oldest(self) -> datetime | None:
         """When the oldest page that still waits was queued."""
         o = t.outbox
         found = self._c.execute(
-            sa.select(sa.func.min(o.c.created_at)).where(o.c.state.in_(WAITING))
+            sa.select(sa.func.min(o.c.created_at)).where(o.c.state.in_(WAITING), A_PAGE)
         )
         at: datetime | None = found.scalar()
         return at

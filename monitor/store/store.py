@@ -173,6 +173,9 @@ def _answers() -> Iterator[None]:
     except sa.exc.TimeoutError as problem:
         raise StoreUnavailable(f"the store is busy: {problem}") from problem
     except (sa.exc.DatabaseError, sa.exc.InterfaceError) as problem:
+        if postgres.sqlstate(problem) == postgres.DENIED:
+            cure = "its owner gives the rights: tocsin store roles --apply"
+            raise StoreUnavailable(f"the store refuses: {problem.orig}; {cure}") from problem
         if isinstance(problem, _OURS):
             raise
         raise StoreUnavailable(f"the store does not answer: {problem.orig}") from problem

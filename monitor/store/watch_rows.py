@@ -13,7 +13,7 @@ from monitor.incidents.model import OPEN, Incident, Origin
 from monitor.store import tables as t
 from monitor.store.columns import UtcTime
 from monitor.store.incident_rows import _incident
-from monitor.store.outbox import WAITING, behind_another
+from monitor.store.outbox import A_PAGE, WAITING, behind_another
 
 MOST = 200
 """Incidents that are looked at, the oldest first; who owes more than that has other troubles."""
@@ -130,7 +130,8 @@ class WatchRows:
         self, at: sa.Column[datetime], *where: sa.ColumnElement[bool]
     ) -> tuple[int, datetime | None]:
         oldest = sa.func.min(at, type_=UtcTime())
-        count, since = self._c.execute(sa.select(sa.func.count(), oldest).where(*where)).one()
+        counted = sa.select(sa.func.count(), oldest).where(*where, A_PAGE)
+        count, since = self._c.execute(counted).one()
         return int(count), since
 
     def pulse(self) -> str:

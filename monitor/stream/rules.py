@@ -16,6 +16,7 @@ import msgspec
 from detectors import burn_rate
 from detectors.burn_rate import BurnRateDetector, check_objective
 from detectors.static import StaticDetector
+from detectors.window import CLEAR_S
 from monitor.stream.series import Dims, dimension_names, named
 from monitor.stream.signals import Severity, Signal, Slug, Tier
 from runbooks.durations import Duration
@@ -209,13 +210,19 @@ def _conditions(
 ) -> Iterator[tuple[str, str, Tier, int, Callable[[], Detector]]]:
     title = rule.title or signal.title
     if isinstance(rule, StaticRule):
-        longest_s = int((rule.window + rule.hold).total_seconds())
+        window_s, hold_s = int(rule.window.total_seconds()), int(rule.hold.total_seconds())
+        longest_s = window_s + hold_s + _clear_s(window_s)
         yield rule.name, title, rule.tier, longest_s, _static(rule, bucket_s)
         return
     for name, window in zip(names(rule), rule.windows, strict=True):
         tier = min(rule.tier, window.tier, key=("shadow", "ticket", "page").index)
-        longest_s = int(window.over.total_seconds())
+        longest_s = int(window.over.total_seconds()) + _clear_s(window.short_s)
         yield name, title, tier, longest_s, _burn(rule, window, bucket_s)
+
+
+def _clear_s(window_s: int) -> int:
+    """For how long all must be well before a rule clears, and may ring again."""
+    return max(CLEAR_S, window_s)
 
 
 def _static(rule: StaticRule, bucket_s: int) -> Callable[[], Detector]:
@@ -225,6 +232,7 @@ def _static(rule: StaticRule, bucket_s: int) -> Callable[[], Detector]:
         min_n=rule.min_n,
         window_s=int(rule.window.total_seconds()),
         hold_s=int(rule.hold.total_seconds()),
+        clear_s=_clear_s(int(rule.window.total_seconds())),
         bucket_s=bucket_s,
     )
 
@@ -237,5 +245,6 @@ def _burn(rule: BurnRateRule, window: BurnWindow, bucket_s: int) -> Callable[[],
         short_s=window.short_s,
         min_n=rule.min_n,
         min_k=rule.min_k,
+        clear_s=_clear_s(window.short_s),
         bucket_s=bucket_s,
     )

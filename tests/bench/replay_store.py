@@ -126,8 +126,10 @@ def read_findings(store_url: str, *, counts: bool = True) -> Findings:
 
 
 def _findings(tx: Tx, *, counts: bool) -> Findings:
-    pipeline = tx.stream.known_pipeline(default_plan())
+    plan = default_plan()
+    pipeline = tx.stream.known_pipeline(plan)
     assert pipeline is not None
+    signals = [signal.name for signal in plan.signals]
     totals: Counter[str] = Counter()
     for part in tx.stream.partitions(pipeline):
         totals.update(part.totals)
@@ -141,6 +143,6 @@ def _findings(tx: Tx, *, counts: bool) -> Findings:
         ),
         alerts=tuple(tx.incidents.recent_alerts(limit=ALL)),
         cells=tx.stream.counts(pipeline, 0, _EVER) if counts else {},
-        points=tx.decisions.all_points(0, _EVER) if counts else [],
+        points=tx.decisions.all_points(signals, 0, _EVER) if counts else [],
         totals=dict(totals),
     )

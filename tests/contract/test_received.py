@@ -27,6 +27,17 @@ def test_a_key_is_taken_once(store: Store) -> None:
         assert tx.received.count("slack") == 2
 
 
+def test_many_keys_are_taken_together(store: Store) -> None:
+    """Those that are new are said, each once, in any number."""
+    keys = [f"k{number}" for number in range(3000)]
+    with store.write() as tx:
+        assert tx.received.first_of([], "slack", T0) == set()
+        assert tx.received.first_of(keys[:2000] * 2, "slack", T0) == set(keys[:2000])
+        assert tx.received.first_of(keys, "slack", T0) == set(keys[2000:])
+        assert tx.received.known([*keys, "other"]) == set(keys)
+        assert tx.received.known([]) == set()
+
+
 def test_old_keys_make_room(store: Store) -> None:
     """After the time that senders repeat in, a key counts as new."""
     with store.write() as tx:

@@ -359,7 +359,11 @@ def test_decisions_come_back(store: Store) -> None:
         assert tx.decisions.event_now(1) == T0 + minutes(1)
         tx.decisions.save_points([Seen("a", 600, [point]), Seen("b", 540, [])])
         assert tx.decisions.points("a", 0, 700) == {600: [point]}
-        assert tx.decisions.all_points(0, 700) == [(540, "b", []), (600, "a", [point])]
+        both = [(540, "b", []), (600, "a", [point])]
+        assert tx.decisions.all_points(("a", "b"), 0, 700) == both
+        assert tx.decisions.all_points(("a",), 0, 700) == both[1:]
+        assert tx.decisions.first_point(("a", "b"), 0, 700) == 540
+        assert tx.decisions.first_point(("a", "b"), 541, 600) is None
         assert tx.decisions.counted("a", 600, 660)
         assert not tx.decisions.counted("a", 660, 720)
         assert not tx.decisions.counted("b", 0, 700)

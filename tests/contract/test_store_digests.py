@@ -68,6 +68,25 @@ def test_the_mark_of_a_receiver_only_rises(store: Store) -> None:
         assert tx.digests.last("slack") == Mark(T0 + timedelta(days=1), 9, 90, 5)
 
 
+def test_a_refused_digest_told_nothing(store: Store) -> None:
+    """The next one begins where the one before it ended, and people can be told of it."""
+    with store.write() as tx:
+        tx.digests.add("slack", DAY - timedelta(days=1), Mark(T0 - SOON, 1, 1, 1))
+        tx.digests.add("slack", DAY, Mark(T0, 7, 70, 3))
+        tx.digests.add("other", DAY, Mark(T0, 7, 70, 3))
+        tx.outbox.put(NO_INCIDENT, "slack", DIGEST, T0)
+        assert tx.digests.last("slack") == Mark(T0, 7, 70, 3)
+    with store.queue() as tx:
+        (page,) = tx.outbox.claim("us", T0)
+    with store.write() as tx:
+        tx.outbox.dead(page, "us", "no such channel")
+        assert tx.digests.last("slack") == Mark(T0 - SOON, 1, 1, 1)
+        assert tx.digests.last("other") == Mark(T0, 7, 70, 3)
+        assert tx.digests.refused() == {"slack"}
+        tx.digests.add("slack", NEXT, Mark(T0 + SOON, 8, 80, 4))
+        assert tx.digests.refused() == set()
+
+
 def test_notes_are_found_by_their_number(store: Store) -> None:
     """Those that were stored after a mark, however old their onset; the newest first."""
     with store.write() as tx:
@@ -96,17 +115,17 @@ def test_alerts_are_found_by_their_number(store: Store) -> None:
 
 
 def test_a_digest_of_no_incident_goes_its_way(store: Store) -> None:
-    """It is queued once, waits as a page does, takes no receipt of another day, and counts as no
-    page once it is through."""
+    """It is queued once, takes no receipt of another day, and never counts as a page: nobody has
+    to get up because it waits."""
     with store.write() as tx:
         assert tx.outbox.put(NO_INCIDENT, "slack", DIGEST, T0)
         assert not tx.outbox.put(NO_INCIDENT, "slack", DIGEST, T0 + SOON)
-        assert tx.outbox.counts() == {"new": 1}
+        assert (tx.outbox.counts(), tx.outbox.oldest()) == ({}, None)
+        assert (tx.watch.queue(T0 + SOON).due, tx.watch.queue(T0 + SOON).waiting) == (0, 0)
     with store.queue() as tx:
         (page,) = tx.outbox.claim("us", T0)
         assert page.message == DIGEST
     with store.write() as tx:
-        assert tx.outbox.counts() == {"claimed": 1}
         assert tx.outbox.sent(page, "us", {"channel": "C1", "ts": "1.0"}, "", T0)
         assert tx.outbox.counts() == {}
         assert tx.outbox.delivered() == 0

@@ -45,7 +45,7 @@ POINT = "K10"
 LIFE_S = 5.0
 """People work for so long at most before the next kill, once they got something done ..."""
 DONE, PATIENCE_S = 4, 20.0
-"""... so much, or for so long at most: a busy machine is slow."""
+"""... so much, and something from outside, or for twice so long: a busy machine is slow."""
 PASSINGS = (2, 5)
 """It dies at one of these passings of K10: an answer or more is given before."""
 VIA: Mapping[Road, str] = {
@@ -151,10 +151,15 @@ def _life(office: Office, tree: Tree, rng: random.Random, *, at_point: bool) -> 
 
 
 def _work(office: Office) -> None:
-    """Until people got something done."""
+    """Until people got something done, also from outside."""
     before = len(office.book.promises)
+
+    def done() -> bool:
+        new = office.book.promises[before:]
+        return len(new) >= DONE and any(VIA[promise.road] != "socket" for promise in new)
+
     with suppress(Stuck):
-        wait_until(lambda: len(office.book.promises) >= before + DONE, "answers", PATIENCE_S)
+        wait_until(done, "answers", 2 * PATIENCE_S)
 
 
 def _one_death(office: Office, tree: Tree, rng: random.Random, *, wait_for_point: bool) -> None:

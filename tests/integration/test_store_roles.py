@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, time
 
 import psycopg
 import pytest
 
+from monitor.alerting.digest import Daily
+from monitor.alerting.routes import Route
+from monitor.daily import Digests
+from monitor.paging import Pager, Policy
+from monitor.processes.posts import Sole
 from monitor.store import tables as t
 from monitor.store.engine import open_engine
 from monitor.store.errors import StoreError, StoreUnavailable
 from monitor.store.roles import APPEND_ONLY, DELETED, OWNED, UNREAD, Roles, apply_roles, statements
 from monitor.store.store import Store
-from tests.making import incident
+from tests.making import T0, incident, minutes
 from tests.servers.postgres_server import DAEMON, READER, PostgresServer
 
 Denied = Callable[[str, str], bool]
@@ -57,6 +63,29 @@ def test_the_daemon_may_not_change_the_schema(denied: Denied) -> None:
         "CREATE SCHEMA other",
     ):
         assert denied(DAEMON, statement) or "TRIGGER" in statement
+
+
+def test_a_missing_right_holds_up_no_decision(
+    postgres_server: PostgresServer, postgres_database: str, postgres_store_url: str
+) -> None:
+    """A digest that the daemon's role may not write waits, and says what gives the right."""
+    daily = Daily(("news",), time(0), UTC, {})
+    store = Store(postgres_store_url)
+    with postgres_server.connect(postgres_database) as made:
+        made.execute(b"REVOKE ALL ON digests FROM tocsin_daemon")
+    digests = Digests(store, Pager(Policy(route=Route(), digest=daily)), Sole())
+    digests.step(T0)
+    with pytest.raises(StoreUnavailable, match="tocsin store roles --apply"), store.read() as tx:
+        tx.digests.refused()
+    with postgres_server.connect(postgres_database) as made:
+        made.execute(b"GRANT SELECT, INSERT ON digests TO tocsin_daemon")
+    digests.step(T0 + minutes(1))
+    with store.read() as tx:
+        assert tx.digests.last("news") is None
+    digests.step(T0 + minutes(6))
+    with store.read() as tx:
+        assert tx.digests.last("news") is not None
+    store.close()
 
 
 def test_the_reader_reads_and_no_more(denied: Denied) -> None:

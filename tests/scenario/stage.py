@@ -17,6 +17,7 @@ from typing import Any
 from monitor.alerting.digest import Daily
 from monitor.config.settings import Configured, Paging, Settings, resolve
 from monitor.config.shelf import Shelf
+from monitor.daily import Digests
 from monitor.decide import Decide
 from monitor.deliver import Deliver
 from monitor.desk.desk import Desk
@@ -27,6 +28,7 @@ from monitor.metrics import Metrics
 from monitor.notify.log import LogChannel
 from monitor.notify.settings import LogSettings
 from monitor.paging import Pager
+from monitor.processes.posts import Sole
 from monitor.store.store import Store
 from monitor.stream.rules import Rule
 from monitor.stream.sources.source import (
@@ -144,6 +146,7 @@ class Stage:
         self.ingest = Ingest(self.store, self.tape, plan, metrics, digest_key=KEY)
         rules = self.configured.settings.rules
         self.decide = Decide(self.store, plan, profile, self.pager, metrics, rules=rules)
+        self.digests = Digests(self.store, self.pager, Sole())
         channels = {
             name: LogChannel(LogSettings(name=name), stream) for name, stream in self.out.items()
         }
@@ -174,6 +177,7 @@ class Stage:
         self.ingest.flush(self.now)
         while not self.decide.step(self.now).caught_up:
             pass
+        self.digests.step(self.now)
         while self.deliver.step(self.now):
             self.deliver.settle()
         self.deliver.settle()

@@ -7,15 +7,18 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from detectors.columns import pack
 from monitor.incidents.model import Incident, Origin
-from monitor.stream.rules import BurnRateRule, Rule, StaticRule
+from monitor.stream.rules import BurnRateRule, Rule, StaticRule, watched
 from runbooks.durations import Duration
 from tests.scenario.conftest import QUIET, StageFor
 from tests.scenario.stage import Stage
 from tests.scenario.traffic import event
 
+MINUTE = timedelta(minutes=1)
 NAMES = iter(range(10_000_000, 99_999_999))
 """Ids of events; each is used once."""
 
@@ -113,6 +116,24 @@ def test_the_first_hours_of_an_installation_are_no_news(stage_for: StageFor) -> 
     assert stage.incidents() == []
 
 
+def test_a_ticket_before_the_page_does_not_set_its_times(stage_for: StageFor) -> None:
+    """What pages half an hour after a ticket of the same feature has its own onset and detection;
+    the ticket stays on the timeline."""
+    stage = stage_for()
+    stage.feed(turns(stage.now, 1, **call("wire_transfer", "financial")))
+    play(stage, 30)
+    (ticket,) = of(stage, "new_tool")
+    began = stage.now
+    play(stage, 12, refused=14)
+    (page,) = stage.incidents()
+    assert (page.name, page.signal) == (ticket.name, "refusal_rate")
+    assert page.paged_at is not None
+    assert page.impact_at is not None
+    assert began - MINUTE <= page.impact_at <= began + 3 * MINUTE
+    assert began < page.detected_at <= page.paged_at
+    assert texts(stage, page, "DETECT")[0].startswith("New tool: wire_transfer")
+
+
 def test_what_is_new_joins_the_incident_it_explains_and_rings_nobody(stage_for: StageFor) -> None:
     """A new tool in a feature whose refusals have paged is a line there, and no second page."""
     stage = stage_for()
@@ -190,6 +211,25 @@ def test_a_rule_that_is_taken_out_lets_go_of_its_alert(stage_for: StageFor) -> N
     assert stage.rings() == ["trigger", "resolve"]
     (over,) = texts(stage, stage.only(), "CLEAR")
     assert over.endswith("the rule is no longer configured")
+
+
+def test_a_limit_that_is_crossed_again_rings_once(stage_for: StageFor) -> None:
+    """Back above its limit ten minutes after it fell below, it is the same firing: nobody is called
+    twice; and a snapshot of an older version is replayed from the counts, so that it goes on."""
+    stage = quiet(stage_for, LIMIT)
+    play(stage, 8, bad=10)
+    play(stage, 10)
+    (one,) = watched([LIMIT], stage.configured.plan.signals, bucket_s=60)
+    old = pack(("tocsin-static", 1), {"bins": [], "hold": [None, 0, 0], "last": None}, {})
+    rules = {one.name: (one.definition, [(("prod", "chat"), old)])}
+    with stage.store.write() as tx:
+        at = int(stage.now.timestamp()) // 60 * 60 - 60
+        tx.decisions.save_snapshot("rules", at, msgspec.msgpack.encode(rules))
+    stage.restart()
+    play(stage, 6, bad=10)
+    assert stage.rings() == ["trigger"]
+    play(stage, 25)
+    assert stage.rings() == ["trigger", "resolve"]
 
 
 def test_a_rule_that_is_new_knows_what_its_window_reads(stage_for: StageFor) -> None:

@@ -247,3 +247,13 @@ def test_an_earlier_recording_in_the_same_store_is_said_to_be_unjudged(
     assert main(RunOptions(source=f"file:{earlier}", **options)) == 1  # type: ignore[arg-type] # the same
     assert "NOT JUDGED" in capsys.readouterr().err
     assert main(RunOptions(source=f"file:{later}", **options)) == 0  # type: ignore[arg-type] # the same
+
+
+def test_what_is_to_be_typed_next_names_the_store(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A recording with a bad line says where to read of it, in a command that finds it."""
+    file, store = tmp_path / "bad.ndjson", f"sqlite:///{tmp_path / 'x.db'}"
+    file.write_text("{}\n")
+    assert main(RunOptions(source=f"file:{file}", store=store, until_end=True)) == 0
+    assert f"see: tocsin --store {store} quarantine list;" in capsys.readouterr().err

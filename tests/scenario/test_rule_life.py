@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from monitor.rule_views import Budget
@@ -170,6 +172,20 @@ def test_rules_people_know_have_the_same_life(stage_for: StageFor) -> None:
         ("ticket", "page"),
     ]
     assert desk.backtest(signal="errors_slo_1h", days=1).thresholds == [1.0]
+    row = next(row for row in desk.rules() if row.name == "refusals_high")
+    assert row.offer == "for the digest; promote it if its backtest is good"
+
+
+def test_only_what_was_judged_is_time_in_shadow(stage_for: StageFor) -> None:
+    """A week after a recording of some hours a rule has been in shadow for these hours; one that
+    counted nothing says that and no more."""
+    stage = stage_for(profile="quiet")
+    stage.now += timedelta(days=7)
+    rows = {row.name: row for row in stage.desk().rules()}
+    assert rows[RULE].offer.startswith("0.")
+    assert rows[RULE].offer.endswith(" of 14 days in shadow")
+    uncounted = [row for row in rows.values() if row.tier == "shadow" and not row.counted_since]
+    assert {row.offer for row in uncounted} == {"nothing was counted yet"}
 
 
 def test_what_no_backtest_can_speak_for_says_where_its_tier_is(stage_for: StageFor) -> None:

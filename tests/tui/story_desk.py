@@ -93,6 +93,7 @@ class StoryDesk(StoryRules):
         self.revision = 1
         self.log: list[tuple[str, dict[str, Any]]] = []
         self.lost = False
+        self.daemon = True
         self.slow = 0
         self.role: str = "responder"
         self.verified = False
@@ -273,8 +274,9 @@ class StoryDesk(StoryRules):
                 pager=parts[1],
                 parts=parts,
                 profile="quiet",
-                live=True,
+                live=self.daemon,
                 revision=self.revision,
+                daemon=self.daemon,
             )
 
     def incidents(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import click
 import pytest
 
 from monitor.store.store import Store
+from monitor.stream.sources.scenario import names
 from tests.tui.conftest import Run
 from tests.tui.desk_server import serve
 from tests.tui.story_desk import StoryDesk
@@ -260,6 +262,12 @@ def test_every_help_has_examples(
     out = capsys.readouterr().out
     assert "Examples:" in out
     assert f"tocsin {words[0]}" in out
+
+
+def test_the_help_of_run_names_every_scenario(capsys: pytest.CaptureFixture[str]) -> None:
+    """Who reads `simulate:SCENARIO` also reads which there are."""
+    assert main(["run", "--help"]) == 0
+    assert set(names()) <= set(re.findall(r"\w+", capsys.readouterr().out))
 
 
 @pytest.mark.parametrize("kind", ["event", "signals", "config", "runbook"])

@@ -5,6 +5,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -162,6 +163,21 @@ def test_connect_goes_direct_where_nobody_listens(place: Place, tmp_path: Path) 
         listener.bind(str(tmp_path / "x.db.sock"))
     assert connect(place, warn=warned.append).whoami().via == "direct"
     assert len(warned) == 2
+
+
+def test_connect_reads_the_configuration_where_nobody_listens(place: Place, tmp_path: Path) -> None:
+    """Its teams are there; one with mistakes is named and left out, and the door stays open."""
+    warned: list[str] = []
+    file = tmp_path / "tocsin.yaml"
+    file.write_text("paging: {budget: {teams: [{name: pay, matchers: ['feature=\"pay\"']}]}}\n")
+    desk = connect(replace(place, config=file), warn=warned.append)
+    assert [one.team for one in desk.budget()] == ["default", "pay"]
+    assert len(warned) == 1
+    file.write_text("paging: {budgets: {}}\n")
+    desk = connect(replace(place, config=file), warn=warned.append)
+    assert [one.team for one in desk.budget()] == ["default"]
+    assert f"{file} is left out, it has mistakes: " in warned[1]
+    assert f"tocsin config check {file}" in warned[1]
 
 
 def test_connect_does_not_go_round_a_daemon(place: Place, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from textual.events import Paste
 
@@ -130,6 +131,31 @@ async def test_a_draft_survives_the_process(tmp_path: Path) -> None:
         await on.press("n")
         await on.sees("half a")
     assert path.stat().st_mode & 0o077 == 0
+
+
+async def test_a_draft_stays_with_its_store(tmp_path: Path) -> None:
+    """Another store's incident of the same number is offered nothing; the same one is."""
+    here, there = StoryDesk(), StoryDesk()
+    for desk, name in ((here, "aa"), (there, "bb")):
+        desk.rows = [msgspec.structs.replace(row, uuid=name + row.id) for row in desk.rows]
+    path = tmp_path / "drafts.json"
+    async with stage(here, drafts=Drafts(path)) as on:
+        await on.press("M")
+        await on.type("rolled back")
+    for desk, offered in ((there, False), (here, True)):
+        async with stage(desk, drafts=Drafts(path)) as on:
+            await on.press("M")
+            await on.sees("INC-0142 mitigated; how")
+            assert ("rolled back" in on.prompt.text) is offered
+
+
+async def test_without_a_daemon_nothing_is_called_live() -> None:
+    """The header says that no daemon runs."""
+    desk = StoryDesk()
+    desk.daemon = False
+    async with stage(desk, size=WIDE) as on:
+        await on.sees("no daemon")
+        assert "LIVE" not in on.text
 
 
 async def test_a_refused_note_is_not_lost() -> None:

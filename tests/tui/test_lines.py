@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import unicodedata
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from monitor.views import Chart, ChartPoint
 from tui.actions import ACTIONS, Screen, bindings, key_row
+from tui.cli.output import table
+from tui.lines.chart import draw
 from tui.lines.face import Face, age, ratio, share
 from tui.lines.line import Line, Span, cells, cut, pad, sides, wrap
 from tui.themes import ROLES, THEMES
@@ -133,3 +136,30 @@ def test_the_key_row_always_ends_in_help(width: int) -> None:
     row = key_row("incident", [a.id for a in ACTIONS if a.on("incident")], width)
     assert len(row) <= width
     assert row.endswith("? help  : all")
+
+
+def test_an_empty_chart_says_why() -> None:
+    """A person declared it, or its signal is counted but is no rate."""
+    at = datetime(2026, 11, 27, tzinfo=UTC)
+    chart = Chart(signal="", dimensions={}, bucket_s=60, points=[], marks=[])
+    news = Chart(signal="new_category", dimensions={}, bucket_s=60, points=[], marks=[])
+    assert draw(chart, 60, 4, Face())[0].text == " no signal: declared by a person"
+    said = draw(news, 60, 4, Face())[0].text
+    assert said == " nothing to draw: new_category is not counted as a rate"
+    full = ChartPoint(at=at, rate=0.1, baseline=None, n=10)
+    drawn = Chart(signal="s", dimensions={}, bucket_s=60, points=[full], marks=[])
+    assert "nothing" not in draw(drawn, 60, 4, Face())[0].text
+
+
+@settings(max_examples=100)
+@given(st.lists(st.tuples(TEXT, TEXT, TEXT), max_size=5), st.integers(50, 160))
+def test_a_clipped_table_keeps_to_the_width(rows: list[tuple[str, str, str]], width: int) -> None:
+    """The widest of the columns that give way does, to twelve columns; the others stay whole."""
+    body = [["INC-0001", *row] for row in rows]
+    heads = ("ID", "WHAT", "WHERE", "OWNER")
+    whole = table(heads, body, Face())
+    lines = table(heads, body, Face(), clip=("WHAT", "WHERE"), width=width)
+    fixed = 8 + max([5, *(cells(Face().say(row[2])) for row in rows)]) + 6
+    assert max(line.width for line in lines) <= max(width, fixed + 24)
+    if max(line.width for line in whole) <= width:
+        assert [line.text for line in lines] == [line.text for line in whole]

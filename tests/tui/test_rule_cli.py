@@ -130,7 +130,8 @@ def test_history_tickets_and_a_late_verdict(tocsin: Run, desk: StoryDesk) -> Non
     """What was proposed is told apart from what was done; an empty digest says so."""
     assert "page -> ticket proposed  tocsin  two for nothing" in tocsin("rule", "history")[1]
     assert "nobody has moved a rule" in tocsin("rule", "history", "error_rate")[1]
-    assert "no tickets" in tocsin("tickets")[1]
+    said = "no tickets in the last day; --days N looks further back"
+    assert said in tocsin("tickets")[1]
     assert "folded into the digest" in tocsin("tickets", "--days", "7")[1]
     assert json.loads(tocsin("tickets", "--json")[1])["data"] == []
     words = ("inc", "verdict", "INC-0137", "--verdict", "benign_shift", "--reason", "a new model")

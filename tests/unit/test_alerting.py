@@ -15,6 +15,7 @@ from monitor.alerting.grouping import (
     Candidate,
     by_seniority,
     group_key,
+    joined,
     led_by,
     place,
     relation,
@@ -126,6 +127,25 @@ def test_what_wakes_people_names_the_incident() -> None:
     assert led_by(incident(), alert(signal="error_rate"), [alert()], "x") == incident()
     rung = incident(paged_at=T0)
     assert led_by(rung, pages_now, [], "x") is rung
+
+
+def test_what_wakes_people_times_the_incident() -> None:
+    """Onset and detection are the first page's, whatever ticket came before it or after it."""
+    ticket = alert(signal="new_tool", tier="ticket")
+    filed = incident(signal="new_tool", detected_at=T0, impact_at=T0 - minutes(5))
+    later = T0 + minutes(71)
+    first = alert(at=later, onset_at=later - minutes(8))
+    led = joined(led_by(filed, first, [ticket], "x"), first, [ticket], frozenset())
+    assert (led.detected_at, led.impact_at) == (first.detected_at, first.onset_at)
+    early = alert(signal="new_tool", tier="ticket", onset_at=T0)
+    for one in (led, replace(led, paged_at=later)):
+        assert joined(one, early, [ticket, first], frozenset()).impact_at == first.onset_at
+    second = alert(signal="error_rate", at=later, onset_at=later - minutes(9))
+    both = joined(led_by(led, second, [ticket, first], "x"), second, [ticket, first], frozenset())
+    assert (both.detected_at, both.impact_at) == (first.detected_at, second.onset_at)
+    assert joined(filed, replace(early, onset_at=T0 - minutes(9)), [ticket], frozenset()) == (
+        replace(filed, impact_at=T0 - minutes(9))
+    )
 
 
 def test_nothing_joins_what_is_over() -> None:

@@ -8,6 +8,7 @@ import shutil
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import yaml
 from psycopg import sql
 
 from monitor.store.store import Store
+from tests.making import incident
 from tests.servers.postgres_server import PostgresServer
 from tests.servers.prometheus_server import program_or_skip, promtool
 
@@ -161,17 +163,10 @@ def test_the_roles_of_the_compose_file_work_on_a_real_server(
 
     Run with their own SQL, commands and configurations; only addresses and folders are others.
     """
-    server, secrets = own_postgres_server, tmp_path / "secrets"
-    shutil.copy(DEPLOY / "compose" / "make-secrets.sh", tmp_path)
-    _make_secrets(tmp_path)
-    for role in ("tocsin_owner", "tocsin_daemon", "tocsin_reader"):
-        server.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
+    server = own_postgres_server
+    _prepare(server, tmp_path)
     server.execute(sql.SQL("CREATE DATABASE tocsin"))
-    first = (DEPLOY / "compose" / "postgres.sql").read_text("utf-8")
-    psql = [str(server.bin / "psql"), "--no-psqlrc", "--no-password", "--set=ON_ERROR_STOP=1"]
-    address = ["--host=127.0.0.1", f"--port={server.port}", "--username=postgres"]
-    text = first.replace("/run/secrets", str(secrets))
-    _run([*psql, *address, "--dbname=tocsin"], text)
+    _psql(server, "postgres", (tmp_path / "tocsin.sql").read_text("utf-8"))
     with server.connect() as connection:
         asked = connection.execute(
             "SELECT rolname, rolpassword IS NOT NULL, rolsuper OR rolcreaterole FROM pg_authid "
@@ -182,19 +177,82 @@ def test_the_roles_of_the_compose_file_work_on_a_real_server(
         ("tocsin_owner", True, False),
         ("tocsin_reader", False, False),
     ]
-    for name in ("owner", "tocsin"):
-        config = (DEPLOY / "compose" / f"{name}.yaml").read_text("utf-8")
-        config = config.replace("@postgres:5432/", f"@127.0.0.1:{server.port}/")
-        (tmp_path / f"{name}.yaml").write_text(config.replace("/run/secrets", str(secrets)))
-    for name in ("store-schema", "store-roles"):
-        words = [each.replace("/etc/tocsin", str(tmp_path)) for each in SERVICES[name]["command"]]
-        _run([TOCSIN, *words])
-    checked = _run([TOCSIN, "-c", str(tmp_path / "tocsin.yaml"), "store", "check", "--json"])
-    assert {part["state"] for part in json.loads(checked)["data"]} == {"ok"}
+    _one_shots(tmp_path)
     store = Store(server.url("tocsin", "tocsin_daemon"))
     with store.write() as tx:
         tx.touch()
     store.close()
+
+
+@pytest.mark.parametrize("place", ["compose", "kubernetes"])
+def test_an_installation_of_one_role_is_brought_over(
+    own_postgres_server: PostgresServer, tmp_path: Path, place: str
+) -> None:
+    """The SQL of deploy/README.md, on a database that the daemon itself had made and owned.
+
+    In a container `tocsin` was the first superuser of the server; in a cluster it was a plain role.
+    """
+    server = own_postgres_server
+    _prepare(server, tmp_path)
+    if place == "compose":
+        server.execute(sql.SQL("CREATE ROLE other SUPERUSER LOGIN"))
+        with server.connect(user="other") as connection:
+            connection.execute("ALTER ROLE postgres RENAME TO tocsin")
+            connection.execute("CREATE DATABASE tocsin OWNER tocsin")
+    else:
+        server.execute(sql.SQL("CREATE ROLE tocsin LOGIN"))
+        server.execute(sql.SQL("CREATE DATABASE tocsin OWNER tocsin"))
+    as_before = (tmp_path / "owner.yaml").read_text().replace("//tocsin_owner@", "//tocsin@")
+    (tmp_path / "before.yaml").write_text(as_before)
+    _run([TOCSIN, "-c", str(tmp_path / "before.yaml"), "store", "migrate"])
+    store = Store(server.url("tocsin", "tocsin"))
+    with store.write() as tx:
+        tx.incidents.save(incident())
+    store.close()
+    section = (DEPLOY / "README.md").read_text("utf-8").partition("## From an installation")[2]
+    blocks = re.findall(r"^```sql\n(.+?)^```", section, re.MULTILINE | re.DOTALL)
+    text = blocks[place == "kubernetes"].replace("/docker-entrypoint-initdb.d", str(tmp_path))
+    _psql(server, "tocsin" if place == "compose" else "postgres", text)
+    _one_shots(tmp_path)
+    store = Store(server.url("tocsin", "tocsin_daemon"))
+    with store.write() as tx:
+        assert tx.incidents.search() == [incident()]
+        tx.incidents.save(replace(incident(), severity="SEV1"))
+    store.close()
+    with server.connect("tocsin") as connection:
+        owners = connection.execute(
+            "SELECT DISTINCT relowner::regrole::text FROM pg_class "
+            "WHERE relnamespace = 'public'::regnamespace"
+        ).fetchall()
+    assert owners == [("tocsin_owner",)]
+
+
+def _prepare(server: PostgresServer, folder: Path) -> None:
+    """A server without our roles; secrets, first SQL and configurations that know its address."""
+    shutil.copy(DEPLOY / "compose" / "make-secrets.sh", folder)
+    _make_secrets(folder)
+    for role in ("tocsin_owner", "tocsin_daemon", "tocsin_reader"):
+        server.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
+    made = {"postgres.sql": "tocsin.sql", "owner.yaml": "owner.yaml", "tocsin.yaml": "tocsin.yaml"}
+    for source, name in made.items():
+        text = (DEPLOY / "compose" / source).read_text("utf-8")
+        text = text.replace("/run/secrets", str(folder / "secrets"))
+        (folder / name).write_text(text.replace("@postgres:5432/", f"@127.0.0.1:{server.port}/"))
+
+
+def _psql(server: PostgresServer, user: str, text: str) -> None:
+    psql = [str(server.bin / "psql"), "--no-psqlrc", "--no-password", "--set=ON_ERROR_STOP=1"]
+    address = ["--host=127.0.0.1", f"--port={server.port}", f"--username={user}"]
+    _run([*psql, *address, "--dbname=tocsin"], text)
+
+
+def _one_shots(folder: Path) -> None:
+    """Those that run before the daemon, and what it then says of its store."""
+    for name in ("store-schema", "store-roles"):
+        words = [each.replace("/etc/tocsin", str(folder)) for each in SERVICES[name]["command"]]
+        _run([TOCSIN, *words])
+    checked = _run([TOCSIN, "-c", str(folder / "tocsin.yaml"), "store", "check", "--json"])
+    assert {part["state"] for part in json.loads(checked)["data"]} == {"ok"}
 
 
 def _run(command: list[str], text: str = "") -> str:

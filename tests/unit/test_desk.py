@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.config.settings import Settings, resolve
+from monitor.config.settings import Settings, load, resolve
 from monitor.config.shelf import Shelf
 from monitor.desk.desk import Desk, open_direct
 from monitor.store.finding_rows import Quarantined
@@ -82,3 +82,28 @@ def test_the_store_opens_directly_only_without_a_daemon(store: Store) -> None:
         open_direct(url)
     assert caught.value.code == "unavailable"
     assert open_direct(url).whoami().via == "direct"
+
+
+def test_the_store_opens_directly_under_its_configuration(store: Store, tmp_path: Path) -> None:
+    """Rules and teams of the configuration are there without a daemon; the desk says none runs."""
+    file = tmp_path / "tocsin.yaml"
+    file.write_text(
+        "rules:\n"
+        "  - {detector: static, name: errors_high, signal: error_rate, rate: 0.2, tier: page}\n"
+        "paging: {budget: {teams: [{name: payments, matchers: ['feature=\"pay\"']}]}}\n"
+    )
+    url = str(store.engine.url)
+    bare, full = open_direct(url), open_direct(url, load(file)[0])
+    assert "errors_high" not in {row.name for row in bare.rules()}
+    assert {row.name: row.tier for row in full.rules()}["errors_high"] == "page"
+    assert [one.team for one in bare.budget()] == ["default"]
+    assert [one.team for one in full.budget()] == ["default", "payments"]
+    seen = full.overview()
+    assert (seen.daemon, seen.live, seen.lag_s) == (False, False, None)
+
+
+def test_an_incident_says_what_no_other_store_calls_so(desk: Desk) -> None:
+    """Its uuid, in the list and alone."""
+    (row,) = desk.incidents()
+    assert row.uuid == incident().uuid
+    assert desk.incident("7").row.uuid == row.uuid

@@ -10,6 +10,7 @@ import pytest
 
 from monitor.alerting.alerts import Cause
 from monitor.config.settings import Settings, resolve
+from monitor.desk import charting
 from monitor.desk import reading as desk_views
 from monitor.incidents.model import State
 from monitor.notify.channel import Kind, Message, Retry
@@ -76,7 +77,7 @@ def test_a_chart_ends_where_the_verdicts_do(tx: Tx) -> None:
     one = incident(acknowledged_at=T0 + minutes(2))
     tx.incidents.add_change("release", "v2", T0 - minutes(10), {"feature": "chat"}, "ada", T0)
     tx.incidents.add_change("release", "v3", T0 - minutes(10), {"feature": "search"}, "ada", T0)
-    made = desk_views.chart(tx, CONFIGURED, one, T0 + minutes(90), 60)
+    made = charting.chart(tx, CONFIGURED, one, T0 + minutes(90), 60)
     assert len(made.points) == 60
     assert made.points[-1].at == T0 + minutes(29)
     hole = next(p for p in made.points if p.at == T0 + minutes(5))
@@ -95,7 +96,7 @@ def test_a_signal_that_is_no_more_has_no_points(tx: Tx) -> None:
     """An incident of a signal that was taken out, or of none, has an empty chart."""
     for signal in ("gone", None):
         one = incident(signal=signal)
-        assert desk_views.chart(tx, CONFIGURED, one, T0, 60).points == []
+        assert charting.chart(tx, CONFIGURED, one, T0, 60).points == []
 
 
 def test_every_series_now(tx: Tx) -> None:

@@ -55,9 +55,14 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def run(
-    store: Store, kills: frozenset[int], budgets: Budgets = GENEROUS
+    store: Store,
+    kills: frozenset[int],
+    budgets: Budgets = GENEROUS,
+    *,
+    lost: tuple[str, ...] = (),
 ) -> tuple[list[list[Reading]], list[Seen]]:
-    """Readings and points of the whole history, with the process killed before some buckets."""
+    """Readings and points of the whole history, with the process killed before some buckets, and
+    these snapshots lost each time."""
     tiers = {SIGNAL: "page"}
     detection = Detection(PLAN, PROFILES["page"])
     said: list[list[Reading]] = []
@@ -67,6 +72,8 @@ def run(
         for at in range(LAST):
             bucket = BEGIN + 600 * at
             if at in kills:
+                for name in lost:
+                    tx.decisions.save_snapshot(name, 0, b"")
                 detection = Detection(PLAN, PROFILES["page"])
                 detection.rebuild(tx, bucket, budgets)
             kept: list[Seen] = []
@@ -97,6 +104,16 @@ def test_a_killed_process_says_what_an_unkilled_one_says(store: Store, tmp_path:
     assert killed == (whole, points)
     fleet = [one for readings in whole[SHOCK:] for one in readings if one.firing]
     assert {tuple(one.dimensions) for one in fleet} >= {("environment",)}
+
+
+@pytest.mark.parametrize("lost", ["rates", "couplings"])
+def test_lost_snapshots_change_nothing(store: Store, tmp_path: Path, lost: str) -> None:
+    """Without that of the rates all points are replayed, without that of the couplings, which an
+    older store never had, only those since the others: what is said is the same."""
+    other = Store(f"sqlite:///{tmp_path / 'y.db'}")
+    killed = run(other, frozenset({BORN + 1, SHOCK + 4}), lost=(lost,))
+    other.close()
+    assert killed == run(store, frozenset())
 
 
 def test_a_shock_on_all_surfaces_is_an_alert_of_the_signal(store: Store) -> None:

@@ -94,7 +94,8 @@ def test_a_full_list_of_labels_is_said(tx: Tx) -> None:
 
 
 def test_too_many_paging_series_are_said(tx: Tx) -> None:
-    """Over thirty for a team is a warning that names the rule with the most and what to type."""
+    """Over thirty for a team is a warning of one line, which says where to read more; not where
+    the profile keeps thresholds of its own."""
     share = Share("default", Allowance(), {"error_rate": 4, "refusal_rate": 27})
     tx.rules.divide([Divided(END, replace(share, rules={"refusal_rate": 30}), "first")])
     found = part(tx, "budget")
@@ -106,8 +107,10 @@ def test_too_many_paging_series_are_said(tx: Tx) -> None:
     found = part(tx, "budget")
     assert found is not None
     assert found.state == "warn"
-    assert "31 series page team default, a budget is meant for 30" in found.text
-    assert "tocsin rule demote refusal_rate --to ticket (27 series)" in found.text
+    told = "31 series page team default, meant are 30: see tocsin budget"
+    assert found.text.endswith(told)
+    loud = overview(tx, resolve(Settings(profile="loud")), T0, "ada", live=True).parts
+    assert [(p.state, told in p.text) for p in loud if p.name == "budget"] == [("ok", False)]
 
 
 def test_the_check_before_a_start_says_it_too(tmp_path: Path) -> None:
@@ -124,3 +127,13 @@ def test_the_check_before_a_start_says_it_too(tmp_path: Path) -> None:
     (said,) = [one for one in found.parts if one.name == "budget"]
     assert (said.state, found.status) == ("warn", 0)
     assert said.text.startswith("31 series page team default")
+
+
+def test_nothing_is_live_without_a_daemon(tx: Tx) -> None:
+    """No lag is told of a stream that nothing reads."""
+    tx.stream.pipeline(CONFIGURED.plan, T0)
+    tx.stream.known("t", "t", [0], T0)
+    seen = overview(tx, CONFIGURED, T0, "ada", live=True)
+    assert (seen.live, seen.daemon, seen.lag_s) == (True, True, 0.0)
+    alone = overview(tx, CONFIGURED, T0, "ada", live=True, daemon=False)
+    assert (alone.live, alone.daemon, alone.lag_s) == (False, False, None)

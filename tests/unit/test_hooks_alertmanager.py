@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.alertmanager.build import build_hooks
-from monitor.alertmanager.webhook import decode
+from monitor.alertmanager.webhook import MOST, SHOWN_UNREAD, decode
 from monitor.config.secret import Secret
 from monitor.config.settings import Settings, resolve
 from monitor.inbound.hooks import Hook, LargeHook
@@ -278,6 +278,59 @@ def test_a_flood_is_told_in_few_lines(case: Case) -> None:
     assert len(case.entries(opened)) < 60
 
 
+def test_the_gravest_alert_rings_wherever_it_stands(case: Case) -> None:
+    """After 600 warnings, in one message or a later one, a critical one is an alert of its own."""
+    warnings = [one(str(number)) for number in range(600)]
+    sent = note(*warnings, one("grave", severity="critical"))
+    assert case.send(sent) == 200
+    (opened,) = case.incidents()
+    assert opened.severity == "SEV2"
+    entries = case.entries(opened)
+    assert entries[0][0] == "DETECT"
+    assert ("ALERT", "and 581 more") in entries
+    assert any(text.startswith("101 alerts of this group are not kept") for _, text in entries)
+    with case.store.read() as tx:
+        kept = tx.incidents.alerts_of(opened.uuid)
+    assert (len(kept), sum(one.severity == "SEV2" for one in kept)) == (500, 1)
+    case.send(sent, T0 + minutes(5))
+    assert (case.incidents(), case.entries(opened)) == ([opened], entries)
+
+    case.send(note(*warnings, group="later"))
+    later = case.incidents()[0]
+    assert (later.severity, case.pages(later)) == ("SEV3", [Kind.TRIGGER])
+    worse = note(*warnings, one("grave", severity="critical"), group="later")
+    case.send(worse, T0 + minutes(5))
+    (risen, _) = case.incidents()
+    assert risen.severity == "SEV2"
+    assert case.pages(risen) == [Kind.TRIGGER, Kind.TRIGGER]
+
+
+def test_alerts_that_are_not_kept_end_their_group(case: Case) -> None:
+    """While one of them fires the incident is not normal; with the last end it is."""
+    storm = [str(number) for number in range(600)]
+    case.send(note(*(one(name) for name in storm)))
+    ended = [one(name, "resolved") for name in storm[:500]]
+    case.send(note(*ended, *(one(name) for name in storm[500:])), T0 + minutes(1))
+    assert case.incidents()[0].normal_at is None
+    case.send(note(*(one(name, "resolved") for name in storm[500:])), T0 + minutes(2))
+    (quiet,) = case.incidents()
+    assert quiet.normal_at == T0 + minutes(2)
+    assert case.pages(quiet)[-1] is Kind.RESOLVE
+
+
+def test_a_storm_that_still_fires_after_a_resolve_comes_back_whole(case: Case) -> None:
+    """Of a repeat an hour later the gravest sets the severity; what has ended does not count."""
+    storm = [one(str(number)) for number in range(600)]
+    grave, over = one("grave", severity="critical"), one("over", severity="critical")
+    case.send(note(*storm, grave, over))
+    case.change(case.incidents()[0], state=State.RESOLVED, resolved_at=T0)
+    case.send(note(*storm, grave, over | {"status": "resolved"}), T0 + minutes(1))
+    case.send(note(*storm, grave, over), T0 + minutes(70))
+    (again, _) = case.incidents()
+    assert again.severity == "SEV2"
+    assert ("ALERT", "and 581 more") in case.entries(again)
+
+
 @pytest.mark.parametrize("start", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59-12:00"])
 def test_absurd_times_do_no_harm(case: Case, start: str) -> None:
     """A start at the ends of the calendar is taken, and pages."""
@@ -357,6 +410,35 @@ def test_a_notification_of_bad_alerts_only_is_refused_and_kept(case: Case) -> No
         assert tx.stream.quarantine_counts() == {"alertmanager_alert": 1}
 
 
+def test_unread_alerts_are_counted_and_few_are_described(case: Case) -> None:
+    """A flood of them costs little; the number is that of all."""
+    body = json.dumps(note(one("a")) | {"alerts": [one("a"), *[{}] * 5000]}).encode()
+    read = decode(body)
+    assert (read.unreadable, len(read.unread), len(read.alerts)) == (5000, SHOWN_UNREAD, 1)
+    answer = case.hook(body, JSON, T0)
+    assert (answer.status, answer.body) == (200, b"5000 alerts not read\n")
+    (opened,) = case.incidents()
+    said = "5000 alerts of this group cannot be read: tocsin quarantine list"
+    assert ("ALERT", said) in case.entries(opened)
+    assert case.metrics.value("tocsin_quarantined_total", rule="alertmanager_alert") == 5000
+    with case.store.read() as tx:
+        assert tx.stream.quarantine_counts() == {"alertmanager_alert": 100}
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [(MOST + 1, "length <= 100000 - at `$.alerts`"), (20 * MOST, "more than 1600000 commas")],
+)
+def test_too_many_alerts_are_refused_unlooked_at(case: Case, number: int, reason: str) -> None:
+    """400 with the reason, and none of them is a row of the quarantine."""
+    body = json.dumps(note(one()) | {"alerts": [{}] * number}).encode()
+    answer = case.hook(body, JSON, T0)
+    assert answer.status == 400
+    assert reason in answer.body.decode()
+    with case.store.read() as tx:
+        assert tx.stream.quarantine_counts() == {}
+
+
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
 def test_bytes_are_decoded_or_refused(body: bytes) -> None:
     """Any bytes: a notification or a `ValueError`, nothing else."""
@@ -404,7 +486,7 @@ def test_a_storm_is_one_incident(tmp_path: Path) -> None:
     assert len(json.dumps(storm)) > 1024 * 1024
     assert case.send(storm) == 200
     (incident,) = case.incidents()
-    assert ("ALERT", "and 480 more") in case.entries(incident)
+    assert ("ALERT", "and 7980 more") in case.entries(incident)
     case.store.close()
 
 

@@ -100,6 +100,9 @@ def test_resolving_needs_a_verdict_and_what_lacks_or_a_reason() -> None:
     ]
     lacking = refusal(actions.resolve(bare, "attack", "", "ada", NOW))
     assert "cannot be resolved yet" in lacking.message
+    assert (
+        lacking.hint == f"verify first (tocsin inc verify {bare.name}), or say why: --reason TEXT"
+    )
     assert "unknown verdict" in refusal(actions.resolve(bare, "bad", "x", "ada", NOW)).message
     done = step(actions.resolve(bare, "attack", "blocked the tenant", "ada", NOW))
     assert kinds(done) == ["MITIGATED", "RESOLVED"]

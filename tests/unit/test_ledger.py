@@ -109,13 +109,19 @@ def test_a_new_division_says_why(after: Share, said: str) -> None:
 
 def test_a_rule_is_offered_after_two_weeks_in_shadow() -> None:
     """Only one that is worth it, only from shadow, and the reason says what is missing."""
-    worth = {"worth": True, "now": T0}
+    worth = {"worth": True, "until": T0}
     early = offer("r", "shadow", since=T0 - timedelta(days=9), **worth)  # type: ignore[arg-type] # as given
     assert (early.offered, early.reason) == (False, "9.0 of 14 days in shadow")
-    assert offer("r", "shadow", worth=True, since=T0 - timedelta(days=14), now=T0).offered
-    assert offer("r", "shadow", worth=True, since=None, now=T0).reason == "nothing was counted yet"
-    assert offer("r", "page", worth=True, since=None, now=T0).reason == "at page already"
-    assert not offer("r", "shadow", worth=False, since=T0 - timedelta(days=99), now=T0).offered
+    assert offer("r", "shadow", worth=True, since=T0 - timedelta(days=14), until=T0).offered
+    assert (
+        offer("r", "shadow", worth=True, since=None, until=T0).reason == "nothing was counted yet"
+    )
+    assert offer("r", "page", worth=True, since=None, until=T0).reason == "at page already"
+    assert not offer("r", "shadow", worth=False, since=T0 - timedelta(days=99), until=T0).offered
+    none = offer("r", "shadow", worth=False, since=None, until=T0)
+    assert none.reason == "nothing was counted yet"
+    moved = offer("r", "shadow", since=T0 + timedelta(days=1), **worth)  # type: ignore[arg-type] # as given
+    assert moved.reason == "0.0 of 14 days in shadow"
     assert rises("shadow", "ticket")
     assert not rises("page", "ticket")
 
@@ -162,6 +168,8 @@ def test_what_a_crowd_costs_is_said_in_words() -> None:
         "alarms come later; tocsin rule demote b --to ticket (29 series), "
     )
     assert "demote" not in crowded(share, {})
+    assert ledger(share, [], {}, T0).crowded == crowded(share, {})
+    assert ledger(share, [], {}, T0, capped=False).crowded == ""
 
 
 def test_a_fleet_has_the_part_of_a_series() -> None:

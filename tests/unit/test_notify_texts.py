@@ -188,6 +188,9 @@ def test_a_phone_shows_what_notifies() -> None:
     assert [notice.lines[0][-4:] for notice in shown] == ["b[2J", "loud"]
     assert "a <b>\\x1b[2J" in shown[0].lines[0]
     assert pagerduty_notices([]) == ()
+    change = "; after release chat_system_prompt v41"
+    long = SlackMessage("C1", "4.0", "refusals " * 25 + change)
+    assert slack_notices([long])[0].lines[0].endswith(change)
 
 
 def test_times_are_utc_in_the_log() -> None:

@@ -58,7 +58,8 @@ def chart(rates: list[float | None], *marks: ChartMark, baseline: float | None =
 def test_a_chart_shows_rate_baseline_and_marks() -> None:
     """Columns reach their value, the baseline is a line, letters stand at their minutes."""
     mark = ChartMark(at=T0 + minutes(3), kind="detected", text="detected")
-    lines = text_chart(chart([0.1, 0.1, 0.8, 0.4], mark), height=4).splitlines()
+    drawn = chart([0.1, 0.1, 0.8, 0.4], mark)
+    lines = text_chart(drawn, height=4).splitlines()
     assert lines == [
         "  80.0% |  #",
         "  60.0% |  #",
@@ -68,7 +69,7 @@ def test_a_chart_shows_rate_baseline_and_marks() -> None:
         "            d",
         "         09:00 09:03 UTC",
     ]
-    assert legend(chart([0.1], mark)) == "d detected"
+    assert legend(drawn) == "d detected"
 
 
 def test_a_minute_without_data_is_no_zero() -> None:
@@ -93,6 +94,15 @@ def test_marks_outside_the_chart_are_left_out() -> None:
     text = text_chart(chart([0.1, 0.2, 0.3], early, late), height=2)
     assert "c" not in text.splitlines()[3]
     assert "r" not in text.splitlines()[3]
+
+
+def test_the_legend_names_what_stands_on_the_chart() -> None:
+    """A mark beside the chart has no letter in the legend; one in the last bucket has."""
+    early = ChartMark(at=T0 - minutes(5), kind="onset", text="x")
+    late = ChartMark(at=T0 + minutes(3), kind="resolved", text="x")
+    drawn = chart([0.1, 0.2, 0.3], early, late)
+    assert legend(drawn) == "r resolved"
+    assert text_chart(drawn, height=2).splitlines()[3].endswith("r")
 
 
 # -- the document -----------------------------------------------------------------------------
@@ -214,3 +224,39 @@ def test_a_declared_incident_has_a_review(tmp_path: Path) -> None:
     assert "Declared by a person" in text
     assert "(no data)" in text
     assert "nobody was paged" in text
+
+
+def test_a_long_incident_is_counted_whole(tmp_path: Path) -> None:
+    """Sums are over every bucket from onset on; the chart is bounded and shows onset to end."""
+    store = Store(f"sqlite:///{tmp_path / 'x.db'}")
+    length = 26 * 60
+    over = T0 + minutes(length)
+    one = incident(mitigated_at=over, acknowledged_at=T0 + minutes(3), paged_at=T0)
+    start = int((T0 - minutes(120)).timestamp())
+    onset = int((T0 - minutes(5)).timestamp())
+    with store.write() as tx:
+        pipeline = tx.stream.pipeline(CONFIGURED.plan, T0)
+        tx.decisions.move(pipeline, int((over + minutes(30)).timestamp()), T0)
+        points = []
+        for bucket in range(start, int((over + minutes(30)).timestamp()), 60):
+            n = 20 + bucket // 60 % 7
+            bad = 10 if bucket >= onset else 2
+            point = Point(("prod", "chat"), bad, n, 0.1, 0.0, "q")
+            points.append(Seen("refusal_rate", bucket, [point]))
+        tx.decisions.save_points(points)
+        tx.incidents.save(one)
+        tx.incidents.save_alert(alert(incident=one.uuid))
+        made = gather(tx, CONFIGURED, one, over + minutes(40))
+    store.close()
+    turns = sum(20 + bucket // 60 % 7 for bucket in range(onset, int(over.timestamp()), 60))
+    assert made.impact is not None
+    assert (made.impact.interactions, made.impact.flagged) == (turns, (length + 5) * 10)
+    assert made.impact.expected == pytest.approx(turns * 0.1, abs=0.1)
+    drawn = made.chart
+    assert drawn.points[0].at <= T0 - minutes(65)
+    assert len(drawn.points) <= 720
+    assert drawn.bucket_s == 180
+    third = int(drawn.points[40].at.timestamp())
+    assert drawn.points[40].n == sum(20 + (third // 60 + m) % 7 for m in range(3))
+    assert drawn.points[40].baseline == pytest.approx(0.1)
+    assert legend(drawn) == "o onset, d detected, a acknowledged, m mitigated"

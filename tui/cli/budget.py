@@ -139,12 +139,13 @@ def tickets(call: Call, *, days: int) -> None:
     if call.flags.output == "id":
         call.ids([one.id for one in found])
         return
-    call.answer("tickets", found, lambda: _tickets(found, call.face))
+    call.answer("tickets", found, lambda: _tickets(found, days, call.face))
 
 
-def _tickets(found: list[Ticket], face: Face) -> list[Line]:
+def _tickets(found: list[Ticket], days: int, face: Face) -> list[Line]:
     if not found:
-        return [report.nothing("no tickets: everything that was found has paged, or nothing was")]
+        span = "day" if days == 1 else f"{days} days"
+        return [report.nothing(f"no tickets in the last {span}; --days N looks further back")]
     body: list[list[Cell]] = [
         [
             one.id,

@@ -10,7 +10,16 @@ from datetime import UTC, datetime, timedelta
 import click
 
 from tui.cli.command import Call, command
-from tui.cli.output import REFUSED, Cell, ExitError, show, table, to_json, write
+from tui.cli.output import (
+    REFUSED,
+    Cell,
+    ExitError,
+    show,
+    table,
+    terminal_width,
+    to_json,
+    write,
+)
 from tui.lines import report
 from tui.lines.face import OVER, SEVERITY_ROLES, Face, age, state_word
 
@@ -101,7 +110,8 @@ def list_(
         for row in rows
     ]
     heads = ("SEV", "STATE", "ID", "AGE", "WHAT", "SIGNAL 60 MIN", "WHERE", "OWNER")
-    show(table(heads, body, face), call.flags)
+    width = terminal_width()
+    show(table(heads, body, face, clip=("WHAT", "WHERE"), width=width), call.flags)
 
 
 def _spark(face: Face, values: list[float | None]) -> str:

@@ -6,6 +6,7 @@ Text goes through `Line`, JSON through `to_json`: no byte of either can steer a 
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -15,7 +16,7 @@ import msgspec
 from monitor.views import DeskError
 from tui.cli.flags import Flags
 from tui.lines.face import Face
-from tui.lines.line import Line, Role, cells
+from tui.lines.line import Line, Role, cells, cut
 
 EXIT_CODES = {"refused": 5, "forbidden": 5, "not_found": 4, "invalid": 2, "unavailable": 6}
 """Exit status of each code of a `DeskError`; any other code is 1."""
@@ -129,14 +130,46 @@ def fail(error: ExitError, flags: Flags) -> int:
 
 Cell = str | tuple[str, Role]
 
+LEAST = 12
+"""Columns that a clipped column keeps, however narrow the terminal."""
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[Cell]], face: Face) -> list[Line]:
-    """Aligned columns under their heads; texts of cells are made safe here."""
+
+def terminal_width() -> int:
+    """Columns of the terminal that standard output is; 0 for a pipe or a file."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+
+
+def table(
+    heads: Sequence[str],
+    rows: Sequence[Sequence[Cell]],
+    face: Face,
+    *,
+    clip: Sequence[str] = (),
+    width: int = 0,
+) -> list[Line]:
+    """Aligned columns under their heads; texts of cells are made safe here.
+
+    Args:
+        heads: of the columns.
+        rows: a cell for each of them.
+        face: how it draws.
+        clip: heads of columns that give way, the widest first, where a row is wider than `width`.
+        width: columns there are; 0 for any number.
+    """
     made = [[_cell(cell, face) for cell in row] for row in rows]
     widths = [
         max([cells(head), *(cells(row[index][0]) for row in made)])
         for index, head in enumerate(heads)
     ]
+    giving = [index for index, head in enumerate(heads) if head in clip]
+    while width and sum(widths) + 2 * (len(widths) - 1) > width:
+        widest = max(giving, key=lambda index: widths[index])
+        if widths[widest] <= LEAST:
+            break
+        widths[widest] -= 1
+    for row in made:
+        for index in giving:
+            row[index] = (cut(row[index][0], widths[index], face.more), row[index][1])
     lines = [_row([(head, "dim") for head in heads], widths)]
     lines.extend(_row(row, widths) for row in made)
     return lines

@@ -15,7 +15,8 @@ from tui.desks import LOCAL
 def place_of(flags: Flags) -> Place:
     """Store and socket of a call: flag, then environment, then configuration file.
 
-    Only these two values of the file are read; `tocsin config check` judges the rest.
+    Only these two values of the file are read; `tocsin config check` judges the rest. Beside a
+    store that is typed, only a configuration that is named too is meant for it.
 
     Raises:
         ExitError: the configuration cannot be read.
@@ -23,7 +24,7 @@ def place_of(flags: Flags) -> Place:
     if flags.desk is not None and flags.desk != LOCAL:
         return Place(desk=flags.desk)
     if flags.store is not None:
-        return Place(store=flags.store, socket=flags.socket)
+        return Place(store=flags.store, socket=flags.socket, config=flags.config)
     path = find_config(flags.config, os.environ)
     if path is None:
         return Place(socket=flags.socket)
@@ -40,7 +41,8 @@ def place_of(flags: Flags) -> Place:
         raise ExitError(USAGE, "invalid", said, f"see `tocsin config check {path}`")
     data = found.document.data
     store, socket = _text(data, "store"), _text(data, "desk", "socket")
-    return Place(store=store, socket=flags.socket or (Path(socket) if socket else None))
+    socket_file = flags.socket or (Path(socket) if socket else None)
+    return Place(store=store, socket=socket_file, config=path)
 
 
 def _text(data: object, *path: str) -> str | None:

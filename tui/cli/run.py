@@ -23,11 +23,15 @@ if TYPE_CHECKING:
     examples="""
     tocsin run --source kafka://localhost:9092/ai-interactions
     tocsin run --source file:EVENTS.ndjson.gz --store sqlite:///x.db --profile loud --until-end
+    tocsin run --source simulate:s2_release --store sqlite:///x.db --profile loud --until-end
     tocsin run --check -c tocsin.yaml
     """,
 )
 @click.option(
-    "--source", help="kafka://HOST:PORT/TOPIC, file:PATH (.gz too), - or simulate:SCENARIO."
+    "--source",
+    help="kafka://HOST:PORT/TOPIC, file:PATH (.gz too), - or simulate:SCENARIO, which is demo, "
+    "s0_quiet, s1_injection, s2_release, s3_guardrail_outage, s4_redactor, s5_jailbreaks, "
+    "s6_emitter_loss, s7_new_tool or s8_detector_bump.",
 )
 @click.option(
     "--profile",

@@ -68,8 +68,7 @@ def draw(chart: Chart | None, width: int, height: int, face: Face) -> list[Line]
     if height <= 0:
         return []
     if chart is None or not chart.points:
-        text = "no signal: declared by a person" if chart is not None else "waiting"
-        return [Line.of((f" {text}", "dim")), *(Line() for _ in range(height - 1))]
+        return [Line.of((f" {_empty(chart, face)}", "dim")), *(Line() for _ in range(height - 1))]
     inner = max(1, width - _LABEL - 1)
     columns = fold(chart.points, inner)
     levels = [c.rate for c in columns if c.rate is not None]
@@ -79,6 +78,15 @@ def draw(chart: Chart | None, width: int, height: int, face: Face) -> list[Line]
     lines = [_row(columns, top, rows, row, face) for row in range(rows)]
     lines.extend([_marks(chart, inner), _axis(chart, inner, face)][: height - rows])
     return lines
+
+
+def _empty(chart: Chart | None, face: Face) -> str:
+    """Why there are no bars."""
+    if chart is None:
+        return "waiting"
+    if chart.signal:
+        return f"nothing to draw: {face.say(chart.signal)} is not counted as a rate"
+    return "no signal: declared by a person"
 
 
 def _row(columns: Sequence[Column], top: float, rows: int, row: int, face: Face) -> Line:

@@ -39,7 +39,7 @@ def header(view: Overview | None, width: int, face: Face, *, notes: Sequence[str
         "  pager ",
         (pager, role),
         lag,
-        ("" if view.live else "  RECORDING", "warn"),
+        ("  no daemon" if not view.daemon else "" if view.live else "  RECORDING", "warn"),
         (f"  profile {face.say(view.profile)}" if width >= 100 else "", "dim"),
         *((f"  {note}", _NOTE) for note in notes),
     )

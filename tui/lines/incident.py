@@ -39,7 +39,7 @@ def header(
     bar = f" {face.bar} "
     since = age((row.resolved_at or overview.now) - row.detected_at)
     lag = "" if overview.lag_s is None else f" lag {overview.lag_s:.1f}s"
-    live = "LIVE" if overview.live else "RECORDING"
+    live = "no daemon" if not overview.daemon else "LIVE" if overview.live else "RECORDING"
     modes: list[tuple[str, Role]] = [(f"{bar}{note}", "warn") for note in notes]
     right = Line.of(
         (f"{bar}IC ", "dim"),

@@ -49,11 +49,14 @@ class IncidentCommands(DeskScreen):
             return ""
         return self.ref if self.may_change() else ""
 
+    def _draft(self, ref: str, kind: str) -> str:
+        """Where a text about `ref` is kept: another store has an incident of the same number."""
+        row = next((row for row in self.tocsin.rows if row.id == ref), None)
+        return f"{(row.uuid if row is not None else '') or ref}:{kind}"
+
     async def _reason(self, ref: str, label: str, kind: str, *, must: bool) -> str | None:
-        question = Question(
-            label, draft=f"{ref}:{kind}", check=needed if must else None, guarded=kind.isupper()
-        )
-        return await self.ask(question)
+        draft, check = self._draft(ref, kind), needed if must else None
+        return await self.ask(Question(label, draft=draft, check=check, guarded=kind.isupper()))
 
     @work(group="ask", exclusive=True)
     async def action_ack(self) -> None:
@@ -73,12 +76,13 @@ class IncidentCommands(DeskScreen):
     async def action_note(self) -> None:
         if not (ref := self._target()):
             return
-        text = await self.ask(Question(f"note {ref}:", draft=f"{ref}:note", check=needed))
+        draft = self._draft(ref, "note")
+        text = await self.ask(Question(f"note {ref}:", draft=draft, check=needed))
         if (
             text is not None
             and await self.do(lambda: self.tocsin.desk.note(ref, text=text)) is None
         ):
-            self.tocsin.drafts.keep(f"{ref}:note", text)
+            self.tocsin.drafts.keep(draft, text)
 
     @work(group="ask", exclusive=True)
     async def action_severity(self) -> None:

@@ -206,7 +206,7 @@ class StepCommands(IncidentCommands):
         if step is None:
             return
         label = f"step {step.number} {word}; why:"
-        draft = f"{self.ref}:{action}:{step.number}"
+        draft = self._draft(self.ref, f"{action}:{step.number}")
         reason = await self.ask(Question(label, draft=draft, check=needed))
         if reason is not None:
             await self._send(step, action, note=reason)

@@ -17,6 +17,8 @@ from monitor.text import vis
 
 _BODY_LINES = 4
 """What a lock screen shows before it folds the rest."""
+_LINE = 400
+"""Characters of a line: room for the change that stands at the end of the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,4 +52,4 @@ def pagerduty_notices(incidents: Iterable[PagerDutyIncident]) -> tuple[Notice, .
 
 
 def _lines(text: str) -> tuple[str, ...]:
-    return tuple(vis(line, limit=200) for line in text.splitlines()[:_BODY_LINES])
+    return tuple(vis(line, limit=_LINE) for line in text.splitlines()[:_BODY_LINES])

@@ -12,6 +12,7 @@ from detectors.burn_rate import (
     BurnRateDetector,
     check_objective,
 )
+from detectors.columns import pack, unpack
 from detectors.model import State, Verdict
 from detectors.static import StaticDetector
 from detectors.window import Hold, Window
@@ -86,8 +87,44 @@ def test_it_ends_with_the_short_window() -> None:
     verdicts = run(burning(FAST), [0.0] * 60 + [0.5] * 20 + [0.0] * 30, 1_000)
     states = [v.state for v in verdicts]
     assert states[79] is State.FIRING
-    assert states[80 + 5 + 5] is State.QUIET
-    assert verdicts[95].observed > 14.4 * 0.001
+    assert states[80 + 4 + 13] is State.FIRING
+    assert states[80 + 4 + 14] is State.QUIET
+    assert verdicts[105].observed > 14.4 * 0.001
+
+
+@pytest.mark.parametrize("bucket_s", [60, 300])
+def test_a_rate_near_its_limit_is_one_firing(bucket_s: int) -> None:
+    """A rate that goes below its limit for ten minutes and back fires on; after a quarter of an
+    hour below it in a row it is over, whatever the length of a bucket."""
+    limit = StaticDetector(rate=0.3, min_n=10, window_s=bucket_s, bucket_s=bucket_s)
+    slo = BurnRateDetector(objective=0.99, short_s=bucket_s, bucket_s=bucket_s, min_k=1)
+    for detector in (limit, slo):
+        states = []
+        for start in range(0, 5_400, bucket_s):
+            bad = start < 600 or 1_200 <= start < 1_800
+            detector.learn_one({"t": start, "k": 40 if bad else 0, "n": 100})
+            assert detector.verdict is not None
+            states.append((start + bucket_s, detector.verdict.state))
+        assert {state for end, state in states if end < 1_800 + 900} == {State.FIRING}
+        assert {state for end, state in states if end >= 1_800 + 900} == {State.QUIET}
+
+
+def test_a_burn_rate_says_what_it_has_seen() -> None:
+    """Forty-four minutes after the first event nobody reads of 72 hours; a snapshot knows it too,
+    and one of a version that did not is refused."""
+    detector = burning(CREEPING, objective=0.999)
+    verdicts = run(detector, [0.1] * 44, 100)
+    assert "10.0 % bad over 44 min of 72 h and 10.0 % over 44 min of 6 h" in verdicts[-1].reason
+    other = burning(CREEPING, objective=0.999)
+    other.restore(detector.snapshot())
+    other.learn_one({"t": 60 * 44, "k": 10, "n": 100})
+    assert other.verdict is not None
+    assert "over 45 min of 72 h" in other.verdict.reason
+    header, _ = unpack(("tocsin-burn-rate", 2), detector.snapshot())
+    with pytest.raises(ValueError, match="tocsin-burn-rate"):
+        other.restore(pack(("tocsin-burn-rate", 1), header, {}))
+    full = run(burning(FAST), [0.1] * 60, 100)[-1]
+    assert "bad over 60 min and 10.0 % over 5 min" in full.reason
 
 
 @pytest.mark.parametrize("factor", [14.4, 6.0, 2.0])
@@ -118,7 +155,7 @@ def test_too_little_traffic_is_said_and_not_taken_for_good() -> None:
     burn = BurnRateDetector(objective=0.99)
     verdicts = run(burn, [1 / 7] + [0.0] * 10, 7)
     assert {v.state for v in verdicts} == {State.WARMING}
-    assert verdicts[0].reason == "too little traffic to tell: 7 of 100 over 60 min"
+    assert verdicts[0].reason == "too little traffic to tell: 7 of 100 over 1 min of 60 min"
     static = StaticDetector(rate=0.1)
     assert run(static, [1 / 7], 7)[0].reason == "too little traffic to tell: 7 of 50 over 5 min"
     few = BurnRateDetector(objective=0.999, min_k=5)
