@@ -121,7 +121,12 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
         control.parts.append(reload.health)
         made = House(control, reload, file, url, servers)
         stop = threading.Event()
-        steps = (control.decide.step, control.deliver.step, control.runs.step)
+        steps = (
+            control.decide.step,
+            control.digests.step,
+            control.deliver.step,
+            control.runs.step,
+        )
         threads = [threading.Thread(target=made.turn, args=(stop, step)) for step in steps]
         for thread in threads:
             thread.start()
