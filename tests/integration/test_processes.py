@@ -7,6 +7,7 @@ import re
 import signal
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ import pytest
 
 from monitor.desk.desk import open_direct
 from monitor.processes.supervisor import DRAIN_S
+from monitor.store.note_rows import NoteRow
 from monitor.store.ownership import owner
+from monitor.store.store import Store
 from monitor.stream.sources.kafka_client import KafkaSettings
 from monitor.stream.sources.publish import Publisher
 from tests.fault.events import START, event
@@ -204,3 +207,34 @@ def test_children_that_do_not_drain_are_killed(tree: Tree) -> None:
     killed = re.findall(r"([\w-]+) \(pid \d+\) did not end within 10 s: it is killed", tree.said())
     assert killed == ["control", "ingest-0"]
     assert tree.children() == {}
+
+
+def test_a_daemon_sends_the_digest(tree: Tree, tmp_path: Path) -> None:
+    """The process that decides queues it once a day, and a start after a kill not once more."""
+    url = f"sqlite:///{tmp_path / 'x.db'}"
+    news = {"receivers": [{"type": "log", "name": "news"}], "route": {"receivers": ["news"]}}
+    tree.settings["paging"] = {**news, "digest": {"receivers": ["news"], "at": "00:00"}}
+    store, now = Store(url), datetime.now(UTC)
+    with store.write() as tx:
+        tx.notes.add(
+            NoteRow(
+                kind="level",
+                signal="refusal_rate",
+                dimensions={"feature": "chat"},
+                at=now,
+                onset_at=now,
+                before=0.02,
+                after=0.04,
+                text="Refusals, chat: 2 % to 4 %",
+                fits="",
+                key="level:chat",
+            )
+        )
+    store.close()
+    sent = "SELECT state FROM outbox WHERE kind = 'digest'"
+    tree.start()
+    wait_for(lambda: rows(url, sent) == [("sent",)], "a digest")
+    tree.kill()
+    tree.start()
+    wait_for(lambda: tree.health("/readyz"), "it answers")
+    assert rows(url, sent) == [("sent",)]
