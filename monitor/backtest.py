@@ -26,11 +26,12 @@ from monitor.incidents.actions import VERDICTS
 from monitor.incidents.model import Incident
 from monitor.paging import concerns
 from monitor.profiles import Profile
-from monitor.rates import Rates, reading_of, series_id
+from monitor.rates import Rates, series_id
+from monitor.readings import reading_of
 from monitor.store.decision_rows import Point
 from monitor.stream.holes import walk
 from monitor.stream.rules import Detector, Watched
-from monitor.stream.series import Base, Dims, Pair, dims_of
+from monitor.stream.series import Base, Dims, Pair, dims_of, named
 from monitor.stream.signals import Plan, Signal
 from monitor.watchdog import tick
 
@@ -195,7 +196,9 @@ class Limited:
             warm += int(n > 0 and verdict.state is not State.WARMING)
             if verdict.state is State.FIRING:
                 end = bucket + self._bucket_s
-                firing[dims] = reading_of(self.signal, dims, verdict, end, self.signal.tier)
+                firing[dims] = reading_of(
+                    self.signal, named(self.signal, dims), verdict, end, self.signal.tier
+                )
         return Judged(firing, warm, len(self._detectors))
 
 

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from detectors.fleet import Fleet
-from detectors.model import State, Verdict
 from detectors.pool import Pool
 from detectors.rate import RateBank
 from detectors.verdicts import Verdicts
@@ -20,6 +18,7 @@ from monitor.alerting.pages import where
 from monitor.division import Division
 from monitor.fleets import Fleets, fleet_of
 from monitor.profiles import Profile
+from monitor.readings import reading_of
 from monitor.slices import Loud, Slices
 from monitor.stream.series import Dims, Pair, kin, named
 from monitor.stream.signals import Plan, Signal
@@ -142,7 +141,8 @@ class Rates:
             if name in own:
                 signal, dims = self.known[name]
                 tier = tiers[signal.name]
-                readings.append(reading_of(signal, dims, judged.verdicts[index], end, tier))
+                verdict = judged.verdicts[index]
+                readings.append(reading_of(signal, named(signal, dims), verdict, end, tier))
         readings += [self._fleet_reading(fleets[name], end, tiers) for name in sorted(spoken)]
         for one in loud.values():
             readings.append(self.slices.reading(one, tiers[one.child.signal], end))
@@ -181,33 +181,3 @@ class Rates:
         self.fleets.know(name, whole, *self.known[name])
         self._demand(*self.known[name])
         return True
-
-
-def reading_of(signal: Signal, dims: Dims, verdict: Verdict, end: int, tier: str) -> Reading:
-    """A series' verdict in the words of alerting.
-
-    Args:
-        signal: the series' own.
-        dims: values of its dimensions.
-        verdict: what is said of it.
-        end: end of the bucket, unix seconds.
-        tier: of the rule.
-    """
-    onset = verdict.onset if verdict.onset is not None else end
-    return Reading(
-        signal=signal.name,
-        dimensions=named(signal, dims),
-        tier=tier,
-        severity=signal.severity,
-        firing=verdict.state is State.FIRING,
-        at=datetime.fromtimestamp(end, UTC),
-        onset_at=datetime.fromtimestamp(onset, UTC),
-        k=verdict.k,
-        n=verdict.n,
-        rate=verdict.observed,
-        baseline=verdict.baseline,
-        excess=verdict.excess,
-        score=verdict.score,
-        threshold=verdict.threshold,
-        reason=f"{signal.title}: {verdict.reason}",
-    )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Self
 
 import msgspec
@@ -23,6 +22,7 @@ from detectors.verdicts import Verdicts
 from monitor.alerting.alerts import Reading
 from monitor.alerting.pages import where
 from monitor.profiles import Profile
+from monitor.readings import reading_of
 from monitor.stream.series import Base, Dims, Sums, slot_sums
 from monitor.stream.signals import DIMENSIONS, Plan, Signal
 from monitor.stream.vocabulary import RESERVED
@@ -197,27 +197,12 @@ class Slices:
             tier: of the signal's rule.
             at: end of the bucket, unix seconds.
         """
-        child, verdict = loud.child, loud.verdict
+        child = loud.child
         signal = self._signals[child.signal]
-        onset = verdict.onset if verdict.onset is not None else at
         alone = where({child.dimension: child.value})
-        return Reading(
-            signal=signal.name,
-            dimensions={ENVIRONMENT: child.environment},
-            tier=tier,
-            severity=signal.severity,
-            firing=True,
-            at=datetime.fromtimestamp(at, UTC),
-            onset_at=datetime.fromtimestamp(onset, UTC),
-            k=verdict.k,
-            n=verdict.n,
-            rate=verdict.observed,
-            baseline=verdict.baseline,
-            excess=verdict.excess,
-            score=verdict.score,
-            threshold=verdict.threshold,
-            reason=f"{signal.title}, {alone} alone: {verdict.reason}",
-        )
+        said = reading_of(signal, {ENVIRONMENT: child.environment}, loud.verdict, at, tier)
+        reason = f"{signal.title}, {alone} alone: {loud.verdict.reason}"
+        return replace(said, firing=True, reason=reason)
 
     def snapshot(self) -> bytes:
         """Everything learned."""

@@ -10,6 +10,7 @@ from typing import Any
 from monitor.alerting.alerts import Alert, Reading, advance
 from monitor.incidents.model import Incident, Origin
 from monitor.notify.channel import Kind, Message
+from monitor.store.note_rows import NoteRow
 from monitor.store.outbox import Queued
 from monitor.stream.counting import Arrival
 from monitor.stream.decode import Decoded, decode
@@ -126,6 +127,23 @@ def incident(**changes: Any) -> Incident:
         groups=frozenset({'{environment="prod", feature="chat"}'}),
     )
     return replace(base, **changes)
+
+
+def level_note(**changes: Any) -> NoteRow:
+    """A level that changed at T0."""
+    row = NoteRow(
+        kind="level",
+        signal="refusal_rate",
+        dimensions={"feature": "chat"},
+        at=T0,
+        onset_at=T0,
+        before=0.02,
+        after=0.04,
+        text="Refusals, chat: 2 % to 4 %",
+        fits="",
+        key="level:chat",
+    )
+    return replace(row, **changes)
 
 
 def queued(number: int) -> Queued:

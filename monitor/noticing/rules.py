@@ -15,6 +15,7 @@ import msgspec
 
 from detectors.model import State, Verdict
 from monitor.alerting.alerts import Alert, Reading
+from monitor.readings import reading_of
 from monitor.store.store import Tx
 from monitor.stream.holes import walk
 from monitor.stream.rules import Detector, Rule, StaticRule, Watched, watched
@@ -178,24 +179,7 @@ def _over(alert: Alert, end: int, reason: str) -> Reading:
 
 
 def _reading(one: Watched, dims: Dims, verdict: Verdict, end: int, tier: str) -> Reading:
-    onset = verdict.onset if verdict.onset is not None else end
+    said = reading_of(one.alias, named(one.alias, dims), verdict, end, tier)
     # A limit is no baseline: what is beyond it by a tenth is not "1.1x base".
     limit = isinstance(one.rule, StaticRule) and one.rule.direction == "up"
-    baseline = 0.0 if limit else verdict.baseline
-    return Reading(
-        signal=one.name,
-        dimensions=named(one.alias, dims),
-        tier=tier,
-        severity=one.alias.severity,
-        firing=verdict.state is State.FIRING,
-        at=datetime.fromtimestamp(end, UTC),
-        onset_at=datetime.fromtimestamp(onset, UTC),
-        k=verdict.k,
-        n=verdict.n,
-        rate=verdict.observed,
-        baseline=baseline,
-        excess=verdict.excess,
-        score=verdict.score,
-        threshold=verdict.threshold,
-        reason=f"{one.alias.title}: {verdict.reason}",
-    )
+    return replace(said, signal=one.name, baseline=0.0 if limit else said.baseline)

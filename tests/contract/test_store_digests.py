@@ -12,7 +12,7 @@ from monitor.notify.channel import NO_INCIDENT, Kind, Message
 from monitor.store.digest_rows import Mark
 from monitor.store.note_rows import NoteRow
 from monitor.store.store import Store
-from tests.making import T0, alert, minutes
+from tests.making import T0, alert, level_note, minutes
 
 DAY = date(2026, 11, 16)
 NEXT = date(2026, 11, 17)
@@ -32,17 +32,8 @@ DIGEST = Message(
 
 def note(number: int) -> NoteRow:
     """A level that changed."""
-    return NoteRow(
-        kind="level",
-        signal="refusal_rate",
-        dimensions={},
-        at=T0 + minutes(number),
-        onset_at=T0 - minutes(60),
-        before=0.1,
-        after=0.2,
-        text=f"level {number}",
-        fits="",
-        key=f"n{number}",
+    return level_note(
+        at=T0 + minutes(number), onset_at=T0 - minutes(60), text=f"level {number}", key=f"n{number}"
     )
 
 

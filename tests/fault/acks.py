@@ -108,7 +108,8 @@ def keep_promises(ground: Ground, *, kills: int, mode: Mode, seed: int, at_point
         kills: SIGKILLs at least, of the control process or of everything.
         mode: how clicks come from Slack.
         seed: of what is random.
-        at_point: of the kills, at K10 at least; given up after as many lives as kills.
+        at_point: of the kills, at K10 at least. This, and that somebody outside was promised
+            something, is given up after as many lives as kills.
 
     Raises:
         RuntimeError: the people could not work.
@@ -121,7 +122,9 @@ def keep_promises(ground: Ground, *, kills: int, mode: Mode, seed: int, at_point
         daemon(ground.folder / "daemon", settings(ground, paged, mode)) as tree,
     ):
         office = Office(ground, paged, mode)
-        while (died < kills or fell(tree, POINT) < at_point) and lives < kills:
+        while lives < kills and (
+            died < kills or fell(tree, POINT) < at_point or not _from_outside(office.book.promises)
+        ):
             died += _life(office, tree, rng, at_point=lives % 3 != 2)
             lives += 1
         tree.env = {}
@@ -156,10 +159,14 @@ def _work(office: Office) -> None:
 
     def done() -> bool:
         new = office.book.promises[before:]
-        return len(new) >= DONE and any(VIA[promise.road] != "socket" for promise in new)
+        return len(new) >= DONE and _from_outside(new)
 
     with suppress(Stuck):
         wait_until(done, "answers", 2 * PATIENCE_S)
+
+
+def _from_outside(promises: Sequence[Promise]) -> bool:
+    return any(VIA[promise.road] != "socket" for promise in promises)
 
 
 def _one_death(office: Office, tree: Tree, rng: random.Random, *, wait_for_point: bool) -> None:

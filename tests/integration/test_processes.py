@@ -15,13 +15,13 @@ import pytest
 
 from monitor.desk.desk import open_direct
 from monitor.processes.supervisor import DRAIN_S
-from monitor.store.note_rows import NoteRow
 from monitor.store.ownership import owner
 from monitor.store.store import Store
 from monitor.stream.sources.kafka_client import KafkaSettings
 from monitor.stream.sources.publish import Publisher
 from tests.fault.events import START, event
 from tests.integration.process_stage import Tree, rows, wait_for
+from tests.making import level_note
 from tests.servers.kafka_fixtures import NewTopic
 from tests.servers.kafka_server import KafkaServer
 
@@ -216,20 +216,7 @@ def test_a_daemon_sends_the_digest(tree: Tree, tmp_path: Path) -> None:
     tree.settings["paging"] = {**news, "digest": {"receivers": ["news"], "at": "00:00"}}
     store, now = Store(url), datetime.now(UTC)
     with store.write() as tx:
-        tx.notes.add(
-            NoteRow(
-                kind="level",
-                signal="refusal_rate",
-                dimensions={"feature": "chat"},
-                at=now,
-                onset_at=now,
-                before=0.02,
-                after=0.04,
-                text="Refusals, chat: 2 % to 4 %",
-                fits="",
-                key="level:chat",
-            )
-        )
+        tx.notes.add(level_note(at=now, onset_at=now))
     store.close()
     sent = "SELECT state FROM outbox WHERE kind = 'digest'"
     tree.start()

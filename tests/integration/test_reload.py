@@ -24,9 +24,9 @@ from monitor.config.settings import resolve
 from monitor.daemon import Control, build_control
 from monitor.metrics import Metrics
 from monitor.processes.launch import read_settings
-from monitor.store.note_rows import NoteRow
 from monitor.store.store import Store
 from monitor.views import ConfigReloaded, DeskError, Principal
+from tests.making import level_note
 from tests.servers.faults import status
 from tests.servers.webhook_server import SECRET, WebhookServer
 
@@ -231,7 +231,8 @@ def test_a_digest_begins_and_ends_with_a_reload(house: House) -> None:
     """Once it is configured the day's digest goes out, signed, to its own receiver, and rings
     nobody; nothing counts it as a page."""
     with house.control.store.write() as tx:
-        tx.notes.add(level_note(WallClock().now()))
+        now = WallClock().now()
+        tx.notes.add(level_note(at=now, onset_at=now))
     house.write(digest={"receivers": ["night"], "at": "00:00", "timezone": "Europe/Paris"})
     assert house.control.desk(ADA).reload_config().changed[0].startswith("paging.digest")
     night = house.servers["night"]
@@ -253,22 +254,6 @@ def test_a_digest_begins_and_ends_with_a_reload(house: House) -> None:
     house.write()
     assert house.control.desk(ADA).reload_config().taken
     assert house.control.pager.policy.digest is None
-
-
-def level_note(now: datetime) -> NoteRow:
-    """A level that has just changed."""
-    return NoteRow(
-        kind="level",
-        signal="refusal_rate",
-        dimensions={"feature": "chat"},
-        at=now,
-        onset_at=now,
-        before=0.02,
-        after=0.04,
-        text="Refusals, chat: 2 % to 4 %",
-        fits="",
-        key="n1",
-    )
 
 
 def test_what_only_a_start_takes_is_all_named(house: House) -> None:

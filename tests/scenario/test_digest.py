@@ -20,8 +20,7 @@ from monitor.metrics import Metrics
 from monitor.notify.channel import Sent
 from monitor.notify.log import LogChannel
 from monitor.notify.settings import LogSettings
-from monitor.store.note_rows import NoteRow
-from tests.making import alert, incident
+from tests.making import alert, incident, level_note
 from tests.scenario.conftest import QUIET, StageFor
 from tests.scenario.stage import MINUTE, Stage
 from tests.scenario.test_stories import play
@@ -233,17 +232,8 @@ def test_what_comes_late_is_told_late_and_a_clock_put_back_hides_nothing(
 def note(stage: Stage, number: int) -> None:
     """A level changed an hour before the morning."""
     at = MORNING - 60 * MINUTE
-    row = NoteRow(
-        kind="level",
-        signal="refusal_rate",
-        dimensions={},
-        at=at,
-        onset_at=at,
-        before=0.1,
-        after=0.2,
-        text=f"Refusals, chat: {number}",
-        fits="release v41",
-        key=f"n{number}",
+    row = level_note(
+        at=at, onset_at=at, text=f"Refusals, chat: {number}", fits="release v41", key=f"n{number}"
     )
     with stage.store.write() as tx:
         tx.notes.add(row)

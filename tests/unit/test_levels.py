@@ -17,7 +17,7 @@ from monitor.store.store import Store
 from monitor.stream.counting import Admission, Emission, Progress
 from monitor.stream.sections import JUDGE
 from monitor.stream.signals import default_signals, plan
-from tests.making import T0, minutes
+from tests.making import T0, level_note, minutes
 
 PLAN = plan(default_signals(), bucket_s=300)
 START = int(T0.timestamp()) // 3600 * 3600
@@ -119,18 +119,8 @@ def test_a_note_is_kept_once_and_only_so_many(
     """A replay writes no second row; the oldest go."""
     monkeypatch.setattr("monitor.store.note_rows.NOTES_KEPT", 3)
     for number in (0, 1, 1, 2, 3, 4):
-        row = NoteRow(
-            kind="level",
-            signal="error_rate",
-            dimensions={},
-            at=T0 + minutes(number),
-            onset_at=T0 + minutes(number),
-            before=0.1,
-            after=0.2,
-            text=f"\0{number}",
-            fits="",
-            key=f"k{number}",
-        )
+        at = T0 + minutes(number)
+        row = level_note(at=at, onset_at=at, text=f"\0{number}", key=f"k{number}")
         with store.write() as tx:
             tx.notes.add(row)
     with store.read() as tx:
