@@ -12,15 +12,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from river import base, drift
+from river import base
 
 from detectors.columns import Floats, pack, unpack
 from detectors.model import State, Verdict
 from detectors.series import feature
 from detectors.verdicts import percent
+
+if TYPE_CHECKING:
+    from river.drift import ADWIN
 
 _KIND = ("tocsin-level", 2)
 _DAY_S = 86_400
@@ -88,8 +91,11 @@ class LevelDetector(base.AnomalyDetector):
         self._change: LevelChange | None = None
         self._verdict: Verdict | None = None
 
-    def _fresh(self) -> drift.ADWIN:
-        return drift.ADWIN(delta=self.delta, clock=1, min_window_length=3, grace_period=10)
+    def _fresh(self) -> ADWIN:
+        # It brings all of SciPy: a third of the time from a restart to the first queued page.
+        from river.drift import ADWIN
+
+        return ADWIN(delta=self.delta, clock=1, min_window_length=3, grace_period=10)
 
     @property
     def change(self) -> LevelChange | None:

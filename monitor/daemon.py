@@ -161,7 +161,9 @@ def build(configured: Configured, *, source: Source, store: Store, page: bool = 
         configured, store=store, clock=clock, metrics=Metrics(), page=page, replay=source.finite
     )
     rooms = {name: getattr(control, name) for name in Control.__dataclass_fields__}
-    ingest = build_ingest(configured, source=source, store=store, metrics=control.metrics)
+    ingest = Ingest(
+        store, source, configured.plan, control.metrics, digest_key=digest_key(configured.settings)
+    )
     return Daemon(**rooms, source=source, ingest=ingest)
 
 
@@ -170,14 +172,6 @@ def buttons_of(settings: Settings) -> Buttons | None:
     if settings.inbound.slack is None:
         return None
     return Buttons(digest_key(settings))
-
-
-def build_ingest(
-    configured: Configured, *, source: Source, store: Store, metrics: Metrics
-) -> Ingest:
-    """The loop that reads the stream."""
-    key = digest_key(configured.settings)
-    return Ingest(store, source, configured.plan, metrics, digest_key=key)
 
 
 def build_control(

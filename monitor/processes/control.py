@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from datetime import datetime
 from functools import partial
@@ -28,6 +28,7 @@ from monitor.metrics import Metrics
 from monitor.processes.arrival import Doorman, await_store
 from monitor.processes.errand import Errand, adopt
 from monitor.processes.launch import read_settings
+from monitor.processes.lifeline import Life
 from monitor.processes.loops import PAUSE_S, Loops, Step, owned
 from monitor.processes.neighbours import neighbour_hooks, neighbour_steps
 from monitor.processes.posts import Post
@@ -35,7 +36,6 @@ from monitor.processes.roster import read_roster
 from monitor.store.store import StoreUnavailable
 from monitor.views import DeskError, Principal
 from monitor.watch.state import one_line, places
-from monitor.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
 
@@ -43,30 +43,17 @@ JOBS = ("decide", "runs")
 """Roles of which there is one owner in an installation."""
 
 
-def serve_control(
-    errand: Errand,
-    listeners: Mapping[str, socket.socket],
-    stopping: threading.Event,
-    beat: Callable[[], None],
-) -> int:
-    """Run until told to stop; the exit status.
-
-    Args:
-        errand: from the supervisor.
-        listeners: sockets by what is served there, from the supervisor too.
-        stopping: tells to stop.
-        beat: gives a sign of life.
-    """
+def serve_control(life: Life) -> int:
+    """Run until told to stop; the exit status."""
+    errand, listeners, stopping = life.errand, life.listeners, life.stopping
     configured = resolve(errand.settings)
     roles = configured.settings.processes.roles
     metrics = Metrics(lambda: {one.name: one.restarts for one in read_roster(errand.roster)})
-    stall_s = configured.settings.processes.stall.total_seconds()
     spool = configured.settings.watch.spool
     watched = places(configured.settings.store, spool, os.environ, errand.place.key)
-    watchdogs = partial(Watchdog, stall_s, errand.stacks, beat)
     doorman = Doorman(listeners, metrics, partial(one_line, watched.state))
     with closing(doorman):
-        store = await_store(configured.settings, stopping, watchdogs, doorman.say)
+        store = await_store(configured.settings, stopping, life.watchdog, doorman.say)
     if store is None:
         return 0
     with ExitStack() as stack:
@@ -82,7 +69,7 @@ def serve_control(
         threading.Thread(target=reload.attend, args=(stopping,), name="reload", daemon=True).start()
         control.parts.append(lambda tx, now: processes(tx, now, read_roster(errand.roster), holder))
         control.parts.append(lambda _tx, now: one_line(watched.state, now))
-        watchdog = watchdogs()
+        watchdog = life.watchdog()
         stack.callback(watchdog.close)
         stack.callback(let_go, posts)
         stack.callback(control.runs.close)
