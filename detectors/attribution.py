@@ -5,8 +5,9 @@ crowd shouts the others down, and one that stayed put counts more than one that 
 as good as the words of its leaves, added: a parent beats its children when they all moved, a child
 its parent when its sisters did not. The words are heard in full detail and with each dimension left
 out in turn, so that none decides alone. Beside that agreement counts density: a part of the excess
-larger than of the traffic. By density alone, which the loudest leaves decide, one of three answers
-is a second opinion outside the first, for when a cause moved its leaves too unevenly to agree.
+larger than of the traffic. The third answer is a second opinion, from outside the first: by the
+likelihood ratio of sums, which asks no leaf, for when a cause moved its leaves too unevenly to
+agree.
 
 The bounded sum over a subset is the fast subset scan of Neill (2012, JRSS B 74:337); that children
 of a cause move alike is the ripple effect of Sun et al. (2018, IEEE Access 6:10909). The settings
@@ -40,6 +41,10 @@ _DETAIL = 3.0
 """Views that the one in full detail counts for."""
 _OPINION = 2
 """The place of the second opinion, counted from nought."""
+_PLAIN = 2
+"""Dimensions of a second opinion at most ..."""
+_PRICE_PLAIN = 1.0
+"""... and nats for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,7 @@ class Explanation:
     """Part of the whole's excess that is here, 0 to 1."""
     score: float
     """Agreement, 1 for the best in every view, and density: share less that of the traffic. Of the
-    second opinion, which is the third answer, density alone. Above 0."""
+    second opinion, which may be the third answer, density alone. Above 0."""
     chance: float
     """How likely chance alone shows as much in any of the elements looked at, at most; 0 to 1."""
     first_seen: int | None
@@ -218,8 +223,9 @@ class _Elements:
     named: Floats
     fresh: Floats
     """Dimensions that it names, and those of them whose value is news."""
+    excess: Floats
     share: Floats
-    """Of the excess."""
+    """Of the excess of all."""
     dense: Floats
     """The share less that of the traffic."""
 
@@ -234,7 +240,8 @@ class _Elements:
             return None
         found = list(cuboids(world.leaves[live]))
         sizes = [len(one.codes) for one in found]
-        share = _joined(one.sums(excess) for one in found) / total
+        excesses = _joined(one.sums(excess) for one in found)
+        share = excesses / total
         fresh = _joined(
             sum((news[p][c] for p, c in zip(one.places, one.codes.T, strict=True)), np.zeros(size))
             for one, size in zip(found, sizes, strict=True)
@@ -248,6 +255,7 @@ class _Elements:
             _joined(one.sums(expected) for one in found),
             np.repeat([float(len(one.places)) for one in found], sizes),
             fresh,
+            excesses,
             share,
             share - _joined(one.sums(world.n[live]) for one in found) / world.n.sum(),
         )
@@ -292,10 +300,15 @@ class _Elements:
         return [(one, float(score[one])) for one in best[:limit]]
 
     def _opinion(self, first: int) -> int | None:
-        """The densest that is no part of the first; of all, where the first is the whole."""
+        """The likeliest by sums alone, and no part of the first; of all, if that is the whole."""
         inside = set(self.values(first))
-        for one in np.lexsort((self.named, -self.fresh, -np.round(self.dense, 6))):
-            if self.dense[one] <= 0:
+        usual = np.maximum(self.expected, TINY)
+        k = usual + self.excess
+        ratio = k * np.log(np.maximum(k, TINY) / usual) - self.excess
+        points = ratio - _PRICE_PLAIN * (self.named - self.fresh)
+        points[(self.named > _PLAIN) | (self.dense <= 0)] = -np.inf
+        for one in np.lexsort((self.named, -np.round(points, 6))):
+            if not np.isfinite(points[one]):
                 return None
             if not inside or not inside <= set(self.values(int(one))):
                 return int(one)
