@@ -36,3 +36,17 @@ def test_a_topic_that_is_missing_is_named(
     assert told[there] == ("ok", f"{there}, 3 partitions")
     assert told["mislaid"][0] == "bad"
     assert "there is no topic mislaid" in told["mislaid"][1]
+
+
+def test_a_store_that_is_typed_is_not_asked_for_the_source_of_this_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A configuration that happens to be here is no news of another place, and is named as such."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TOCSIN_CONFIG", raising=False)
+    source = {"type": "kafka", "bootstrap": ["127.0.0.1:1"], "topic": "events"}
+    Path("tocsin.yaml").write_text(json.dumps({"version": 1, "source": source}))
+    main(["--store", f"sqlite:///{tmp_path / 'x.db'}", "doctor", "--json"])
+    parts = {p["name"]: p["text"] for p in json.loads(capsys.readouterr().out)["data"]}
+    assert "source" not in parts
+    assert parts["config"].startswith("tocsin.yaml is not looked at")

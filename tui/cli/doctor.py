@@ -13,7 +13,7 @@ from monitor.config.options import DEFAULT_STORE, find_config, socket_path, stor
 from monitor.views import DeskError, Health
 from tui.cli.command import Call, command
 from tui.cli.output import OK, PROBLEMS, ExitError
-from tui.cli.place import place_of
+from tui.cli.place import config_of, place_of
 from tui.desk_client import connect, place_name
 from tui.lines.home import parts
 
@@ -54,9 +54,13 @@ def _terminal(call: Call) -> Iterator[Health]:
 
 
 def _configuration(call: Call) -> Iterator[Health]:
-    path = find_config(call.flags.config, os.environ)
+    path = config_of(call.flags)
     if path is None:
-        yield Health(name="config", state="ok", text="none: the defaults are used")
+        other = find_config(None, os.environ)
+        text = "none: the defaults are used"
+        if other is not None:
+            text = f"{other} is not looked at: --config names one for the store or desk you typed"
+        yield Health(name="config", state="ok", text=text)
         return
     from monitor.config.settings import load, resolve
     from runbooks.problems import Problems, summary
@@ -130,7 +134,7 @@ def _watch(call: Call) -> Iterator[Health]:
     from runbooks.problems import Problems
 
     folder = None
-    path = find_config(call.flags.config, os.environ)
+    path = config_of(call.flags)
     with contextlib.suppress(Problems, OSError):
         folder = load(path)[0].watch.spool if path is not None else None
     with contextlib.suppress(ExitError):

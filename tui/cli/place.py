@@ -12,20 +12,28 @@ from tui.desk_client import Place
 from tui.desks import LOCAL
 
 
+def config_of(flags: Flags) -> Path | None:
+    """The configuration that is meant for the place that the flags name; None for none.
+
+    Beside a store or a desk that is typed, only one that is named too is meant for it.
+    """
+    typed = flags.store is not None or flags.desk not in {None, LOCAL}
+    return flags.config if typed else find_config(flags.config, os.environ)
+
+
 def place_of(flags: Flags) -> Place:
     """Store and socket of a call: flag, then environment, then configuration file.
 
-    Only these two values of the file are read; `tocsin config check` judges the rest. Beside a
-    store that is typed, only a configuration that is named too is meant for it.
+    Only these two values of the file are read; `tocsin config check` judges the rest.
 
     Raises:
         ExitError: the configuration cannot be read.
     """
     if flags.desk is not None and flags.desk != LOCAL:
         return Place(desk=flags.desk)
+    path = config_of(flags)
     if flags.store is not None:
-        return Place(store=flags.store, socket=flags.socket, config=flags.config)
-    path = find_config(flags.config, os.environ)
+        return Place(store=flags.store, socket=flags.socket, config=path)
     if path is None:
         return Place(socket=flags.socket)
     from monitor.config.files import read
