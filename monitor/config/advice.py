@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from monitor.alerting.routes import parse_matcher
+from monitor.config.digest import RINGS
 from monitor.config.options import on_loopback
 from monitor.config.secret import Secret, SecretUnavailableError
 from monitor.url import check_url, holds_token, origin
@@ -208,6 +209,8 @@ def _unused(document: Document) -> Iterator[Problem]:
         if name not in used:
             text = f"the receiver {name!r} is never used"
             hint = "name it in paging.route, paging.escalation, paging.fallback or paging.digest"
+            if texts.get((*way[:3], "type")) in RINGS:
+                hint = "name it in paging.route, paging.escalation or paging.fallback"
             yield document.problem(way, "unused", text, hint, severity=Severity.WARNING)
 
 

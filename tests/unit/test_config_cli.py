@@ -83,6 +83,16 @@ def test_a_warning_alone_is_no_failure(file: Path, capsys: pytest.CaptureFixture
     assert called(capsys, "config", "check", file, "--strict")[0] == 3
 
 
+def test_the_hint_for_an_unused_receiver_is_one_that_works(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What can only ring is not sent to the digest, which would refuse it."""
+    assert "or paging.digest" in called(capsys, "config", "check", file)[1]
+    ringing = "type: pagerduty, routing_key: {env: CANARY_TOKEN}, name: spare"
+    file.write_text(GOOD.replace("type: log, name: spare", ringing))
+    assert "or paging.fallback\n" in called(capsys, "config", "check", file)[1]
+
+
 def test_check_takes_files_and_folders(
     file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
