@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
@@ -47,8 +47,8 @@ from monitor.watchdog import tick
 logger = logging.getLogger(__name__)
 
 BUCKETS_PER_STEP = 60
-SITTING_S = 2.0
-"""A live step decides for so long: other writers wait for it."""
+SITTING_S = 1.0
+"""A live step decides for so long on buckets, on never-events and on timers: others wait for it."""
 IDLE = timedelta(seconds=30)
 """A partition read to its end for this long does not block the others."""
 SEEN = timedelta(seconds=30)
@@ -146,6 +146,9 @@ class Decide:
         self._watchers = Watchers(plan, profile, rules)
         self._certain = Certain(self._signals, pager, metrics)
         self._ready = False
+        self._building: Iterator[None] | None = None
+        self._position: int | None = None
+        """Where the detectors stand: the end of the last bucket that they know."""
         self._spent_at = datetime.min.replace(tzinfo=UTC)
         self.now: datetime | None = None
         """The time of the last decision of a recording."""
@@ -154,20 +157,20 @@ class Decide:
     def step(self, now: datetime, limit: int = BUCKETS_PER_STEP) -> Decided:
         """Decide at most `limit` complete buckets, never-events, gaps and due timers.
 
+        Detectors that are being built hold nobody up: the rest is decided meanwhile.
+
         Raises:
             StoreUnavailable: nothing was decided; the detectors are rebuilt by the next step.
             Fenced: the same, and deciding is somebody else's now.
         """
         try:
+            ready = self._built()
             with self._store.write() as tx:
                 self._post.guard(tx)
                 pipeline = tx.stream.pipeline(self._plan, now)
-                if not self._ready:
-                    position = tx.decisions.position(pipeline)
-                    self._detection.rebuild(tx, position, self._pager.policy.budgets)
-                    self._watchers.rebuild(tx, position)
-                    self._ready = True
-                decided = self._buckets(tx, pipeline, now, limit)
+                decided = Decided(0, caught_up=False)
+                if ready:
+                    decided = self._buckets(tx, pipeline, now, limit)
                 if self._replay:
                     self._certain.gaps(tx, self.now or now)
                     if decided.caught_up and self._ended(tx, pipeline):
@@ -195,7 +198,29 @@ class Decide:
 
     def forget(self) -> None:
         """Build the detectors anew at the next step: others may have decided meanwhile."""
-        self._ready = False
+        self._ready, self._building = False, None
+
+    def _built(self) -> bool:
+        """Build the detectors for a sitting, without holding up who writes; whether they are."""
+        if self._ready:
+            return True
+        if self._building is None:
+            self._building = self._build()
+        patience = time.monotonic() + SITTING_S
+        for _ in self._building:
+            tick()
+            if not self._replay and time.monotonic() > patience:
+                return False
+        self._ready, self._building = True, None
+        return True
+
+    def _build(self) -> Iterator[None]:
+        with self._store.read() as tx:
+            pipeline = tx.stream.known_pipeline(self._plan)
+            self._position = None if pipeline is None else tx.decisions.position(pipeline)
+        budgets = self._pager.policy.budgets
+        yield from self._detection.rebuild(self._store.read, self._position, budgets)
+        yield from self._watchers.rebuild(self._store.read, self._position)
 
     # -- buckets --------------------------------------------------------------------------------
 
@@ -205,6 +230,9 @@ class Decide:
         if end is not None:
             self._metrics.complete.set(end)
         position = tx.decisions.position(pipeline)
+        if position != self._position:
+            self.forget()  # somebody else has decided meanwhile
+            return Decided(0, caught_up=False)
         first = position if position is not None else tx.stream.first_bucket(pipeline)
         if end is None or first is None or first >= end:
             return Decided(0, caught_up=True)
@@ -237,6 +265,7 @@ class Decide:
         tx.decisions.save_points(sitting.kept)
         self._watchers.save(tx, stop)
         tx.decisions.move(pipeline, stop, datetime.fromtimestamp(stop, UTC))
+        self._position = stop
         tx.touch()
         self._metrics.buckets.inc((stop - first) // step)
         self._metrics.watermark.set(stop)

@@ -7,7 +7,7 @@ output muted, so that a killed daemon says exactly what an unkilled one would ha
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 
 import msgspec
 
@@ -21,11 +21,10 @@ from monitor.profiles import Profile
 from monitor.rates import Judged, Rates, Tiers
 from monitor.slices import Slices
 from monitor.store.decision_rows import Point, Seen
-from monitor.store.store import Tx
+from monitor.store.store import Reads, Tx
 from monitor.stream.holes import walk
 from monitor.stream.series import Base, Dims, Pair
 from monitor.stream.signals import Plan, Signal
-from monitor.watchdog import tick
 
 logger = logging.getLogger(__name__)
 
@@ -57,17 +56,27 @@ class Detection:
         """The last bucket in which a series had traffic."""
         self.states: dict[str, int] = {}
 
-    def rebuild(self, tx: Tx, position: int | None, budgets: Budgets) -> None:
-        """Bring the bank to `position` (end of the last decided bucket) from what is stored."""
-        self._division.rebuild(tx, budgets)
+    def rebuild(self, reads: Reads, position: int | None, budgets: Budgets) -> Iterator[None]:
+        """Bring the bank to `position` (end of the last decided bucket) from what is stored.
+
+        It gives way after each bucket, with no transaction open: whoever pages need not wait.
+
+        Args:
+            reads: opens a view; what was decided up to `position` is the same in each.
+            position: None where nothing was decided yet.
+            budgets: what each team may spend.
+        """
+        with reads() as tx:
+            self._division.rebuild(tx, budgets)
         self._rates = Rates(self._plan, self._profile, self._division)
         self._couplings = Couplings(self._plan, self._profile)
         self._seen_at = {}
         if position is None:
             return
-        start = self._restore(tx, position) or max(0, position - REPLAYED_S)
-        self._replay(tx, start, position)
-        self._replay_slices(tx, start, position)
+        with reads() as tx:
+            start = self._restore(tx, position) or max(0, position - REPLAYED_S)
+        yield from self._replay(reads, start, position)
+        yield from self._replay_slices(reads, start, position)
 
     def _restore(self, tx: Tx, position: int) -> int:
         """Go on from the newest snapshots; the start of what is to be replayed on top."""
@@ -105,18 +114,19 @@ class Detection:
         for name in born:
             self._couplings.know(name, *self._rates.known[name])
 
-    def _replay(self, tx: Tx, start: int, end: int) -> None:
-        first = last = tx.decisions.first_point(self._signals, start, end)
+    def _replay(self, reads: Reads, start: int, end: int) -> Iterator[None]:
+        with reads() as tx:
+            first = last = tx.decisions.first_point(self._signals, start, end)
         if first is None:
             return
         step, chunk = self._plan.bucket_s, CHUNK * self._plan.bucket_s
         for begin in range(first, end, chunk):
             stop = min(end, begin + chunk)
-            points = self._points(tx, begin, stop)
+            with reads() as tx:
+                points = self._points(tx, begin, stop)
             for bucket in walk(points, begin, stop, step, last=last):
-                tick()
-                tx.revision()  # a server ends a transaction in which nothing is asked for long
                 self._judge(bucket, points.get(bucket, {}), frozenset())
+                yield
             last = max(points, default=last)
 
     def _points(self, tx: Tx, begin: int, stop: int) -> dict[int, dict[str, dict[Dims, Pair]]]:
@@ -125,23 +135,23 @@ class Detection:
             found.setdefault(bucket, {})[signal] = {p.dims: (p.k, p.n) for p in points}
         return found
 
-    def _replay_slices(self, tx: Tx, start: int, end: int) -> None:
+    def _replay_slices(self, reads: Reads, start: int, end: int) -> Iterator[None]:
         """Children are not among the points: they are counted again from the cells."""
-        pipeline = tx.stream.known_pipeline(self._plan)
-        if pipeline is None:
-            return
-        first = tx.stream.first_bucket(pipeline)
-        if first is None:
-            return
-        first = max(start, first)
-        last = tx.stream.last_bucket(pipeline, before=first)
+        with reads() as tx:
+            pipeline = tx.stream.known_pipeline(self._plan)
+            first = None if pipeline is None else tx.stream.first_bucket(pipeline)
+            if pipeline is None or first is None:
+                return
+            first = max(start, first)
+            last = tx.stream.last_bucket(pipeline, before=first)
         step, chunk = self._plan.bucket_s, 60 * self._plan.bucket_s
         for begin in range(first, end, chunk):
             stop = min(end, begin + chunk)
-            cells = tx.stream.counts(pipeline, begin, stop)
+            with reads() as tx:
+                cells = tx.stream.counts(pipeline, begin, stop)
             for bucket in walk(cells, begin, stop, step, last=last):
-                tick()
                 self._rates.slices.step(bucket, cells[bucket].base if bucket in cells else {})
+                yield
             last = max(cells, default=last)
 
     def step(

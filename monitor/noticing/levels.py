@@ -64,6 +64,7 @@ class Levels:
         for name in self._signals:
             tick()
             for bucket, points in tx.decisions.points(name, start, position).items():
+                tx.revision()  # a server ends a view in which nothing is asked for long
                 for point in points:
                     self._learn((name, point.dims), bucket, (point.k, point.n))
 

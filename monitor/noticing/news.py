@@ -40,8 +40,8 @@ class FirstSeen:
         self._detectors: dict[str, FirstSeenDetector] = {}
         self._dirty: set[str] = set()
 
-    def rebuild(self, tx: Tx) -> None:
-        """Know again what was seen."""
+    def rebuild(self, tx: Tx, _position: int | None = None) -> None:
+        """Know again what was seen; it is stored with every sitting."""
         self._detectors = {name: self._new() for name in self._signals}
         self._dirty = set()
         for name, detector in self._detectors.items():

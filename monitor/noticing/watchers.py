@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -19,7 +19,7 @@ from monitor.paging import Pager
 from monitor.profiles import Profile
 from monitor.silence import LOST_SOURCE, TITLES, Silences
 from monitor.store.decision_rows import Seen
-from monitor.store.store import Tx
+from monitor.store.store import Reads, Tx
 from monitor.store.stream_rows import Counts
 from monitor.stream.rules import Rule
 from monitor.stream.signals import Plan, Signal
@@ -53,13 +53,19 @@ class Watchers:
         self._by_name.update((signal.name, signal) for signal in plan.signals)
         self._rules = Rules(plan, rules, gone=gone)
 
-    def rebuild(self, tx: Tx, position: int | None) -> None:
-        """Know again what is stored, up to `position` (end of the last decided bucket)."""
-        self._silences.rebuild(tx, position)
-        self._sources.rebuild(tx, position)
-        self._rules.rebuild(tx, position)
-        self._first_seen.rebuild(tx)
-        self._levels.rebuild(tx, position)
+    def rebuild(self, reads: Reads, position: int | None) -> Iterator[None]:
+        """Know again what is stored, up to `position` (end of the last decided bucket).
+
+        It gives way between its parts, with no transaction open.
+
+        Args:
+            reads: opens a view; what was decided up to `position` is the same in each.
+            position: None where nothing was decided yet.
+        """
+        for part in (self._silences, self._sources, self._rules, self._first_seen, self._levels):
+            with reads() as tx:
+                part.rebuild(tx, position)
+            yield
 
     def step(
         self,

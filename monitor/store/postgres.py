@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 PATIENCE_S = 30
-"""A writer waits so long for its turn; no transaction takes a second."""
+"""A writer waits so long for its turn; the longest sits for three seconds."""
 IDLE_S = 5
 """A transaction in which nothing happens for so long is rolled back by the server."""
 STATEMENT_S = 60

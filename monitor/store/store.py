@@ -10,7 +10,7 @@ Network calls never happen inside.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -42,7 +42,7 @@ from monitor.watchdog import allow, tick
 __all__ = ["Store", "StoreError", "StoreUnavailable", "Tx", "owner", "owner_lock"]
 
 PATIENCE_S = float(postgres.PATIENCE_S)
-"""A writer of this process waits so long for its turn; no transaction takes a second."""
+"""A writer of this process waits so long for its turn; the longest sits for three seconds."""
 
 _OURS = (sa.exc.IntegrityError, sa.exc.ProgrammingError, sa.exc.DataError, sa.exc.NotSupportedError)
 """Mistakes of this program, not of the store: they are not hidden behind "try again"."""
@@ -88,6 +88,10 @@ def _one_moment(engine: sa.Engine) -> dict[str, Any]:
     if engine.dialect.name == "postgresql":
         return {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
     return {}
+
+
+Reads = Callable[[], AbstractContextManager[Tx]]
+"""Opens a view, as `Store.read`."""
 
 
 class Store:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -68,14 +69,16 @@ def run(
     said: list[list[Reading]] = []
     points: list[Seen] = []
     with store.write() as tx:
-        detection.rebuild(tx, None, budgets)
+        for _ in detection.rebuild(lambda: nullcontext(tx), None, budgets):
+            pass
         for at in range(LAST):
             bucket = BEGIN + 600 * at
             if at in kills:
                 for name in lost:
                     tx.decisions.save_snapshot(name, 0, b"")
                 detection = Detection(PLAN, PROFILES["page"])
-                detection.rebuild(tx, bucket, budgets)
+                for _ in detection.rebuild(lambda: nullcontext(tx), bucket, budgets):
+                    pass
             kept: list[Seen] = []
             said.append(
                 detection.step(
