@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from monitor.store.engine import open_engine
 from monitor.store.schema import head, revision
-from tests.integration.process_stage import Tree, wait_for
-from tests.integration.test_processes import settings
+from monitor.stream.sources.kafka_client import KafkaSettings
+from monitor.stream.sources.publish import Publisher
+from tests.integration.process_stage import Tree, rows, wait_for
+from tests.integration.test_processes import Sender, settings
+from tests.integration.test_processes_standby import Installation
 from tests.next_schema import ADDS, next_name, upgrade
+from tests.servers.kafka_fixtures import NewTopic
+from tests.servers.kafka_server import KafkaServer
 from tests.servers.postgres_server import DAEMON, OWNER
 
 READY = "ready: owner"
@@ -44,3 +50,42 @@ def test_a_child_restarts_on_a_newer_schema(
     assert revision(owner) == next_name()
     assert f"newer than our {head()}" in tree.said()
     owner.dispose()
+
+
+def test_daemons_of_the_release_before_take_over_from_one_another(
+    tmp_path: Path, kafka_server: KafkaServer, new_kafka_topic: NewTopic, postgres_store_url: str
+) -> None:
+    """While events come and the schema moves on, whichever of them dies: nothing lost or twice."""
+    topic = new_kafka_topic(2)
+    here = Installation(tmp_path, postgres_store_url, kafka_server.bootstrap, topic)
+    reader, first, second = here.reader, here.first, here.second
+    with ExitStack() as stack:
+        for tree in (reader, first, second):
+            stack.callback(tree.close)
+        reader.start()
+        first.start()
+        wait_for(lambda: READY in first.health("/readyz"), "the first owns")
+        second.start()
+        wait_for(lambda: "ready: standby" in second.health("/readyz"), "the second stands by")
+        target = KafkaSettings(bootstrap=(kafka_server.bootstrap,), topic=topic)
+        sender = Sender(stack.enter_context(Publisher(target)))
+        sender.send(10)
+        owner = open_engine(postgres_store_url.replace(f"{DAEMON}@", f"{OWNER}@"))
+        stack.callback(owner.dispose)
+        upgrade(owner, tmp_path, ADDS, head())
+        sender.send(10)
+        first.kill()
+        killed = reader.kill_child("ingest-0")
+        sender.send(10)
+        wait_for(lambda: here.incidents() == sender.sent, "what the second finds")
+        reader.wait_for_another("ingest-0", killed)
+        first.start()
+        wait_for(lambda: "ready: standby" in first.health("/readyz"), "the first is back")
+        second.kill()
+        sender.send(10)
+        wait_for(lambda: here.incidents() == sender.sent, "what the first finds")
+        left = "SELECT count(*) FROM outbox WHERE state <> 'sent'"
+        wait_for(lambda: rows(here.url, left) == [(0,)], "everything is sent")
+        triggers = "SELECT count(*) FROM outbox WHERE kind = 'trigger'"
+        assert rows(here.url, triggers) == [(sender.sent,)]
+        assert revision(owner) == next_name()
