@@ -23,6 +23,7 @@ from statistics import median
 
 from tests.fault import acks, alert_sets, anchor, kills, latency, outages, takeover
 from tests.fault.ground import RATES, Ground, Stuck
+from tests.fault.history import DAYS, SERIES
 from tests.fault.office import Kind, Mode, Road
 from tests.fault.report import Part, Report, Row
 from tests.servers.alertmanager_server import AlertmanagerUnavailable
@@ -39,6 +40,7 @@ FULL_PLAN = kills.Plan(
 ROUNDS = 10
 """Of each store, in the full run."""
 KILLS, INCIDENTS, AT_EACH = 500, 25_000, 35
+RESOLVED, LATE = 1_000, 200
 """Without so many the full run proves too little, and says so."""
 ALERT_KILLS, ALERTS, DETECTORS = 50, 10, 3
 ACK_KILLS, GIVEN_EACH = 25, 10
@@ -99,7 +101,7 @@ def run_kills(report: Report) -> None:
     found = kills.figures(rounds)
     report.figures |= found
     names = ("lost", "incidents_missing", "incidents_twice", "pagerduty_duplicates", "unsent")
-    more = ("timers_missed", "timers_twice", "steps_twice", "chains_broken")
+    more = ("timers_missed", "timers_twice", "steps_twice", "chains_broken", "left_ringing")
     for name in (*names, *more, "slack_repeats_unmarked"):
         what = f"{name.replace('_', ' ')} ({found['kills']} kills)"
         report.rows.append(Row(what, _number(found[name]), 0))
@@ -111,6 +113,12 @@ def run_kills(report: Report) -> None:
             Row(what, rarest[1], AT_EACH, least=True),
             Row("incidents", _number(found["incidents"]), INCIDENTS, least=True),
         ]
+    resolved, late = _number(found["resolved"]), _number(found["late_triggers"])
+    least = (2, 1) if QUICK else (RESOLVED, LATE)
+    report.rows += [
+        Row("incidents that people resolved meanwhile", resolved, least[0], least=True),
+        Row("of these: their page came after it", late, least[1], least=True),
+    ]
     share = _number(found["slack_repeats_per_kill"])
     report.rows.append(Row("slack repeats per kill, each marked", share, 0.05))
 
@@ -124,34 +132,45 @@ def _killing(
     say(
         f"kills: {backend} round {number + 1}: {done.kills} kills, "
         f"{done.tally.incidents} incidents, {done.tally.lost} lost, "
+        f"{done.tally.resolved} resolved, {done.tally.late_triggers} with a late page, "
+        f"{done.tally.pagerduty_duplicates} opened twice, "
         f"{done.worked_off_per_s:.0f} pages/s at the end, {done.seconds:.0f} s"
     )
     return done
 
 
 def run_alert_sets(report: Report) -> None:
-    """The same alerts with and without kills."""
-    with (
-        KafkaServer() as kafka,
-        ground(kafka) as one,
-        ground(kafka) as other,
-    ):
+    """The same alerts with and without kills, each side on the same kind of store."""
+    wanted = 4 if QUICK else ALERT_KILLS
+    with KafkaServer() as kafka, PostgresServer() as postgres, ThreadPoolExecutor() as pool:
+        found = pool.map(lambda store: _comparing(kafka, store, wanted), (None, postgres))
+        stores = dict(zip(QUICK_PLANS, found, strict=True))
+    report.figures |= {
+        "alerts_differ": max(done.alerts_differ for done in stores.values()),
+        "alerts_compared": min(done.alerts for done in stores.values()),
+        "alerts_by": min((done.signals for done in stores.values()), key=len),
+        "alerts_kills": min(done.kills for done in stores.values()),
+        "alerts_differ_by_store": {name: done.alerts_differ for name, done in stores.items()},
+    }
+    for name, done in stores.items():
+        rules = f"{name}: detectors and rules that they are of"
+        report.rows += [
+            Row(f"{name}: alerts that differ after {done.kills} kills", done.alerts_differ, 0),
+            Row(f"{name}: alerts compared", done.alerts, ALERTS, least=True),
+            Row(rules, len(done.signals), DETECTORS, least=True),
+            Row(f"{name}: kills while they were found", done.kills, wanted, least=True),
+        ]
+
+
+def _comparing(
+    kafka: KafkaServer, postgres: PostgresServer | None, wanted: int
+) -> alert_sets.Compared:
+    with ground(kafka, postgres) as one, ground(kafka, postgres) as other:
         alert_sets.publish(one.bootstrap, one.topic)
         same = Ground(other.folder, other.bootstrap, one.topic, other.store)
-        wanted = 4 if QUICK else ALERT_KILLS
         done = alert_sets.compare(one, same, kills=wanted, seed=1)
-    report.figures |= {
-        "alerts_differ": done.alerts_differ,
-        "alerts_compared": done.alerts,
-        "alerts_by": done.signals,
-        "alerts_kills": done.kills,
-    }
-    report.rows += [
-        Row(f"alerts that differ after {done.kills} kills", done.alerts_differ, 0),
-        Row("alerts compared", done.alerts, ALERTS, least=True),
-        Row("detectors and rules that they are of", len(done.signals), DETECTORS, least=True),
-        Row("kills while they were found", done.kills, wanted, least=True),
-    ]
+    say(f"alert sets: {'sqlite' if postgres is None else 'postgresql'}: {done}")
+    return done
 
 
 def run_acks(report: Report) -> None:
@@ -167,6 +186,7 @@ def run_acks(report: Report) -> None:
     given: Counter[tuple[Kind, Road]] = sum((one.promises for one in kept), Counter())
     died, at_point = sum(one.kills for one in kept), sum(one.at_point for one in kept)
     lost, broken = sum(len(one.lost) for one in kept), sum(one.chains_broken for one in kept)
+    opened_twice = sum(one.pagerduty_duplicates for one in kept)
     report.figures |= {
         "acks_lost": lost,
         "acks_promised": given.total(),
@@ -175,11 +195,13 @@ def run_acks(report: Report) -> None:
         f"acks_kills_at_{acks.POINT}": at_point,
         "acks_kills_by_store": {name: sum(o.kills for o in done) for name, done in stores.items()},
         "acks_chains_broken": broken,
+        "acks_pagerduty_duplicates": opened_twice,
     }
     wanted = (4 if QUICK else ACK_KILLS) * len(kept)
     report.rows += [
         Row(f"answers lost of {given.total()} ({died} kills)", lost, 0),
         Row("answers: chains broken", broken, 0),
+        Row("answers: keys that PagerDuty opened twice", opened_twice, 0),
         Row("answers: kills", died, wanted, least=True),
         Row(f"answers: of these at {acks.POINT}", at_point, 1 if QUICK else AT_EACH, least=True),
     ]
@@ -238,14 +260,14 @@ def _outage(report: Report, name: str, done: outages.Outage) -> None:
 
 
 def run_takeover(report: Report) -> None:
-    """Another daemon, or the next start."""
+    """Another daemon, or the next start, with days of points behind them."""
     with KafkaServer() as kafka, PostgresServer() as postgres:
         with ground(kafka, postgres) as on:
             done = takeover.take_over(on, rounds=1 if QUICK else 10)
         with ground(kafka) as on:
             starts = takeover.restarts(on, count=2 if QUICK else 10)
     killed, frozen = round(max(done.killed_s), 2), round(max(done.frozen_s), 2)
-    first = round(median(starts), 2)
+    first = round(max(starts.first_page_s), 2)
     report.figures |= {
         "takeover_s": max(killed, frozen),
         "takeover_killed_s": killed,
@@ -253,14 +275,19 @@ def run_takeover(report: Report) -> None:
         "takeover_lost": done.tally.lost,
         "zombie_writes": done.zombie_writes,
         "restart_to_first_page_s": first,
+        "restart_to_first_page_median_s": round(median(starts.first_page_s), 2),
+        "restart_to_detectors_s": round(starts.decided_s, 2),
+        "history_days": DAYS,
+        "history_series": SERIES,
     }
     report.rows += [
         Row("take-over from a killed owner, worst", killed, 15, "s"),
         Row("take-over from a frozen owner, worst", frozen, 15, "s"),
         Row("take-over: lost", done.tally.lost, 0),
         Row("zombie writes", done.zombie_writes, 0),
-        Row("restart to first queued page, median", first, 5, "s"),
+        Row("restart to first queued page, worst", first, 5, "s"),
     ]
+    say(f"restart with {DAYS} days of points: detectors judge again after {starts.decided_s:.1f} s")
 
 
 def run_latency(report: Report) -> None:

@@ -4,7 +4,8 @@ People work incidents (`tests.fault.office`) while the daemon is killed: its con
 where an answer from outside is received and not yet committed, or at any moment, then all of it.
 Each answer that says "done" (exit 0, 200, an acknowledged envelope) is a promise. At the end each
 must be in the store as this road and this person gave it: an acknowledgement by its timeline entry
-and, from outside, its audit line; a verdict by its reason; a note and a title by their text.
+and, from outside, its audit line; a verdict by its reason; a note and a title by their text. No
+page that comes late opens an incident in PagerDuty that somebody has resolved.
 """
 
 from __future__ import annotations
@@ -35,8 +36,10 @@ from tests.fault.ground import (
     wait_until,
 )
 from tests.fault.office import VERDICT, Kind, Mode, Office, Promise, Road, working
+from tests.fault.oracle import rung
 from tests.integration.answering_stage import ANA, PD_ANA
 from tests.integration.process_stage import Tree
+from tests.servers.faults import reset_after_store
 from tests.servers.pagerduty_people import HOOK_SECRET
 from tests.servers.slack_people import APP, SIGNING_SECRET, TEAM
 from tests.servers.slack_server import APP_TOKEN
@@ -46,6 +49,8 @@ LIFE_S = 5.0
 """People work for so long at most before the next kill, once they got something done ..."""
 DONE, PATIENCE_S = 4, 20.0
 """... so much, and something from outside, or for twice so long: a busy machine is slow."""
+UNANSWERED = 5
+"""Pages that PagerDuty takes without an answer, at the beginning of each life."""
 PASSINGS = (2, 5)
 """It dies at one of these passings of K10: an answer or more is given before."""
 VIA: Mapping[Road, str] = {
@@ -84,6 +89,8 @@ class Kept:
     promises: Counter[tuple[Kind, Road]]
     lost: tuple[Promise, ...]
     chains_broken: int
+    pagerduty_duplicates: int
+    """Dedup keys under which PagerDuty opened more than one incident."""
 
 
 def settings(ground: Ground, paged: Receivers, mode: Mode) -> dict[str, Any]:
@@ -125,8 +132,11 @@ def keep_promises(ground: Ground, *, kills: int, mode: Mode, seed: int, at_point
         while lives < kills and (
             died < kills or fell(tree, POINT) < at_point or not _from_outside(office.book.promises)
         ):
+            # These pages come again, some of them while somebody resolves what they are about.
+            paged.pagerduty.fail_next(reset_after_store, times=UNANSWERED)
             died += _life(office, tree, rng, at_point=lives % 3 != 2)
             lives += 1
+        paged.pagerduty.recover()
         tree.env = {}
         tree.start()
         wait_until(lambda: tree.health("/healthz"), "the last start", 90.0)
@@ -134,7 +144,14 @@ def keep_promises(ground: Ground, *, kills: int, mode: Mode, seed: int, at_point
         fallen = fell(tree, POINT)
     promises = office.book.promises
     lost, broken = broken_promises(ground.store, promises)
-    return Kept(died, fallen, Counter((p.kind, p.road) for p in promises), lost, broken)
+    return Kept(
+        kills=died,
+        at_point=fallen,
+        promises=Counter((p.kind, p.road) for p in promises),
+        lost=lost,
+        chains_broken=broken,
+        pagerduty_duplicates=rung(ground.folder).pagerduty_duplicates(),
+    )
 
 
 def _life(office: Office, tree: Tree, rng: random.Random, *, at_point: bool) -> int:

@@ -54,19 +54,25 @@ class Feed:
 
     def __init__(self, publisher: Publisher) -> None:
         self._publisher = publisher
-        self.sent = 0
+        self._when: list[datetime] = []
 
-    def send(self, count: int) -> None:
-        """So many more."""
+    @property
+    def sent(self) -> int:
+        """How many."""
+        return len(self._when)
+
+    def send(self, count: int, *, later: timedelta = timedelta(0)) -> None:
+        """So many more; their own time is `later` than that of their number."""
         for number in range(self.sent, self.sent + count):
-            stamp_ms = int(at(number).timestamp() * 1000)
-            self._publisher.send(str(number).encode(), event(number), timestamp_ms=stamp_ms)
+            when = at(number) + later
+            data, stamp_ms = event(number, when=when), int(when.timestamp() * 1000)
+            self._publisher.send(str(number).encode(), data, timestamp_ms=stamp_ms)
+            self._when.append(when)
         self._publisher.flush()
-        self.sent += count
 
     def owed(self, first: int = 0) -> set[str]:
         """Ids of the incidents of all that was sent, from number `first` on."""
-        return {owed(number) for number in range(first, self.sent)}
+        return {owed(first + n, when=when) for n, when in enumerate(self._when[first:])}
 
 
 @contextmanager

@@ -2,8 +2,10 @@
 
 A round has a store, a topic and receivers of its own. In each of its lives the daemon gets
 never-events and dies: at a named point of `monitor.faults`, again and again as the supervisor
-starts it anew, or at a random time, a random process of it. After the last life it is given time to
-work everything off. The journals of the receivers, fsynced before they answer, are the oracle.
+starts it anew, or at a random time, a random process of it. Meanwhile people resolve incidents
+(`tests.fault.closing`), also while their page is under way: one that came after would ring anew.
+After the last life it is given time to work everything off. The journals of the receivers, fsynced
+before they answer, are the oracle.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from functools import partial
 from pathlib import Path
 
 from monitor.views import DeskError
+from tests.fault.closing import By, Closers, closing
 from tests.fault.events import Feed, feed
 from tests.fault.ground import (
     Ground,
@@ -79,6 +82,8 @@ class Round:
     """Lives in which the point was not reached as often as wanted."""
     steps_twice: int = 0
     """Runbook steps that were carried out more than once."""
+    resolved_by: Counter[By] = field(default_factory=Counter)
+    """Incidents that people were told are resolved."""
     seconds: float = 0.0
     worked_off_per_s: float = 0.0
 
@@ -110,6 +115,7 @@ class Killing:
     def __init__(self, tree: Tree, ground: Ground, paged: Receivers, feed: Feed, seed: int) -> None:
         self._tree, self._ground, self._paged, self._feed = tree, ground, paged, feed
         self._rng = random.Random(seed)
+        self.closers = Closers(ground, paged)
         self._marks: list[Path] = []
         self.at_points: Counter[str] = Counter()
         self.at_random = 0
@@ -179,11 +185,12 @@ class Killing:
 
     def finish(self) -> float:
         """Let it work everything off, for as long as it gets on; pages a second."""
+        self._paged.pagerduty.recover()
         self._start("")
         wanted, came = self._feed.owed(), sum(rung_so_far(self._paged))
         started = time.monotonic()
         try:
-            settle(self._paged, self._ground.store, wanted)
+            settle(self._paged, self._ground.store, wanted, self.closers.tried)
         except Stuck as problem:
             # What is lost is counted, not hidden behind a failure of the harness.
             keep(self._ground.folder, self._tree)
@@ -198,6 +205,7 @@ class Killing:
 
     def _start(self, fault: str) -> None:
         self._tree.env = {"TOCSIN_FAULT": fault}
+        self.closers.no_answer()
         self._tree.start()
 
     def _died(self, point: str, count: int) -> bool:
@@ -283,18 +291,18 @@ def round_of(ground: Ground, plan: Plan, *, backend: str, seed: int) -> Round:
         feed(ground.bootstrap, ground.topic) as publishing,
     ):
         killing = Killing(tree, ground, paged, publishing, seed)
-        killing.migrations(plan.deaths if MIGRATION in plan.points else 0)
-        lives: list[str] = [p for p in plan.points if p != MIGRATION] + [""] * plan.randoms
-        random.Random(seed).shuffle(lives)
-        for point in lives:
-            if point == DRAIN:
-                killing.in_the_drain(plan)
-            elif point:
-                killing.at(point, plan)
-            else:
-                killing.at_any_time(plan)
+        with closing(killing.closers):
+            _lives(killing, plan, seed)
         speed = killing.finish()
-        counted = tally(paged, ground.folder, ground.store, publishing.owed())
+        closers = killing.closers
+        counted = tally(
+            paged,
+            ground.folder,
+            ground.store,
+            publishing.owed(),
+            tried=closers.tried,
+            resolved=closers.resolved,
+        )
         keep(ground.folder, tree)
     return Round(
         backend=backend,
@@ -303,9 +311,24 @@ def round_of(ground: Ground, plan: Plan, *, backend: str, seed: int) -> Round:
         at_random=killing.at_random,
         missed=killing.missed,
         steps_twice=killing.steps_twice(),
+        resolved_by=closers.by,
         seconds=time.monotonic() - started,
         worked_off_per_s=speed,
     )
+
+
+def _lives(killing: Killing, plan: Plan, seed: int) -> None:
+    """All lives of a round but the last."""
+    killing.migrations(plan.deaths if MIGRATION in plan.points else 0)
+    lives: list[str] = [p for p in plan.points if p != MIGRATION] + [""] * plan.randoms
+    random.Random(seed).shuffle(lives)
+    for point in lives:
+        if point == DRAIN:
+            killing.in_the_drain(plan)
+        elif point:
+            killing.at(point, plan)
+        else:
+            killing.at_any_time(plan)
 
 
 def by_point(rounds: Iterable[Round]) -> dict[str, int]:
@@ -320,11 +343,14 @@ def figures(rounds: Iterable[Round]) -> dict[str, object]:
     kills = sum(one.kills for one in done)
     sums = ("incidents", "lost", "incidents_missing", "incidents_twice", "pagerduty_duplicates")
     more = ("timers_missed", "timers_twice", "slack_repeats_unmarked", "chains_broken", "unsent")
+    ended = ("resolved", "left_ringing", "late_triggers")
     found: dict[str, object] = {"kills": kills}
-    found |= {name: sum(getattr(one.tally, name) for one in done) for name in sums + more}
+    found |= {name: sum(getattr(one.tally, name) for one in done) for name in sums + more + ended}
     repeats = sum(one.tally.slack_repeats for one in done)
     found["slack_repeats_per_kill"] = round(repeats / max(kills, 1), 3)
     found["steps_twice"] = sum(one.steps_twice for one in done)
+    resolved: Counter[By] = sum((one.resolved_by for one in done), Counter())
+    found["resolved_by"] = dict(resolved)
     found["kills_at"] = by_point(done)
     found["kills_at_random"] = sum(one.at_random for one in done)
     found["kills_by_store"] = {

@@ -77,6 +77,33 @@ def lane(name: str) -> str:
     return LANES[int(name.removeprefix("INC-")) % len(LANES)]
 
 
+def desk_of(ground: Ground) -> DeskPort:
+    """The daemon's desk, asked anew.
+
+    Raises:
+        DeskError: it does not answer.
+    """
+    socket = ground.folder / "desk"
+    if not socket.exists():
+        raise DeskError("unavailable", "no socket")
+    return connect(Place(store=ground.store, socket=socket), warn=_never, timeout_s=5.0)
+
+
+def typed(ground: Ground, *words: str) -> bool:
+    """Whether `tocsin inc` with these words ended with 0.
+
+    Raises:
+        RuntimeError: these are no words of the command's.
+        TimeoutExpired: it did not end.
+    """
+    command = [sys.executable, "-m", "tui.cli", "--socket", str(ground.folder / "desk")]
+    command += ["--store", ground.store, "inc", *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_S, check=False)
+    if done.returncode == 2:
+        raise RuntimeError(f"tocsin inc {' '.join(words)}: {done.stderr.strip()[-300:]}")
+    return done.returncode == 0
+
+
 class Office:
     """The people, and the roads they have."""
 
@@ -100,10 +127,7 @@ class Office:
         Raises:
             DeskError: it does not answer.
         """
-        socket = self._ground.folder / "desk"
-        if not socket.exists():
-            raise DeskError("unavailable", "no socket")
-        return connect(Place(store=self._ground.store, socket=socket), warn=_never, timeout_s=5.0)
+        return desk_of(self._ground)
 
     def declare(self) -> None:
         """An incident with a title like no other."""
@@ -185,15 +209,7 @@ class Office:
             self.book.note(Promise("resolve", "command", ref, reason))
 
     def _typed(self, *words: str) -> bool:
-        """Whether the command ended with 0."""
-        command = [sys.executable, "-m", "tui.cli", "--socket", str(self._ground.folder / "desk")]
-        command += ["--store", self._ground.store, "inc", *words]
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=COMMAND_S, check=False
-        )
-        if done.returncode == 2:
-            raise RuntimeError(f"tocsin inc {' '.join(words)}: {done.stderr.strip()[-300:]}")
-        return done.returncode == 0
+        return typed(self._ground, *words)
 
     # -- outside ------------------------------------------------------------------------------
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,6 +19,10 @@ from tests.fault.ground import Receivers, wait_while_moving
 from tests.servers.journal import read_journal
 
 ID_LENGTH = 32
+RINGS = ":trigger:"
+"""In the id of a message that rings: not of one that tells of an acknowledgement or of the end."""
+TRIGGERED = ("accepted: opened", "accepted: appended")
+"""How PagerDuty's outcome begins for a trigger that it takes."""
 REPEAT = "this may repeat a page already sent"
 
 
@@ -29,11 +35,15 @@ class Rung:
     slack: Mapping[str, int]
     """Messages in the channel; by the page's own id."""
     night: Mapping[str, int]
-    """Accepted web hooks, repeats too; by the page's own id."""
+    """Accepted web hooks that ring, repeats too; by the page's own id."""
 
     def incidents(self) -> set[str]:
         """Ids of those that rang both Slack and PagerDuty."""
-        return {of(key) for key in self.pagerduty} & {of(key) for key in self.slack}
+        return {of(key) for key in self.pagerduty} & {of(key) for key in self.slack if RINGS in key}
+
+    def pagerduty_duplicates(self) -> int:
+        """Dedup keys that opened an incident more than once: after a resolve a trigger does."""
+        return sum(count > 1 for count in self.pagerduty.values())
 
 
 def of(key: str) -> str:
@@ -53,7 +63,7 @@ def rung(folder: Path) -> Rung:
         if row["outcome"].startswith("accepted") and row["path"].endswith("chat.postMessage"):
             posted[row["key"]] += 1
     for row in read_journal(folder / "night.jsonl"):
-        if row["outcome"].startswith("accepted"):
+        if row["outcome"].startswith("accepted") and RINGS in row["key"]:
             told[row["key"]] += 1
     return Rung(opened, posted, told)
 
@@ -69,8 +79,23 @@ def seen(paged: Receivers) -> set[str]:
         of(row["key"])
         for row in paged.slack.journal.rows
         if row["outcome"].startswith("accepted") and row["path"].endswith("chat.postMessage")
+        if RINGS in row["key"]
     }
     return opened & posted
+
+
+def paged_at(paged: Receivers) -> list[float]:
+    """When each page was accepted, by whomever: monotonic seconds. No look-up, no refusal."""
+    slack, pagerduty, night = paged.slack, paged.pagerduty, paged.night
+    return [
+        *(r["at"] for r in slack.journal.rows if _rang(r) and r["path"].endswith("postMessage")),
+        *(r["at"] for r in pagerduty.journal.rows if r["outcome"].startswith(TRIGGERED)),
+        *(r["at"] for r in night.journal.rows if _rang(r)),
+    ]
+
+
+def _rang(row: Mapping[str, Any]) -> bool:
+    return row["outcome"].startswith("accepted") and RINGS in row["key"]
 
 
 def rung_so_far(paged: Receivers) -> tuple[int, int, int]:
@@ -83,17 +108,31 @@ def rung_so_far(paged: Receivers) -> tuple[int, int, int]:
     )
 
 
-def settle(paged: Receivers, store: str, wanted: set[str]) -> None:
+def settle(
+    paged: Receivers, store: str, wanted: set[str], resolved: Set[str] = frozenset()
+) -> None:
     """Wait until all have rung, all timers too, and nothing is left to send, while it gets on.
 
+    Args:
+        paged: who was rung.
+        store: the daemon's.
+        wanted: ids of the incidents that are owed.
+        resolved: of these, those that a person may have ended before their timer.
+
     Raises:
-        Stuck: it does not.
+        Stuck: it does not get on.
     """
     rang = partial(rung_so_far, paged)
     wait_while_moving(lambda: wanted <= seen(paged), rang, "all incidents ring")
-    wait_while_moving(lambda: len(paged.night.documents) >= len(wanted), rang, "all timers run")
+    timed = wanted - resolved
+    wait_while_moving(lambda: timed <= _woken(paged), rang, "all timers run")
     left = partial(waiting, store)
     wait_while_moving(lambda: not left(), left, "the outbox is empty")
+
+
+def _woken(paged: Receivers) -> set[str]:
+    """Ids of the incidents whose timer has rung."""
+    return {of(d["id"]) for d in paged.night.documents if RINGS in d["id"]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,21 +147,28 @@ class Tally:
     incidents_twice: int
     """Never-events with more than one incident in the store; rings of incidents it has not."""
     pagerduty_duplicates: int
+    """Dedup keys under which PagerDuty opened more than one incident."""
     slack_repeats: int
     slack_repeats_unmarked: int
     timers_missed: int
-    """Incidents whose escalation has not come."""
+    """Incidents whose escalation has not come, less those that a person may have ended before."""
     timers_twice: int
     chains_broken: int
     unsent: int
     """Pages left in the outbox."""
+    resolved: int = 0
+    """Incidents of which a person was told that they are resolved."""
+    left_ringing: int = 0
+    """Of these, those that PagerDuty holds open at the end."""
+    late_triggers: int = 0
+    """Of these, those whose trigger PagerDuty got after that: each could have opened a second."""
 
     def sound(self) -> bool:
         """Whether nothing is wrong with it."""
         return not any(
             getattr(self, name)
             for name in self.__dataclass_fields__
-            if name not in {"incidents", "slack_repeats"}
+            if name not in {"incidents", "slack_repeats", "resolved", "late_triggers"}
         )
 
 
@@ -137,8 +183,26 @@ def waiting(url: str) -> int:
         engine.dispose()
 
 
-def tally(paged: Receivers, folder: Path, store: str, wanted: set[str]) -> Tally:
-    """Count; the daemon is at rest."""
+def tally(
+    paged: Receivers,
+    folder: Path,
+    store: str,
+    wanted: set[str],
+    *,
+    tried: Set[str] = frozenset(),
+    resolved: Mapping[str, float] = MappingProxyType({}),
+) -> Tally:
+    """Count; the daemon is at rest.
+
+    Args:
+        paged: who was rung.
+        folder: of their journals.
+        store: the daemon's.
+        wanted: ids of the incidents that are owed.
+        tried: of these, those that somebody tried to resolve: their timer may ring or not.
+        resolved: of these, those of which somebody was told that it is done, and when (monotonic
+            seconds).
+    """
     came = rung(folder)
     found, broken = _stored(store)
     ids = {uuid for uuid, _ in found}
@@ -151,14 +215,32 @@ def tally(paged: Receivers, folder: Path, store: str, wanted: set[str]) -> Tally
         incidents_missing=len(wanted - ids),
         incidents_twice=sum(count > 1 for count in groups.values())
         + len({of(key) for key in came.pagerduty if len(of(key)) == ID_LENGTH} - ids),
-        pagerduty_duplicates=sum(count > 1 for count in came.pagerduty.values()),
+        pagerduty_duplicates=came.pagerduty_duplicates(),
         slack_repeats=sum(count - 1 for count in repeated.values()),
         slack_repeats_unmarked=_unmarked(paged, repeated),
-        timers_missed=len(wanted - set(timers)),
+        timers_missed=len(wanted - tried - set(timers)),
         timers_twice=sum(timers[uuid] > 1 for uuid in wanted),
         chains_broken=broken,
         unsent=waiting(store),
+        resolved=len(resolved),
+        left_ringing=len(resolved.keys() & _ringing(paged)),
+        late_triggers=len(_rung_late(paged, resolved)),
     )
+
+
+def _ringing(paged: Receivers) -> set[str]:
+    """Ids of the incidents that PagerDuty holds open."""
+    return {of(i.dedup_key) for i in paged.pagerduty.incidents if i.state != "resolved"}
+
+
+def _rung_late(paged: Receivers, resolved: Mapping[str, float]) -> set[str]:
+    """Ids of the incidents whose trigger PagerDuty took after somebody was told of their end."""
+    return {
+        of(row["key"])
+        for row in paged.pagerduty.journal.rows
+        if row["outcome"].startswith(TRIGGERED)
+        if row["at"] > resolved.get(of(row["key"]), inf)
+    }
 
 
 def _unmarked(paged: Receivers, repeated: Iterable[str]) -> int:

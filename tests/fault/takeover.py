@@ -3,6 +3,8 @@
 Two daemons share a PostgreSQL store. The owner is killed, or frozen whole (SIGSTOP) and woken up
 later; a never-event that is published at that moment tells when the other one pages. On SQLite the
 daemon dies with claimed pages in its outbox; what counts is from its next start to the first page.
+Whoever begins to decide has days of points to rebuild the detectors from (`tests.fault.history`),
+beside the pages; when the detectors decide again is told too.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import signal
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from typing import Any
+from datetime import timedelta
 
 from tests.fault.events import Feed, feed
 from tests.fault.ground import (
@@ -25,9 +27,15 @@ from tests.fault.ground import (
     receivers,
     wait_until,
 )
-from tests.fault.oracle import Tally, seen, settle, tally
-from tests.integration.process_stage import Tree
+from tests.fault.history import DAYS, remember
+from tests.fault.oracle import Tally, paged_at, seen, settle, tally
+from tests.integration.process_stage import Tree, rows
 
+EACH = 3
+"""Never-events a second apart that tell when somebody pages."""
+FILLING, LATER = 40, timedelta(minutes=10)
+"""So many events fill every partition; so much later they complete buckets."""
+POSITION = "SELECT bucket FROM position"
 JUDGES = ("--roles", "decide,deliver,runs")
 
 
@@ -44,37 +52,51 @@ class TakenOver:
     tally: Tally
 
 
-def take_over(ground: Ground, *, rounds: int) -> TakenOver:
+@dataclass(frozen=True, slots=True)
+class Restarted:
+    """What the restarts came to."""
+
+    first_page_s: tuple[float, ...]
+    """From each start to the first page that anybody accepted."""
+    decided_s: float
+    """From the last start until the detectors had judged another bucket."""
+
+
+def take_over(ground: Ground, *, rounds: int, days: int = DAYS) -> TakenOver:
     """Kill the owner, then freeze the next one, `rounds` times.
+
+    No bucket is complete before the last of it: none would take over from a fresh snapshot.
 
     Args:
         ground: a topic and an empty PostgreSQL store.
-        rounds: of one kill and one freeze.
+        rounds: of one kill and one freeze, ten at most.
+        days: of history.
 
     Raises:
         Stuck: nobody took over.
     """
     killed, frozen = [], []
     with receivers(ground.folder) as paged, ExitStack() as stack:
+        remember(ground, configuration(ground, paged), days=days)
         pair = _pair(ground, paged, stack)
         publishing = stack.enter_context(feed(ground.bootstrap, ground.topic))
         reader, owner, other = pair
         reader.start()
         owner.start()
-        _paged(publishing, paged, 5)
+        _paged(publishing, paged, EACH)
         other.start()
         _standing_by(other)
         for _ in range(rounds):
             os.killpg(owner.pid, signal.SIGKILL)
-            killed.append(_paged(publishing, paged, 5))
+            killed.append(_paged(publishing, paged, EACH))
             owner.kill()
             owner.start()
             _standing_by(owner)
             os.killpg(other.pid, signal.SIGSTOP)
-            frozen.append(_paged(publishing, paged, 5))
+            frozen.append(_paged(publishing, paged, EACH))
             os.killpg(other.pid, signal.SIGCONT)
             _standing_by(other)
-        _paged(publishing, paged, 5)
+        _paged(publishing, paged, EACH)
         wanted = publishing.owed()
         with suppress(Stuck):
             settle(paged, ground.store, wanted)
@@ -112,12 +134,16 @@ def _paged(publishing: Feed, paged: Receivers, count: int) -> float:
     return took
 
 
-def restarts(ground: Ground, *, count: int) -> list[float]:
-    """Seconds from a start to the first page that the killed daemon had claimed.
+def restarts(ground: Ground, *, count: int, days: int = DAYS) -> Restarted:
+    """Kill a daemon with claimed pages and start it anew, `count` times.
 
     Args:
-        ground: a topic and a SQLite store.
+        ground: a topic and an empty SQLite store.
         count: of restarts.
+        days: of history.
+
+    Raises:
+        Stuck: it did not page or decide.
     """
     took = []
     with (
@@ -125,25 +151,35 @@ def restarts(ground: Ground, *, count: int) -> list[float]:
         daemon(ground.folder / "daemon", configuration(ground, paged)) as tree,
         feed(ground.bootstrap, ground.topic) as publishing,
     ):
+        remember(ground, tree.settings, days=days)
         for _ in range(count):
-            before = deaths(tree)
+            known = deaths(tree)
             tree.env = {"TOCSIN_FAULT": "K5:1"}
             tree.start()
-            publishing.send(3)
-            wait_until(lambda known=before: deaths(tree) > known, "its death", 60.0)  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+            publishing.send(EACH)
+            wait_until(lambda known=known: deaths(tree) > known, "its death", 60.0)  # type: ignore[misc]  # mypy cannot infer a lambda with a default
             tree.kill()
-            known = len(_rows(paged))
             tree.env = {}
             started = time.monotonic()
             tree.start()
-            wait_until(lambda n=known: len(_rows(paged)) > n, "a page", 60.0)  # type: ignore[misc]  # mypy cannot infer a lambda with a default
-            took.append(min(row["at"] for row in _rows(paged) if row["at"] > started) - started)
+            took.append(_first_page(paged, started))
             wait_until(lambda: publishing.owed() <= seen(paged), "all pages", 60.0)
             tree.kill()
-    return took
+        decided = _decided(ground, tree, publishing)
+    return Restarted(tuple(took), decided)
 
 
-def _rows(paged: Receivers) -> list[dict[str, Any]]:
-    """What all receivers were asked: the page that was claimed may be anyone's."""
-    journals = (paged.slack.journal, paged.pagerduty.journal, paged.night.journal)
-    return [row for journal in journals for row in journal.rows]
+def _first_page(paged: Receivers, started: float) -> float:
+    """Seconds from `started` to the first page that anybody accepted: whose it is matters not."""
+    wait_until(lambda: any(at >= started for at in paged_at(paged)), "a page", 60.0)
+    return min(at for at in paged_at(paged) if at >= started) - started
+
+
+def _decided(ground: Ground, tree: Tree, publishing: Feed) -> float:
+    """Start it with complete buckets on the log; seconds until they are decided."""
+    publishing.send(FILLING, later=LATER)
+    known = rows(ground.store, POSITION)
+    started = time.monotonic()
+    tree.start()
+    wait_until(lambda: rows(ground.store, POSITION) != known, "a decided bucket", 90.0)
+    return time.monotonic() - started

@@ -18,12 +18,15 @@ def check(done: Round, kills: int) -> None:
 
 
 def test_no_page_is_lost_under_sigkill_on_sqlite(new_ground: NewGround) -> None:
-    """A daemon killed six times, once as it ends, pages every incident, once a PagerDuty key."""
+    """A daemon killed six times, once as it ends, pages every incident, once a PagerDuty key, also
+    where somebody has resolved it before the page came again."""
     plan = Plan(("K13", "K3", "K6", DRAIN), deaths=1, randoms=0, share=20)
     done = round_of(new_ground(""), plan, backend="sqlite", seed=2)
     check(done, 6)
     assert done.at_points[DRAIN] > 0, done
     assert figures([done])["kills_at_random"] == 2
+    assert done.tally.resolved > 0, done
+    assert done.tally.late_triggers > 0, done
 
 
 def test_no_page_is_lost_under_sigkill_on_postgresql(

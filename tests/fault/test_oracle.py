@@ -1,0 +1,74 @@
+"""The oracle can fail us: what it must count, it counts."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from monitor.config.secret import Secret
+from monitor.http_client import HttpClient
+from monitor.notify.channel import Kind, Message, Sent
+from monitor.notify.pagerduty import PagerDutyChannel
+from monitor.notify.settings import PagerDutySettings
+from monitor.store.store import Store
+from tests.fault.ground import Receivers, receivers
+from tests.fault.oracle import paged_at, rung, tally
+from tests.servers.pagerduty_server import ROUTING_KEY
+
+NOW = datetime(2026, 11, 16, 9, tzinfo=UTC)
+T, A, R = Kind.TRIGGER, Kind.ACKNOWLEDGE, Kind.RESOLVE
+
+
+def sends(folder: Path, paged: Receivers, *kinds: Kind) -> None:
+    """The daemon's own channel sends these for one incident, one after the other."""
+    (folder / "routing").write_text(ROUTING_KEY)
+    incident = uuid.uuid4().hex
+    message = Message(
+        id=f"{incident}:pagerduty:trigger:sev1:1",
+        kind=T,
+        dedup_key=f"tocsin:{incident}:sev1",
+        incident="INC-0001",
+        severity="SEV1",
+        state="triage",
+        title="a denied tool ran",
+        lines=(),
+    )
+    key = Secret(file=str(folder / "routing"))
+    settings = PagerDutySettings(
+        name="pagerduty", routing_key=key, base_url=paged.pagerduty.base_url
+    )
+    channel = PagerDutyChannel(settings, HttpClient())
+    for kind in kinds:
+        assert isinstance(channel.send(replace(message, kind=kind), NOW), Sent)
+    channel.close()
+
+
+@pytest.mark.parametrize(
+    ("kinds", "duplicates"),
+    [
+        ((T, R, T), 1),
+        ((T, A, R, T, R, T), 1),
+        ((T, T, A, T, R), 0),
+        ((R, T), 0),
+        ((T, R, R), 0),
+    ],
+)
+def test_a_trigger_after_the_resolve_of_its_key_is_a_duplicate(
+    tmp_path: Path, kinds: tuple[Kind, ...], duplicates: int
+) -> None:
+    """A key that opens a second incident at the strict server is counted, and the tally is not
+    sound; a repeat that folds is none."""
+    url = f"sqlite:///{tmp_path / 'x.db'}"
+    Store(url).close()
+    with receivers(tmp_path) as paged:
+        sends(tmp_path, paged, *kinds)
+        counted = tally(paged, tmp_path, url, set())
+        assert len(paged_at(paged)) == kinds.count(T)
+    assert counted.pagerduty_duplicates == duplicates
+    assert rung(tmp_path).pagerduty_duplicates() == duplicates
+    # The daemon that sent it has no store, so here the incident is one too many besides.
+    assert replace(counted, incidents_twice=0).sound() is (duplicates == 0)
