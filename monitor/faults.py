@@ -28,7 +28,7 @@ POINTS = {
     "K11": "a runbook step is written down and about to be carried out (runs)",
     "K12": "a runbook step is done and not yet recorded (runs)",
     "K13": "within a migration of the schema (store)",
-    "K14": "a configuration is about to be swapped; or told to end, with work under way (drain)",
+    "K14": "a reload is committed, nothing is in place yet; or told to end, work under way (drain)",
 }
 
 

@@ -10,13 +10,10 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
-from monitor.actions import carry_out
+from monitor.carrier import Asked, Carrier, withheld
 from monitor.config.settings import Configured
-from monitor.faults import fault_point
-from monitor.http_client import HttpClient
 from monitor.incidents import actions as incident_actions
 from monitor.incidents.timeline import Entry
 from monitor.notify.channel import Channel
@@ -30,7 +27,16 @@ from monitor.stream.signals import Plan
 from monitor.watchdog import tick
 from runbooks.allow import AllowList
 from runbooks.engine import advance, decode_run, encode_run, next_deadline, under_way
-from runbooks.events import Advance, Effect, Event, Recovered, SignalObserved, StartAttempt, Tick
+from runbooks.events import (
+    Advance,
+    AttemptFinished,
+    Effect,
+    Event,
+    Recovered,
+    SignalObserved,
+    StartAttempt,
+    Tick,
+)
 from runbooks.load import load_runbook
 from runbooks.model import Runbook
 from runbooks.outlook import verification
@@ -111,13 +117,13 @@ class Runs:
         self._clock = clock
         self._bucket_s = plan.bucket_s
         self._signals = {signal.name: signal for signal in plan.rates()}
-        self._http = HttpClient()
-        self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="runs")
         self._recovered = False
         self._post = post or Sole()
-        self._begun: set[tuple[str, str, int]] = set()
-        """Attempts that this process has begun since the runs are ours."""
-        self._lock = threading.Lock()
+        self._carrier = Carrier(
+            withheld=self._withheld, finished=self._finished, told=self._not_carried_out
+        )
+        self._withdrawn: list[Asked] = []
+        """What an earlier epoch asked for and did not begin; to be told."""
 
     @gated
     def step(self, now: datetime) -> None:
@@ -139,34 +145,33 @@ class Runs:
             if row.deadline_at is not None and row.deadline_at <= now:
                 self._apply(row.id, Tick(), now)
         self._recovered = True
+        while self._withdrawn:
+            self._not_carried_out(self._withdrawn[0], "the runs had another owner meanwhile")
+            self._withdrawn.pop(0)
 
     def take(self, configured: Configured, _channels: Mapping[str, Channel]) -> None:
         """Use another allow-list; the gate is held, and what is under way goes on."""
         self._allow = configured.settings.runbooks.allow
 
     def forget(self) -> None:
-        """Take the next step as the first: others may have worked the runs meanwhile."""
+        """Take the next step as the first: others may have worked the runs meanwhile.
+
+        What has not begun never will; the next step tells.
+        """
         self._recovered = False
-        with self._lock:
-            self._begun.clear()
+        self._withdrawn += self._carrier.withdraw()
 
     def perform(self, run: str, effects: Sequence[Effect]) -> None:
         """Do in the world what a stored transition asks for; returns at once.
 
         Where the runs are not ours this does nothing: their owner finds the attempt in the row.
         """
-        if not self._post.held:
+        epoch = self._post.epoch
+        if not epoch:
             return
         for effect in effects:
-            if isinstance(effect, StartAttempt) and self._is_first(run, effect):
-                self._pool.submit(self._attempt, run, effect)
-
-    def _is_first(self, run: str, effect: StartAttempt) -> bool:
-        name = (run, effect.step, effect.attempt)
-        with self._lock:
-            known = name in self._begun
-            self._begun.add(name)
-        return not known
+            if isinstance(effect, StartAttempt):
+                self._carrier.ask(Asked(run, effect, epoch))
 
     def _pick_up(self, row: RunRow, now: datetime) -> None:
         """Begin what another machine's desk has written down: only we carry anything out."""
@@ -175,34 +180,81 @@ class Runs:
             self.perform(row.id, under_way(book, run, now, self._allow))
 
     def close(self) -> None:
-        """Wait for attempts under way."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
-        self._http.close()
-
-    def _attempt(self, run: str, effect: StartAttempt) -> None:
-        fault_point("K11")
-        finished = carry_out(effect, self._http)
-        fault_point("K12")
+        """Wait for attempts under way, and tell which did not begin."""
+        self._withdrawn += self._carrier.close()
         try:
-            self._apply(run, finished, self._clock())
+            for asked in self._withdrawn:
+                self._not_carried_out(asked, "the process ended before its turn came")
+        except StoreUnavailable as problem:
+            # They are `unknown` at the next start, and a person looks.
+            logger.warning("%d attempts did not begin: %s", len(self._withdrawn), problem)
+        self._withdrawn.clear()
+
+    def _withheld(self, asked: Asked) -> str:
+        """Why it must not begin, by what is stored now.
+
+        Raises:
+            StoreUnavailable: nobody knows; it does not begin.
+        """
+        now = self._clock()
+        with self._store.read() as tx:
+            ours = self._post.holds(tx, asked.epoch, now)
+            row = tx.runs.get(asked.run)
+        run = None if row is None else decode_run(row.body)
+        return withheld(run, asked.effect, self._clock(), self._allow, ours=ours)
+
+    def _finished(self, asked: Asked, finished: AttemptFinished) -> None:
+        try:
+            self._apply(asked.run, finished, self._clock())
         except (StoreUnavailable, Fenced) as problem:
             # The attempt's deadline passes and the engine asks a person what became of it.
-            logger.warning("run %s: the outcome was not recorded: %s", run, problem)
+            logger.warning("run %s: the outcome was not recorded: %s", asked.run, problem)
 
-    def _apply(self, run: str, event: Event, now: datetime) -> None:
+    def _not_carried_out(self, asked: Asked, why: str) -> None:
+        """The attempt failed; where that is no longer ours to say, the timeline has it as a fact.
+
+        Raises:
+            StoreUnavailable: nothing was written.
+        """
+        effect, text = asked.effect, f"not carried out: {why}"
+        finished = AttemptFinished(step=effect.step, attempt=effect.attempt, ok=False, detail=text)
+        try:
+            taken = self._apply(asked.run, finished, self._clock())
+        except Fenced:
+            taken = False
+        if taken:
+            return
+        with self._store.write() as tx:
+            row = tx.runs.get(asked.run)
+            if row is None:
+                return
+            entry = Entry(
+                kind="STEP",
+                text=f"attempt {effect.attempt} of step {effect.step} was {text}",
+                actor="tocsin",
+                occurred_at=self._clock(),
+                key=f"withheld:{asked.run}:{effect.step}:{effect.attempt}",
+                data={"run": asked.run, "step": effect.step, "attempt": effect.attempt},
+            )
+            tx.incidents.append(row.incident, (entry,), self._clock())
+            tx.touch()
+
+    def _apply(self, run: str, event: Event, now: datetime) -> bool:
+        """Take one event; whether the run did."""
         with self._store.write() as tx:
             self._post.guard(tx)
             row = tx.runs.get(run)
             if row is None:
-                return
+                return False
             book, value = opened(row)
             change = advance(book, value, event, now, self._allow)
             if change.refusal is not None:
                 logger.info("run %s: %s", run, change.refusal.text)
-                return
+                return False
             if change.run != value:
                 store_advance(tx, row, book, change, now)
         self.perform(run, change.effects)
+        return True
 
     def _watch(self, run: str, now: datetime) -> None:
         with self._store.read() as tx:

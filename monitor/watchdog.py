@@ -14,8 +14,10 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +59,44 @@ def allow(seconds: float) -> None:
     """The loop on this thread is about to wait, for so long at most; then it ticks again."""
     if _here.beat is not None:
         _here.beat.tick(seconds)
+
+
+@contextmanager
+def waiting(seconds: float) -> Iterator[None]:
+    """The block may last so long; after it the loop on this thread has at least what it had."""
+    beat = _here.beat
+    if beat is None:
+        yield
+        return
+    before = beat.due
+    beat.tick(seconds)
+    try:
+        yield
+    finally:
+        beat.tick()
+        beat.due = max(beat.due, before)
+
+
+class Watch(Protocol):
+    """Where a loop says that it runs."""
+
+    def enter(self, name: str) -> None:
+        """The loop `name` runs on this thread from now on."""
+        ...
+
+    def leave(self) -> None:
+        """The loop of this thread has ended in order."""
+        ...
+
+
+class Unwatched:
+    """Of a process that nobody starts again: a demo, a recording, a test."""
+
+    def enter(self, name: str) -> None:
+        """Nobody looks."""
+
+    def leave(self) -> None:
+        """Nobody has looked."""
 
 
 class Watchdog:

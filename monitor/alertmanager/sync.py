@@ -132,8 +132,16 @@ class AlertSync:
             return self._send(now)
         except StoreUnavailable:
             # A lease that ran out would tell people that all is well while we are blind.
-            self._send(now, write=False)
+            self.keep(now)
             raise
+
+    def keep(self, now: datetime) -> bool:
+        """Send again what was known before, without the store; whether anything was sent.
+
+        Args:
+            now: the real time.
+        """
+        return self._read_at is not None and self._send(now, write=False)
 
     def health(self) -> Health:
         """Whether the peers answer: `bad` when none does, `warn` when one does not."""

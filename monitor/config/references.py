@@ -27,7 +27,7 @@ from monitor.stream.signals import DIMENSIONS, NO_PAGES, Signal, default_signals
 from runbooks.convert import spelled
 from runbooks.document import Document, did_you_mean
 from runbooks.document import Path as Way
-from runbooks.problems import Problem, Problems, Severity
+from runbooks.problems import Problem, Problems
 from runbooks.yaml import load_yaml
 
 LOG_RECEIVER = "log"
@@ -348,11 +348,10 @@ def inline(document: Document) -> tuple[list[Problem], list[str]]:
             hint = f"keep it out of the file; where a secret goes, write one of {REFERENCES}"
             found.append(document.problem(way, "secret-inline", text, hint))
     store = _at(document.data, "store")
-    if isinstance(store, str) and has_password(store):
+    if isinstance(store, str) and (cure := cure_of_password(store)):
+        values.append(store)
         text = "store: the address holds a password"
-        hint = "leave it out, and add store_password: {file: PATH}"
-        warning = Severity.WARNING
-        found.append(document.problem(("store",), "secret-inline", text, hint, severity=warning))
+        found.append(document.problem(("store",), "secret-inline", text, cure))
     return found, values
 
 
@@ -365,11 +364,15 @@ def masked(problems: Iterable[Problem], values: Iterable[str]) -> list[Problem]:
     ]
 
 
-def has_password(url: str) -> bool:
-    """Whether a database URL carries one."""
+def cure_of_password(url: str) -> str:
+    """Where the password that a database URL carries belongs; empty when it carries none."""
     who = url.partition("://")[2].rpartition("@")[0]
-    names = {name.lower() for name, _ in parse_qsl(url.partition("?")[2])}
-    return ":" in who or bool(names & {"password", "sslpassword"})
+    names = {name.lower() for name, _ in parse_qsl(url.partition("?")[2], keep_blank_values=True)}
+    if ":" in who or "password" in names:
+        return "leave it out, and add store_password: {file: PATH} (or libpq's .pgpass, PGPASSFILE)"
+    if "sslpassword" in names:
+        return "leave it out: a key without one, mode 600, or ?service=NAME of a PGSERVICEFILE"
+    return ""
 
 
 def _unknown(

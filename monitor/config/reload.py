@@ -2,8 +2,10 @@
 
 Everything that can go wrong is done before anything changes: read, check, compare with what only a
 start can change, read every secret, load the runbooks, build the channels. Then the loops are held
-at the end of a step, the revision is written, and the new parts are put in place by assignments
-that cannot fail. Whoever asked is told every problem with its place; the old configuration stays.
+at the end of a step, the revision is written, with who and when, and after its commit the new parts
+are put in place by assignments that cannot fail. Whoever asked is told every problem with its
+place; the old configuration stays. A kill on the way is settled by the next control process
+(`monitor.processes.handover`): what is in force is what the last revision says.
 
 What is under way keeps what it began with: an incident its escalation, a run its runbook, a page
 that is being sent its channel. Nothing is sent again.
@@ -36,6 +38,7 @@ from monitor.metrics import Metrics
 from monitor.notify.channel import Channel
 from monitor.notify.settings import ChannelSettings
 from monitor.paging import Pager
+from monitor.processes.handover import Handover
 from monitor.processes.launch import UsageError
 from monitor.runs import Runs
 from monitor.store.store import Store, StoreUnavailable, Tx
@@ -99,7 +102,7 @@ class Reload:
         read: reads the files and puts the flags of the start over them.
         build: channels for receivers.
         clock: tells the time.
-        adopt: lets processes that are started from now on have these settings; may raise OSError.
+        handover: to the processes that are started from now on.
     """
 
     def __init__(
@@ -109,14 +112,14 @@ class Reload:
         read: Read,
         build: Build,
         clock: Callable[[], datetime],
-        adopt: Callable[[Settings], None] = lambda _: None,
+        handover: Handover | None = None,
     ) -> None:
         self._rooms = rooms
         self._parts: tuple[Part, ...] = (rooms.decide, rooms.deliver, rooms.runs)
         self._read = read
         self._build = build
         self._clock = clock
-        self._adopt = adopt
+        self._handover = handover or Handover(None)
         self._one = threading.Lock()
         self._asked: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._state = Health(name="reload", state="ok", text="as at the start")
@@ -161,7 +164,6 @@ class Reload:
             try:
                 number = self._swap(new, keys, who, via)
             except (Refused, StoreUnavailable) as problem:
-                self._discard(new)
                 return self._failed([_whole(str(problem))], who)
         text = f"configuration r{number} is in force: {in_words(keys)} changed"
         if not keys:
@@ -233,34 +235,51 @@ class Reload:
             StoreUnavailable: the revision could not be written; nothing was put in place.
         """
         now = self._clock()
-        with _held(self._parts):
-            number = self._write_down(new.configured.settings, keys, who, via, now)
-            fault_point("K14")
-            self._rooms.pager.policy = new.configured.policy
-            for part in self._parts:
-                part.take(new.configured, new.channels)
-            self._rooms.configured = new.configured
-            self._rooms.shelf = new.shelf
+        with ExitStack() as undo:
+            undo.callback(self._discard, new)
+            with _held(self._parts):
+                number = self._write_down(new.configured.settings, keys, who, via, now)
+                undo.pop_all()
+                fault_point("K14")
+                left = self._hand_on(number)
+                self._rooms.pager.policy = new.configured.policy
+                for part in self._parts:
+                    part.take(new.configured, new.channels)
+                self._rooms.configured = new.configured
+                self._rooms.shelf = new.shelf
         self._well(now)
-        text = f"r{number} since {now:%Y-%m-%d %H:%M} UTC"
-        self._state = Health(name="reload", state="ok", text=text)
+        text = f"r{number} since {now:%Y-%m-%d %H:%M} UTC{left}"
+        self._state = Health(name="reload", state="warn" if left else "ok", text=text)
         return number
 
     def _write_down(
         self, settings: Settings, keys: list[str], who: str, via: str, now: datetime
     ) -> int:
+        """Commit the revision, with its settings staged; else all is as before."""
+        with ExitStack() as undo:
+            undo.callback(self._handover.drop)
+            try:
+                with self._rooms.store.write() as tx:
+                    if keys:
+                        number = keep(tx, settings, keys, who=who, via=via, now=now).id
+                    else:
+                        last = tx.revisions.latest()
+                        number = last.id if last is not None else 0
+                    self._handover.stage(settings, number)
+            except OSError as problem:
+                raise Refused(f"it cannot be handed on: {problem.strerror or problem}") from None
+            undo.pop_all()
+        return number
+
+    def _hand_on(self, number: int) -> str:
+        """Let processes that start from now on have it; what is wrong with that."""
         try:
-            self._adopt(settings)
-            with self._rooms.store.write() as tx:
-                if keys:
-                    return keep(tx, settings, keys, who=who, via=via, now=now).id
-                last = tx.revisions.latest()
-                return last.id if last is not None else 0
+            self._handover.adopt()
         except OSError as problem:
-            raise Refused(f"it cannot be handed on: {problem.strerror or problem}") from None
-        except StoreUnavailable:
-            self._adopt(self._rooms.configured.settings)
-            raise
+            why = problem.strerror or problem
+            logger.error("r%d is not handed on to processes that start now: %s", number, why)  # noqa: TRY400 - the words say it
+            return f", but not for processes that start now ({why}): restart the daemon"
+        return ""
 
     # -- telling ----------------------------------------------------------------------------------
 

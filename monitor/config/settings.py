@@ -237,7 +237,7 @@ class Settings(_Part, frozen=True, kw_only=True):
     Attributes:
         version: Of this format.
         store: Database URL: `sqlite:///PATH`, or `postgresql://USER@HOST/DATABASE` with libpq's
-            parameters (`?sslmode=verify-full`).
+            parameters (`?sslmode=verify-full`); no password, see `store_password`.
         store_password: Secret for a PostgreSQL store; absent: libpq's own ways (`.pgpass`).
         profile: quiet, page or loud.
         source: Where events come from.

@@ -25,6 +25,7 @@ from monitor.metrics import Metrics
 from monitor.processes.launch import UsageError, listen, listen_desk
 from monitor.store.store import Store
 from monitor.views import Principal
+from monitor.watchdog import Watch
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +60,7 @@ class RemoteDesk:
         current: Callable[[], Desk] | None = None,
         patience: Patience | None = None,
         rates: RateLimits | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self.certificates = Certificates(tls)
         self.tls = tls
@@ -75,6 +77,8 @@ class RemoteDesk:
             protocol=self.porch.protocol(),
             headers=HEADERS,
             connections=MAX_CONNECTIONS,
+            name="desk over tls",
+            watch=watch,
         )
         self.port = self._server.port
         self._server.start()
@@ -151,6 +155,7 @@ def serve_desks(
     listener: socket.socket | None = None,
     tls_listener: socket.socket | None = None,
     current: Callable[[], Desk] | None = None,
+    watch: Watch | None = None,
 ) -> Doors:
     """Serve the desk on its socket and, where `desk.tls` says so, over TLS.
 
@@ -165,18 +170,32 @@ def serve_desks(
         listener: the socket at `path`, where somebody else listens on it for us, and removes it.
         tls_listener: the same for `desk.tls.listen`.
         current: the configuration in force now, where it may change under way.
+        watch: ends a process whose loops hang or die.
 
     Raises:
         Unreachable: the socket or the address cannot be listened on.
     """
     audit = Auditor(store, metrics, now=now)
-    near = Server(desk_app(local, audit), listener or listen_desk(path), peers=True)
+    near = Server(
+        desk_app(local, audit),
+        listener or listen_desk(path),
+        peers=True,
+        name="desk",
+        watch=watch,
+    )
     near.start()
     doors = Doors(path if listener is None else None, near, None)
     if desk.tls is not None:
         try:
             doors.remote = RemoteDesk(
-                desk.tls, remote, store, audit, now, listener=tls_listener, current=current
+                desk.tls,
+                remote,
+                store,
+                audit,
+                now,
+                listener=tls_listener,
+                current=current,
+                watch=watch,
             )
         except BaseException:
             doors.close()

@@ -1,4 +1,9 @@
-"""uvicorn in a thread of its own, the sockets it listens on, and who is at a Unix socket."""
+"""uvicorn in a thread of its own, the sockets it listens on, and who is at a Unix socket.
+
+In a daemon such a thread is a loop like any other: its event loop ticks for as long as it turns.
+One that hangs, or whose thread has died, takes its process with it, which is started again; else
+pages would go out and nobody could acknowledge them.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +26,10 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from monitor.http.patience import PatientProtocol
+from monitor.watchdog import Unwatched, Watch, tick
+
+TURN_S = 0.5
+"""Between two ticks of an event loop; the shortest stall that may be configured is 2 s."""
 
 
 class PeerProtocol(PatientProtocol):
@@ -52,6 +61,8 @@ class Server:
         protocol: speaks HTTP on a connection, instead of the usual `PatientProtocol`.
         headers: sent with every answer.
         connections: at most, at once; more are answered with 503.
+        name: of its loop, where a stall is told.
+        watch: ends a process whose loops hang or die.
     """
 
     def __init__(
@@ -63,6 +74,8 @@ class Server:
         protocol: type[asyncio.Protocol] | None = None,
         headers: Sequence[tuple[str, str]] = (),
         connections: int = 64,
+        name: str = "http",
+        watch: Watch | None = None,
     ) -> None:
         config = uvicorn.Config(
             app,
@@ -86,8 +99,10 @@ class Server:
         logging.getLogger("uvicorn.access").disabled = True
         self._server = uvicorn.Server(config)
         self._listener = listener
+        self._name = name
+        self._watch = watch or Unwatched()
         self._thread = threading.Thread(
-            target=self._server.run, kwargs={"sockets": [listener]}, name="http", daemon=True
+            target=lambda: asyncio.run(self._serve()), name=name, daemon=True
         )
 
     @property
@@ -108,11 +123,26 @@ class Server:
                 raise RuntimeError("the HTTP server did not start")
             time.sleep(0.01)
 
+    async def _serve(self) -> None:
+        self._watch.enter(self._name)
+        turning = asyncio.create_task(_turn())
+        await self._server.serve(sockets=[self._listener])
+        turning.cancel()
+        # Only an end in order comes here: of any other the watchdog hears nothing, and bites.
+        self._watch.leave()
+
     def close(self) -> None:
         """Stop."""
         self._server.should_exit = True
         self._thread.join(timeout=5)
         self._listener.close()
+
+
+async def _turn() -> None:
+    """Tick while the event loop of this thread turns."""
+    while True:
+        tick()
+        await asyncio.sleep(TURN_S)
 
 
 def listen_unix(path: Path) -> socket.socket:

@@ -25,6 +25,7 @@ from monitor.processes.launch import UsageError, digest_key
 from monitor.store.joined import Transactions
 from monitor.store.store import Store, Tx
 from monitor.views import Health, Principal
+from monitor.watchdog import Watch
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,9 @@ class Rooms(Protocol):
     parts: list[Part]
 
 
-def open_ways_in(rooms: Rooms, clock: Callable[[], datetime], stack: ExitStack) -> dict[str, Hook]:
+def open_ways_in(
+    rooms: Rooms, clock: Callable[[], datetime], stack: ExitStack, watch: Watch | None = None
+) -> dict[str, Hook]:
     """Start the ways in, tell the overview of them, and close them with `stack`; their hooks.
 
     Raises:
@@ -75,7 +78,7 @@ def open_ways_in(rooms: Rooms, clock: Callable[[], datetime], stack: ExitStack) 
     if settings.inbound.slack is None and settings.inbound.pagerduty is None:
         return {}
     try:
-        ways = build_ways_in(rooms, clock, key=digest_key(settings))
+        ways = build_ways_in(rooms, clock, key=digest_key(settings), watch=watch)
     except OSError as problem:
         said = problem.strerror or problem
         raise UsageError(f"the ca_file of inbound.slack cannot be used: {said}") from None
@@ -86,7 +89,9 @@ def open_ways_in(rooms: Rooms, clock: Callable[[], datetime], stack: ExitStack) 
     return ways.start().hooks
 
 
-def build_ways_in(rooms: Rooms, clock: Callable[[], datetime], *, key: bytes) -> WaysIn:
+def build_ways_in(
+    rooms: Rooms, clock: Callable[[], datetime], *, key: bytes, watch: Watch | None = None
+) -> WaysIn:
     """The ways in that the configuration asks for; starts nothing.
 
     People and receivers are looked up when somebody answers, so that a reload reaches them.
@@ -95,6 +100,7 @@ def build_ways_in(rooms: Rooms, clock: Callable[[], datetime], *, key: bytes) ->
         rooms: what runs.
         clock: the real time.
         key: the installation's secret (`launch.digest_key`), the same on every machine.
+        watch: ends a process whose loops hang or die.
 
     Raises:
         OSError: the configured `ca_file` cannot be read.
@@ -120,7 +126,7 @@ def build_ways_in(rooms: Rooms, clock: Callable[[], datetime], *, key: bytes) ->
         voice = SlackVoice(receivers)
         actions = SlackActions(inbound.slack, people, Buttons(key), answers, voice)
         if inbound.slack.app_token is not None:
-            socket = SlackSocket(inbound.slack, actions.take, rooms.metrics)
+            socket = SlackSocket(inbound.slack, actions.take, rooms.metrics, watch)
         else:
             hooks["slack"] = actions.hook
     if inbound.pagerduty is not None:

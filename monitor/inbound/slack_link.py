@@ -12,6 +12,7 @@ import msgspec
 from monitor.inbound.frames import Opcode
 from monitor.inbound.websocket import WebSocket, WebSocketClosed
 from monitor.text import vis
+from monitor.watchdog import Watch, tick
 
 logger = logging.getLogger(__name__)
 
@@ -67,12 +68,14 @@ class SlackLink:
         keeper: is told what happens.
         socket: open.
         app: id of the app whose connection it must be.
+        watch: ends a process in which it hangs; when it dies, its keeper makes another.
     """
 
-    def __init__(self, keeper: Keeper, socket: WebSocket, *, app: str) -> None:
+    def __init__(self, keeper: Keeper, socket: WebSocket, *, app: str, watch: Watch) -> None:
         self._keeper = keeper
         self._socket = socket
         self._app = app
+        self._watch = watch
         self._born = time.monotonic()
         self._until: float | None = None
         self.renewing = False
@@ -105,6 +108,7 @@ class SlackLink:
         self._socket.send(text)
 
     def _run(self) -> None:
+        self._watch.enter("slack-link")
         try:
             self._read()
             self._socket.receive(0.0)  # writes what waits
@@ -115,10 +119,12 @@ class SlackLink:
             self._keeper.ended(self)
             self._socket.close()
             self.hello.set()
+            self._watch.leave()
 
     def _read(self) -> None:
         heard = asked = time.monotonic()
         while self._until is None or time.monotonic() < self._until:
+            tick()
             one = self._socket.receive(_LOOK_S)
             now = time.monotonic()
             if one is not None:

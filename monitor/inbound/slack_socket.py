@@ -33,6 +33,7 @@ from monitor.notify.channel import Retry
 from monitor.notify.slack_call import CallError, SlackCall
 from monitor.store.store import StoreUnavailable
 from monitor.views import Health
+from monitor.watchdog import Unwatched, Watch, allow, tick
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,10 @@ ROUGH_S = 10.0
 OVERLAP_S = 2.0
 """How long an old connection may finish what it has after the next one stands."""
 STALE_S = 30.0
+TURN_S = 1.0
+"""Between two looks of the keeper."""
+ATTEMPT_S = 120.0
+"""No attempt to connect takes so long, a name server that does not answer included."""
 CLOSE_S = 2.0
 """An attempt to connect that is under way at the end is waited for so long, then left."""
 
@@ -92,8 +97,16 @@ def open_connection(settings: SlackAnswers, http: HttpClient) -> str:
 class SlackSocket:
     """Keeps one connection to Slack, in threads of its own; start once, close once."""
 
-    def __init__(self, settings: SlackAnswers, take: Take, metrics: Metrics) -> None:
-        """Args: `take` applies the payload of an envelope, and has committed when it returns.
+    def __init__(
+        self, settings: SlackAnswers, take: Take, metrics: Metrics, watch: Watch | None = None
+    ) -> None:
+        """Set up; connects to nobody.
+
+        Args:
+            settings: of the app.
+            take: applies the payload of an envelope, and has committed when it returns.
+            metrics: where connections are counted.
+            watch: ends a process whose loops hang or die.
 
         Raises:
             OSError: the configured `ca_file` cannot be read.
@@ -103,6 +116,7 @@ class SlackSocket:
         self._metrics = metrics
         self._http = HttpClient(ca_file=settings.ca_file, proxy=settings.proxy)
         self._tls = tls_context(settings.ca_file)
+        self._watch = watch or Unwatched()
         self._stop = threading.Event()
         self._wanted = threading.Event()
         self._lock = threading.Lock()
@@ -146,15 +160,29 @@ class SlackSocket:
     # -- the keeper ------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        self._watch.enter("slack-socket")
+        self._keep()
+        # Only an end in order comes here: of any other the watchdog hears nothing, and bites.
+        self._watch.leave()
+
+    def _rest(self, seconds: float) -> None:
+        allow(seconds)
+        self._stop.wait(seconds)
+        tick()
+
+    def _keep(self) -> None:
         while True:
-            self._wanted.wait()
+            while not self._wanted.wait(TURN_S):
+                tick()
             with self._lock:
                 failures = self._failures
-            self._stop.wait(pause(failures, random.random()))  # noqa: S311 - spreads attempts, keeps no secret
+            self._rest(pause(failures, random.random()))  # noqa: S311 - spreads attempts, keeps no secret
             if self._stop.is_set():
                 return
             self._wanted.clear()
+            allow(ATTEMPT_S + self._settings.timeout_s)
             made = self._connect()
+            tick()
             outcome = "failed" if isinstance(made, _Failed) else "connected"
             self._metrics.slack_socket_connects.labels(outcome).inc()
             if isinstance(made, _Failed):
@@ -166,7 +194,7 @@ class SlackSocket:
         with self._lock:
             self._failures += 1
         if failed.after_s is not None:
-            self._stop.wait(failed.after_s)
+            self._rest(failed.after_s)
         self._wanted.set()
 
     def _connect(self) -> SlackLink | _Failed:
@@ -181,7 +209,7 @@ class SlackSocket:
             return _Failed(str(getattr(outcome, "reason", outcome)), wish)
         except WebSocketClosed as problem:
             return _Failed(str(problem))
-        link = SlackLink(self, socket, app=self._settings.app)
+        link = SlackLink(self, socket, app=self._settings.app, watch=self._watch)
         with self._lock:
             if self._stop.is_set():
                 socket.close()

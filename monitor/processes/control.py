@@ -17,7 +17,7 @@ from monitor import recovery
 from monitor.clock import WallClock
 from monitor.config.reload import Reload
 from monitor.config.revisions import keep_start
-from monitor.config.settings import resolve
+from monitor.config.settings import Configured, resolve
 from monitor.daemon import Control, build_control
 from monitor.desk.doors import serve_desks
 from monitor.health import processes
@@ -26,16 +26,18 @@ from monitor.inbound.build import open_ways_in
 from monitor.inbound.hooks import Hook, hooks_app
 from monitor.metrics import Metrics
 from monitor.processes.arrival import Doorman, await_store
-from monitor.processes.errand import Errand, adopt
+from monitor.processes.errand import Errand
+from monitor.processes.handover import Handover
 from monitor.processes.launch import read_settings
 from monitor.processes.lifeline import Life
 from monitor.processes.loops import PAUSE_S, Loops, Step, owned
 from monitor.processes.neighbours import neighbour_hooks, neighbour_steps
 from monitor.processes.posts import Post
 from monitor.processes.roster import read_roster
-from monitor.store.store import StoreUnavailable
+from monitor.store.store import Store, StoreUnavailable
 from monitor.views import DeskError, Principal
 from monitor.watch.state import one_line, places
+from monitor.watchdog import Watch
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +58,7 @@ def serve_control(life: Life) -> int:
         store = await_store(configured.settings, stopping, life.watchdog, doorman.say)
     if store is None:
         return 0
+    configured = in_force(errand, configured, store)
     with ExitStack() as stack:
         holder = errand.place.holder()
         posts = [Post(store, job, holder, errand.place.dead) for job in JOBS if job in roles]
@@ -76,14 +79,27 @@ def serve_control(life: Life) -> int:
         loops = Loops(metrics, watchdog, stopping)
         hooks = {
             **neighbour_hooks(control),
-            **open_ways_in(control, WallClock().now, stack),
+            **open_ways_in(control, WallClock().now, stack, watchdog),
         }
-        serve(control, listeners, errand.desk, stack, hooks)
+        serve(control, listeners, errand.desk, stack, hooks, watchdog)
         loops.start({**steps(control, roles), **neighbour_steps(control, stack)})
         watchdog.start()
         loops.join()
         let_go([post for post in posts if post.job == "decide"])
     return 1 if loops.broken else 0
+
+
+def in_force(errand: Errand, configured: Configured, store: Store) -> Configured:
+    """The configuration of the last revision of this daemon's, which a kill may have kept back.
+
+    Raises:
+        StoreUnavailable: it is not known yet.
+        UsageError: a file that it names cannot be used any more.
+    """
+    handover = Handover(errand.adopted)
+    handover.settle(store)
+    settings = handover.in_force(errand.settings)
+    return configured if settings == errand.settings else resolve(settings)
 
 
 def reloading(control: Control, errand: Errand) -> Reload:
@@ -96,7 +112,7 @@ def reloading(control: Control, errand: Errand) -> Reload:
         read=lambda: read_settings(errand.options, os.environ),
         build=control.channels_of,
         clock=now,
-        adopt=lambda settings: adopt(errand, settings),
+        handover=Handover(errand.adopted),
     )
     control.reloading = reload.asked_by
     control.parts.append(reload.health)
@@ -155,6 +171,7 @@ def serve(
     path: Path,
     stack: ExitStack,
     hooks: Mapping[str, Hook] | None = None,
+    watch: Watch | None = None,
 ) -> None:
     """Serve the desk, and health and metrics where there is a listener, until the stack is closed.
 
@@ -164,6 +181,7 @@ def serve(
         path: of the desk's socket, which is made if `listeners` has none.
         stack: closes what is opened here.
         hooks: web hooks of others, by name; None for none.
+        watch: ends a process whose loops hang or die.
     """
     doors = serve_desks(
         control.configured.settings.desk,
@@ -176,6 +194,7 @@ def serve(
         listener=listeners.get("desk"),
         tls_listener=listeners.get("tls"),
         current=lambda: control.configured.settings.desk,
+        watch=watch,
     )
     stack.callback(doors.close)
     if doors.remote is not None:
@@ -183,7 +202,7 @@ def serve(
     if "http" in listeners:
         mounted = hooks_app(hooks, WallClock().now, control.metrics) if hooks else None
         app = http.health_app(control.metrics, lambda: healthy(control), mounted)
-        health = http.Server(app, listeners["http"])
+        health = http.Server(app, listeners["http"], watch=watch)
         health.start()
         stack.callback(health.close)
 

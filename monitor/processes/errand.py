@@ -41,7 +41,7 @@ class Errand:
     metrics: Path
     """The folder in which the daemon's processes keep their metrics."""
     adopted: Path
-    """Settings that a reload has put in place of those of the start."""
+    """Settings that a reload has put in place of those of the start; see `Handover`."""
     desk: Path
     """The path of the desk's socket."""
     silent_s: float | None = None
@@ -89,20 +89,3 @@ def receive(line: socket.socket) -> tuple[Errand, dict[str, socket.socket]] | No
         os.set_inheritable(each, False)
     named = zip(errand.listeners, descriptors, strict=False)
     return errand, {name: socket.socket(fileno=each) for name, each in named}
-
-
-def adopt(errand: Errand, settings: Settings) -> None:
-    """Let children that are started from now on have these settings; for who has reloaded them."""
-    fresh = errand.adopted.with_name(errand.adopted.name + ".new")
-    fresh.write_bytes(pickle.dumps(settings))
-    fresh.replace(errand.adopted)
-
-
-def adopted(errand: Errand) -> Settings:
-    """The settings of the last reload, or of the start."""
-    try:
-        settings = pickle.loads(errand.adopted.read_bytes())  # noqa: S301 - in our private folder
-    except FileNotFoundError:
-        return errand.settings
-    assert isinstance(settings, Settings)
-    return settings

@@ -19,7 +19,8 @@ from functools import partial
 
 from monitor.logs import configure_logs
 from monitor.metrics import Metrics, share
-from monitor.processes.errand import adopted, receive
+from monitor.processes.errand import receive
+from monitor.processes.handover import Handover
 from monitor.processes.launch import refusals
 from monitor.processes.lifeline import Life, tie
 from monitor.views import DeskError
@@ -52,7 +53,7 @@ def audit(life: Life) -> int:
 
     errand = life.errand
     return process.audit(
-        partial(adopted, errand),
+        partial(Handover(errand.adopted).in_force, errand.settings),
         life.stopping,
         Metrics(),
         life.watchdog(),

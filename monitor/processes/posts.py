@@ -29,6 +29,18 @@ class Guard(Protocol):
         """Whether the job is ours, as far as this process knows."""
         ...
 
+    @property
+    def epoch(self) -> int:
+        """In which the job is ours; 0 while it is not."""
+        ...
+
+    def holds(self, tx: Tx, epoch: int, now: datetime) -> bool:
+        """Whether the job is ours in this very epoch, by a lease that runs.
+
+        For what cannot be taken back: `guard` only keeps a transaction from being written.
+        """
+        ...
+
     def guard(self, tx: Tx) -> None:
         """See to it that `tx` is rolled back unless the job is ours.
 
@@ -42,6 +54,11 @@ class Sole:
     """The guard of a process that is alone with its store: a recording, the demo, a test."""
 
     held = True
+    epoch = 1
+
+    def holds(self, tx: Tx, epoch: int, now: datetime) -> bool:  # noqa: ARG002 - a guard's signature
+        """Always ours."""
+        return True
 
     def guard(self, tx: Tx) -> None:
         """Always ours."""
@@ -60,6 +77,7 @@ class Post:
         self._dead = dead
         self._lease: Lease | None = None
         self._working: Lease | None = None
+        self._last: Lease | None = None
         self._looked_at: datetime | None = None
         self.other: Lease | None = None
         """Whose it was when we last looked and it was not ours."""
@@ -73,6 +91,19 @@ class Post:
     def epoch(self) -> int:
         """Of our lease; 0 without one."""
         return 0 if self._lease is None else self._lease.epoch
+
+    @property
+    def lapsed(self) -> Lease | None:
+        """Our last lease, where it could not be renewed and we have heard of no owner after us.
+
+        Nobody may write by it. It tells an owner that is blind from one that was followed.
+        """
+        return self._last if self._lease is None else None
+
+    def holds(self, tx: Tx, epoch: int, now: datetime) -> bool:
+        """See `Guard`; on PostgreSQL by the database's clock."""
+        lease = self._lease
+        return lease is not None and lease.epoch == epoch and tx.leases.runs(lease, now)
 
     def begin(self) -> int:
         """The epoch under which the next transactions are guarded; 0 while we stand by."""
@@ -135,14 +166,15 @@ class Post:
         if lease is None:
             if self._lease is not None:
                 logger.warning("%s was lost in epoch %d", self.job, self._lease.epoch)
-            self._lease = None
+            self._lease = self._last = None
             if before is not None:
                 self._stand_by(before)
             return
         if self._lease is None or self._lease.epoch != lease.epoch:
             last = "nobody's" if before is None else f"{before.holder}'s"
             logger.info("%s is ours in epoch %d; it was %s", self.job, lease.epoch, last)
-        self._lease, self.other = lease, None
+        self._lease = self._last = lease
+        self.other = None
 
     def _stand_by(self, held: Lease) -> None:
         if self.other is None or self.other.epoch != held.epoch:
@@ -154,11 +186,13 @@ class Post:
                 f"{held.since:%Y-%m-%d %H:%M:%S}",
             )
         self.other = held
+        if held.holder != self._holder:
+            self._last = None
 
     def lose(self, problem: Fenced) -> None:
         """A transaction was fenced: stand by."""
         logger.warning("fenced: %s; nothing was written, standing by", problem)
-        self._lease = self._working = None
+        self._lease = self._working = self._last = None
 
     def let_go(self) -> None:
         """Give it back, so that another has it at once; nothing if it is not ours.
@@ -167,6 +201,7 @@ class Post:
             StoreUnavailable: it runs out by itself.
         """
         lease, self._lease = self._lease, None
+        self._last = None
         if lease is not None:
             with self._store.write() as tx:
                 tx.leases.let_go(lease)

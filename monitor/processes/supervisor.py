@@ -22,7 +22,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from monitor.metrics import forget
-from monitor.processes.errand import Errand, adopted, send
+from monitor.processes.errand import Errand, send
+from monitor.processes.handover import Handover
 from monitor.processes.roster import Member, write_roster
 from monitor.processes.spare import Spare, spawn
 
@@ -182,7 +183,7 @@ class Supervisor:
     def _start(self, child: Child) -> None:
         errand = replace(
             child.errand,
-            settings=adopted(child.errand),
+            settings=Handover(child.errand.adopted).in_force(child.errand.settings),
             supervisor=os.getpid(),
             listeners=tuple(self.listeners) if child.errand.role == "control" else (),
         )

@@ -102,6 +102,13 @@ class LeaseRows:
             whose = "nobody" if held is None else f"{held.holder} since {held.since:%H:%M:%S} UTC"
             raise Fenced(f"{lease.name} was ours in epoch {lease.epoch}; now it is {whose}'s")
 
+    def runs(self, lease: Lease, wall: datetime) -> bool:
+        """Whether the job is still the holder's in that epoch, and the lease has not run out."""
+        held = self.get(lease.name)
+        if held is None or (held.holder, held.epoch) != (lease.holder, lease.epoch):
+            return False
+        return held.until > self.now(wall)
+
     def let_go(self, lease: Lease) -> None:
         """Give a job back, so that another takes it at once; nothing if it is not ours any more."""
         row = t.leases

@@ -11,8 +11,8 @@ Network calls never happen inside.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -37,12 +37,14 @@ from monitor.store.stream_rows import StreamRows
 from monitor.store.token_rows import TokenRows
 from monitor.store.turns import NotOurTurn, Turns
 from monitor.store.watch_rows import WatchRows
-from monitor.watchdog import allow, tick
+from monitor.watchdog import waiting
 
 __all__ = ["Store", "StoreError", "StoreUnavailable", "Tx", "owner", "owner_lock"]
 
 PATIENCE_S = float(postgres.PATIENCE_S)
 """A writer of this process waits so long for its turn; the longest sits for three seconds."""
+
+_Held = TypeVar("_Held")
 
 _OURS = (sa.exc.IntegrityError, sa.exc.ProgrammingError, sa.exc.DataError, sa.exc.NotSupportedError)
 """Mistakes of this program, not of the store: they are not hidden behind "try again"."""
@@ -128,11 +130,10 @@ class Store:
         Raises:
             StoreUnavailable: the store is locked, full or gone; nothing was written.
         """
-        allow(PATIENCE_S)
-        with _answers(), self._turn(), self.engine.begin() as connection:
+        with _answers(), _patiently(self._turn), _patiently(self.engine.begin) as connection:
             if self.shared:
-                postgres.one_writer(connection)
-            tick()
+                with waiting(PATIENCE_S):
+                    postgres.one_writer(connection)
             yield Tx(connection)
 
     @contextmanager
@@ -145,7 +146,7 @@ class Store:
         Raises:
             StoreUnavailable: the store is locked, full or gone; nothing was written.
         """
-        with _answers(), self._turn(), self.engine.begin() as connection:
+        with _answers(), _patiently(self._turn), _patiently(self.engine.begin) as connection:
             yield Tx(connection)
 
     def _turn(self) -> AbstractContextManager[None]:
@@ -158,13 +159,22 @@ class Store:
         Raises:
             StoreUnavailable: the store does not answer.
         """
-        with _answers(), self._reading.connect() as connection:
+        with _answers(), _patiently(self._reading.connect) as connection:
             yield Tx(connection)
             connection.rollback()
 
     def close(self) -> None:
         """Release the connections."""
         self.engine.dispose()
+
+
+@contextmanager
+def _patiently(get: Callable[[], AbstractContextManager[_Held]]) -> Iterator[_Held]:
+    """Hold what `get` gets; only the wait for it may last, as long as a server that is cut off."""
+    with ExitStack() as held:
+        with waiting(PATIENCE_S):
+            got = held.enter_context(get())
+        yield got
 
 
 @contextmanager

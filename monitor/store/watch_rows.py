@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
@@ -14,9 +14,8 @@ from monitor.store import tables as t
 from monitor.store.columns import UtcTime
 from monitor.store.incident_rows import _incident
 from monitor.store.outbox import A_PAGE, WAITING, behind_another
+from monitor.store.unheard import Unheard, unanswered, unheard
 
-MOST = 200
-"""Incidents that are looked at, the oldest first; who owes more than that has other troubles."""
 _OPEN = [str(state) for state in OPEN]
 
 
@@ -58,22 +57,21 @@ class WatchRows:
     def __init__(self, connection: sa.Connection) -> None:
         self._c = connection
 
-    def unanswered(self, severities: Sequence[str] = ("SEV1", "SEV2")) -> list[Incident]:
-        """Open, paged, not acknowledged, and something of it still fires; oldest first."""
-        i = t.incidents
-        rows = self._c.execute(
-            i.select()
-            .where(
-                i.c.state.in_(_OPEN),
-                i.c.severity.in_(list(severities)),
-                i.c.paged_at.is_not(None),
-                i.c.acknowledged_at.is_(None),
-                i.c.normal_at.is_(None),
-            )
-            .order_by(i.c.number)
-            .limit(MOST)
-        )
-        return [_incident(row) for row in rows]
+    def unheard(self, now: datetime, late: timedelta, silent: timedelta) -> Unheard:
+        """Unanswered SEV1 and SEV2 for which no ring is to come, or none arrives.
+
+        Args:
+            now: the time.
+            late: what is due for longer is overdue.
+            silent: after the last ring, where nobody is left.
+        """
+        return unheard(self._c, now, late, silent)
+
+    def still(self, incidents: Iterable[str]) -> set[str]:
+        """Those of them, by uuid, that are unanswered as before."""
+        uuid = t.incidents.c.uuid
+        asked = sa.select(uuid).where(uuid.in_(list(incidents)), unanswered())
+        return set(self._c.execute(asked).scalars())
 
     def own(self) -> list[Incident]:
         """Open incidents that Tocsin opened about itself."""

@@ -112,6 +112,8 @@ class Auditor:
         self._facts: Facts | None = None
         self._audited_s: float | None = None
         self._driven: dict[str, datetime] = {}
+        self._driven_before: dict[str, datetime] = {}
+        """As the last audit found it; what it has rung itself, the next one judges."""
         self._clock: tuple[datetime, float] | None = None
         self._jump: Jump | None = None
         self._findings: list[Finding] = []
@@ -310,22 +312,24 @@ class Auditor:
     def _examine(self, now: datetime, *, ours: bool) -> None:
         limits = Limits(unanswered=self._watch.unanswered, lag=self._watch.lag)
         with self._store.read() as tx:
-            facts = gather(tx, self._plan, now)
+            facts = gather(tx, self._plan, now, checks.OVERDUE, limits.unanswered)
             own = tx.watch.own()
             memory = remember(self._memory, facts)
             lost = checks.lost(facts, limits)
-            open_now = {incident.uuid for incident in facts.unanswered}
-            driven = {uuid: at for uuid, at in self._driven.items() if uuid in open_now}
+            still = tx.watch.still(self._driven)
+            driven = {uuid: at for uuid, at in self._driven.items() if uuid in still}
             found = checks.audit(facts, memory, limits, driven)
             found += [*checks.jumps(self._jump, now), *self._low(now)]
             unknown = untold(tx, found, own)
+        rung: dict[str, datetime] = {}
         due = {one.uuid for one in (*lost.overdue, *lost.exhausted)} - driven.keys()
         if ours and (due or ordinary.differs(own, found)):
             with self._store.write() as tx:
                 if self._speaks(tx, now):
-                    driven |= ordinary.drive(tx, self._pager, lost, driven, now)
+                    rung = ordinary.drive(tx, self._pager, lost, driven, now)
                     ordinary.tell(tx, self._pager, found, now)
-        self._memory, self._facts, self._driven = memory, facts, driven
+        self._memory, self._facts = memory, facts
+        self._driven_before, self._driven = driven, driven | rung
         self._found, self._untold = found, unknown
 
     def _low(self, now: datetime) -> Iterator[Finding]:
@@ -372,7 +376,7 @@ class Auditor:
                 )
         if self._facts is not None:
             limits = Limits(unanswered=self._watch.unanswered, lag=self._watch.lag)
-            yield from checks.audit(self._facts, self._memory, limits, self._driven)
+            yield from checks.audit(self._facts, self._memory, limits, self._driven_before)
         yield from checks.jumps(self._jump, now)
         yield from self._low(now)
         if self._road.unwritten:

@@ -128,7 +128,7 @@ def next_rung(incident: Incident, rings: Rings) -> datetime | None:
 def lost(facts: Facts, limits: Limits) -> Lost:
     """Incidents without a future deadline."""
     overdue, exhausted = [], []
-    for incident in facts.unanswered:
+    for incident in facts.unheard:
         rings = facts.rings.get(incident.uuid, NO_RINGS)
         due = next_rung(incident, rings)
         if due is not None and facts.now - due > OVERDUE:
@@ -169,7 +169,7 @@ def escalations(facts: Facts, limits: Limits, driven: Mapping[str, datetime]) ->
         )
     unreached = [
         incident
-        for incident in facts.unanswered
+        for incident in facts.unheard
         if _unreached(facts.rings.get(incident.uuid, NO_RINGS), incident, facts.now)
     ]
     if unreached:
@@ -180,6 +180,23 @@ def escalations(facts: Facts, limits: Limits, driven: Mapping[str, datetime]) ->
             "no receiver has accepted a page of {names}",
             "look at the receivers (tocsin doctor, attempts on the timeline); tell people yourself",
             "SEV1",
+        )
+    yield from _many(facts)
+
+
+def _many(facts: Facts) -> Iterator[Finding]:
+    """More incidents wait for nobody than one look reads."""
+    looked = len(facts.unheard)
+    if facts.unheard_count > looked:
+        yield Finding(
+            check="escalation",
+            key="escalation:many",
+            level="bad",
+            severity="SEV1",
+            since=facts.now,
+            text=f"nobody hears of {facts.unheard_count} incidents; an audit looks at {looked}, "
+            f"the longest neglected, and {facts.unheard_count - looked} wait for their turn",
+            cure="tell people yourself (tocsin inc list); see why decide or deliver stands still",
         )
 
 

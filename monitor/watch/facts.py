@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from monitor.incidents.model import Incident
 from monitor.silence import LAG, NO_DATA
@@ -22,8 +22,11 @@ class Facts:
     now: datetime
     database_now: datetime
     """The database's clock where it is a server, else `now`."""
-    unanswered: Sequence[Incident]
-    """Open SEV1 and SEV2 that were paged, that nobody acknowledged, and that still fire."""
+    unheard: Sequence[Incident]
+    """Open SEV1 and SEV2 that were paged, that nobody acknowledged, that still fire, and for which
+    no ring is to come or none arrives; the longest neglected first."""
+    unheard_count: int
+    """All of them: the list is bounded."""
     rings: Mapping[str, Rings]
     """Their triggers, by uuid."""
     queue: Queue
@@ -35,15 +38,24 @@ class Facts:
     """`lag` and `no_data` of the whole stream, where decide has an alert for them."""
 
 
-def gather(tx: Tx, plan: Plan, now: datetime) -> Facts:
-    """Read all of it; a fraction of a second, whatever the store holds."""
+def gather(tx: Tx, plan: Plan, now: datetime, late: timedelta, silent: timedelta) -> Facts:
+    """Read all of it; a fraction of a second, whatever the store holds.
+
+    Args:
+        tx: an open transaction.
+        plan: what is counted.
+        now: the time.
+        late: a ring that is due for longer is overdue.
+        silent: after the last ring, where nobody is left to be rung.
+    """
     pipeline = tx.stream.known_pipeline(plan)
-    unanswered = tx.watch.unanswered()
+    unheard = tx.watch.unheard(now, late, silent)
     return Facts(
         now=now,
         database_now=tx.leases.now(now),
-        unanswered=unanswered,
-        rings=tx.watch.rings(incident.uuid for incident in unanswered),
+        unheard=unheard.incidents,
+        unheard_count=unheard.count,
+        rings=tx.watch.rings(incident.uuid for incident in unheard.incidents),
         queue=tx.watch.queue(now),
         parts=tx.stream.partitions(pipeline) if pipeline is not None else [],
         decided=tx.decisions.position(pipeline) if pipeline is not None else None,

@@ -15,14 +15,16 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import sqlalchemy as sa
 
 from monitor.clock import WallClock
 from monitor.config.options import RunOptions
 from monitor.config.reload import Reload
 from monitor.config.revisions import keep_start
-from monitor.config.settings import resolve
+from monitor.config.settings import Settings, resolve
 from monitor.daemon import Control, build_control
 from monitor.metrics import Metrics
+from monitor.processes.handover import Handover
 from monitor.processes.launch import read_settings
 from monitor.store.store import Store
 from monitor.views import ConfigReloaded, DeskError, Principal
@@ -116,6 +118,7 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
             read=lambda: read_settings(options, {}),
             build=control.channels_of,
             clock=now,
+            handover=Handover(tmp_path / "settings"),
         )
         control.reloading = reload.asked_by
         control.parts.append(reload.health)
@@ -319,6 +322,51 @@ def test_a_signal_asks_too_and_is_named(house: House) -> None:
         thread.join()
     newest = house.control.desk(ADA).config_history()[0]
     assert (newest.who, newest.via, newest.note) == ("SIGHUP", "signal", "paging.links.a")
+
+
+@pytest.mark.parametrize("kind", ["ABORT", "FAIL"])
+def test_what_is_not_committed_is_handed_to_nobody(house: House, kind: str) -> None:
+    """Whatever goes wrong with the revision, processes that start later have what is in force."""
+    folder, before = house.file.parent, house.control.configured
+    heirs = Handover(folder / "settings")
+    with house.control.store.engine.begin() as connection:
+        connection.exec_driver_sql(
+            f"CREATE TRIGGER no BEFORE INSERT ON revisions BEGIN SELECT RAISE({kind}, 'no'); END"
+        )
+    house.write(links={"a": "https://h"})
+    with pytest.raises(sa.exc.IntegrityError):
+        house.reload.reload("ada", "socket")
+    assert house.control.configured is before
+    assert heirs.in_force(before.settings) is before.settings
+    assert not [each for each in folder.iterdir() if each.name.startswith("settings")]
+    with house.control.store.engine.begin() as connection:
+        connection.exec_driver_sql("DROP TRIGGER no")
+    assert house.reload.reload("ada", "socket").number == 2
+    assert heirs.in_force(before.settings) == house.control.configured.settings
+
+
+def test_a_reload_that_cannot_be_handed_on_is_refused(house: House) -> None:
+    """No revision says that something is in force that the next process would not have."""
+    (house.file.parent / "settings.new").mkdir()
+    house.write(links={"a": "https://h"})
+    assert refused(house.reload.reload("ada", "socket"))
+    assert len(house.control.desk(ADA).config_history()) == 1
+    (house.file.parent / "settings.new").rmdir()
+    assert house.reload.reload("ada", "socket").taken
+
+
+def test_what_cannot_be_put_in_place_is_said_and_settled_by_the_next_start(house: House) -> None:
+    """A committed revision is in force; the overview warns of processes that do not have it."""
+    place = house.file.parent / "settings"
+    place.mkdir()
+    house.write(links={"a": "https://h"})
+    assert house.reload.reload("ada", "socket").taken
+    (part,) = [p for p in house.control.desk(ADA).overview().parts if p.name == "reload"]
+    assert (part.state, "restart the daemon" in part.text) == ("warn", True)
+    place.rmdir()
+    heirs = Handover(place)
+    heirs.settle(house.control.store)
+    assert heirs.in_force(resolve(Settings()).settings) == house.control.configured.settings
 
 
 def test_a_start_with_another_configuration_is_a_revision(house: House) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,7 +68,8 @@ def daemon(tmp_path: Path) -> Iterator[Running]:
 
 
 def test_a_daemon_takes_what_it_is_told(daemon: Running) -> None:
-    """SIGHUP swaps; a kill within a swap leaves the new one, stored once; a bad file the old."""
+    """SIGHUP swaps; a kill right after the commit leaves the new one in force, stored once, under
+    the name of who asked for it; a bad file leaves the old."""
     daemon.route("night")
     daemon.process.send_signal(signal.SIGHUP)
     wait_for(lambda: len(daemon.history()) == 2, "the revision that SIGHUP asked for")
@@ -78,7 +80,10 @@ def test_a_daemon_takes_what_it_is_told(daemon: Running) -> None:
     with pytest.raises(DeskError):
         daemon.desk.reload_config()
     wait_for(lambda: daemon.routed() == ["day"], "the control process after its death in the swap")
+    assert "fault point K14" in daemon.log.read_text()
     assert [row.note for row in daemon.history()][1:] == ["paging.route.receivers"] * 2
+    assert [row.who for row in daemon.history()] == ["start", "SIGHUP", getpass.getuser()]
+    assert "recovered: a reload died after r3" in daemon.log.read_text()
 
     daemon.route("nobody")
     done = daemon.desk.reload_config()

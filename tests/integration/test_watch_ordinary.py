@@ -76,7 +76,7 @@ def test_a_lost_escalation_is_rung_once_and_then_alarmed(on_stage: Stage) -> Non
     store = Store(on_stage.configured.settings.store)
     on_stage.tick(2)
     with store.read() as tx:
-        (one,) = tx.watch.unanswered()
+        (one,) = tx.incidents.open()
         assert set(tx.outbox.triggers(one.uuid)) == {"slack", "pagerduty"}
         said = [entry.entry.text for entry in tx.incidents.timeline(one.uuid)]
     assert any("the auditor rang pagerduty" in text for text in said)
@@ -91,6 +91,36 @@ def test_a_lost_escalation_is_rung_once_and_then_alarmed(on_stage: Stage) -> Non
         (page, *_) = tx.outbox.of_incident(alarm.uuid)
     assert one.name in page.message.lines[0]
     store.close()
+
+
+def storm(store: Store) -> None:
+    """Three hundred incidents whose next rung is to come, and then one whose is lost."""
+    now = datetime.now(UTC)
+    pager = Pager(
+        Policy(route=Route(receivers=("slack",)), escalation=(Rung(0, ("slack",)), SECOND))
+    )
+    with store.write() as tx:
+        for number in range(1, 302):
+            at = now - (timedelta(seconds=700) if number == 301 else timedelta(seconds=60))
+            made = incident(uuid=f"{number:032}", number=number, detected_at=at, impact_at=at)
+            tx.incidents.save(made)
+            pager.page(tx, made, at, "a paging rule fires")
+        while pages := tx.outbox.claim("test", now):
+            for page in pages:
+                tx.outbox.sent(page, "test", {}, "", now)
+
+
+def test_a_lost_escalation_is_found_behind_a_storm(tmp_path: Path, secret_values: None) -> None:
+    """However many older incidents wait in order for their next rung."""
+    with stage(sqlite(tmp_path), {}, ready=storm) as on_stage:
+        state = on_stage.tick(2)
+        store = Store(on_stage.configured.settings.store)
+        with store.read() as tx:
+            rung = {one.number: set(tx.outbox.triggers(one.uuid)) for one in tx.incidents.open()}
+        store.close()
+    assert rung.pop(301) == {"slack", "pagerduty"}
+    assert set(map(frozenset, rung.values())) == {frozenset({"slack"})}
+    assert not [one for one in state.findings if one.check == "escalation"]
 
 
 def test_a_finding_that_clears_ends_its_incident(on_stage: Stage) -> None:

@@ -107,7 +107,7 @@ def test_a_daemon_that_starts_without_its_database_pages_and_goes_on(
     [
         ("tocsin_owner", "nowhere", 'database "nowhere" does not exist'),
         ("nobody", "postgres", 'role "nobody" does not exist'),
-        (f"{SIGNED_IN}:wrong", "postgres", "password authentication failed"),
+        (SIGNED_IN, "postgres", "password authentication failed"),
     ],
 )
 def test_a_server_that_refuses_ends_the_start_at_once(
@@ -118,6 +118,8 @@ def test_a_server_that_refuses_ends_the_start_at_once(
     with PagerDutyServer() as pagerduty:
         url = postgres_server.url(database, user)
         tree = daemon(tmp_path, url, "127.0.0.1:1", "none", pagerduty)
+        tree.settings["store_password"] = {"env": "TOCSIN_TEST_DATABASE"}
+        tree.env = {**tree.env, "TOCSIN_TEST_DATABASE": "wrong"}
         try:
             tree.start()
             assert tree.process is not None

@@ -8,7 +8,7 @@ import pytest
 
 from monitor.config.advice import advice, secret_problems
 from monitor.config.settings import load
-from runbooks.problems import Problem, Severity
+from runbooks.problems import Problem, Problems, Severity
 
 CANARY = "canary-0123456789-canary"
 
@@ -133,18 +133,36 @@ def test_without_a_route_every_receiver_is_used(tmp_path: Path) -> None:
     assert advised(tmp_path, "paging: {receivers: [{type: log, name: a}]}\n") == []
 
 
-def test_a_password_in_the_store_is_warned_about(tmp_path: Path) -> None:
-    """It works, is never shown, and there is a better place for it."""
-    from monitor.config.effective import plain
-    from monitor.config.settings import look
-
+@pytest.mark.parametrize(
+    ("address", "cure"),
+    [
+        (f"postgresql://tocsin:{CANARY}@db/tocsin", "store_password: {file: PATH}"),
+        (f"postgresql://tocsin@db/tocsin?password={CANARY}", "store_password: {file: PATH}"),
+        (f"postgresql://db/x?sslmode=require&PASSWORD={CANARY}", "store_password: {file: PATH}"),
+        (f"postgresql://tocsin@db/tocsin?sslpassword={CANARY}", "service=NAME"),
+    ],
+)
+def test_a_password_in_the_store_is_refused(tmp_path: Path, address: str, cure: str) -> None:
+    """As any secret that stands in the file: an error at its place, with its cure, not shown."""
     path = tmp_path / "tocsin.yaml"
-    path.write_text(f"store: postgresql://tocsin:{CANARY}@db/tocsin?sslpassword={CANARY}\n")
-    _, (found,) = look(path)
-    assert (found.line, found.code, found.severity) == (1, "secret-inline", Severity.WARNING)
-    assert "store_password: {file: PATH}" in found.hint
-    shown = plain(load(path)[0])["store"]
-    assert shown == "postgresql://tocsin:***@db/tocsin?sslpassword=***"
+    path.write_text(f'version: 1\nstore: "{address}"\nprofile: lout\n')
+    with pytest.raises(Problems) as refused:
+        load(path)
+    found = {problem.code: problem for problem in refused.value.problems}["secret-inline"]
+    assert (found.line, found.severity) == (2, Severity.ERROR)
+    assert cure in found.hint
+    assert CANARY not in str(refused.value)
+
+
+def test_a_password_of_a_flag_is_not_shown() -> None:
+    """`--store` and its variable are no file: what is shown and kept has stars."""
+    from monitor.config.effective import plain
+    from monitor.config.settings import Settings
+
+    store = f"postgresql://tocsin:{CANARY}@db/tocsin?sslpassword={CANARY}"
+    assert plain(Settings(store=store))["store"] == (
+        "postgresql://tocsin:***@db/tocsin?sslpassword=***"
+    )
 
 
 def test_a_server_store_wants_a_digest_key(tmp_path: Path) -> None:

@@ -352,6 +352,34 @@ def test_a_loop_that_ticks_or_has_leave_to_wait_is_left_alone(tmp_path: Path) ->
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_who_waits_for_the_store_is_no_loop_that_hangs(tmp_path: Path) -> None:
+    """A turn that comes late is waited for; a transaction that then hangs is a stall like any."""
+    code = """
+        import sys, threading
+        from pathlib import Path
+        from monitor.store.store import Store
+        from monitor.watchdog import Watchdog
+        store = Store(f"sqlite:///{sys.argv[1]}/x.db")
+        held = threading.Event()
+        def hold():
+            with store.write():
+                held.set()
+                threading.Event().wait(5)
+        def claim():
+            dog.enter("deliver")
+            with store.queue():
+                print("our turn", flush=True)
+                threading.Event().wait(30)
+        dog = Watchdog(2.0, Path(sys.argv[1]) / "stalls")
+        threading.Thread(target=hold).start()
+        held.wait()
+        threading.Thread(target=claim).start()
+        dog.start()
+        """
+    done = run(code, str(tmp_path))
+    assert (done.returncode, done.stdout) == (70, "our turn\n"), done.stderr
+
+
 # -- metrics ------------------------------------------------------------------------------------
 
 SHARED = """

@@ -47,7 +47,8 @@ def facts(now: datetime = T0, **changes: object) -> Facts:
     made = Facts(
         now=now,
         database_now=now,
-        unanswered=(),
+        unheard=(),
+        unheard_count=0,
         rings={},
         queue=IDLE,
         parts=(part(seen_at=now),),
@@ -101,7 +102,7 @@ FIRST, SECOND = Rung(0, ("slack",)), Rung(600, ("pagerduty",))
 def test_a_rung_that_was_due_for_a_minute_is_lost(ago: timedelta, overdue: bool) -> None:
     """A future deadline is no finding; neither is one that is merely late."""
     one = paged(ago, FIRST, SECOND)
-    look = facts(unanswered=(one,), rings={one.uuid: rings("slack", ago=ago)})
+    look = facts(unheard=(one,), rings={one.uuid: rings("slack", ago=ago)})
     assert (checks.lost(look, LIMITS).overdue == (one,)) is overdue
 
 
@@ -109,7 +110,7 @@ def test_a_lost_escalation_alarms_only_after_it_was_rung_once() -> None:
     """The auditor mends before it alarms."""
     ago = seconds(700)
     one = paged(ago, FIRST, SECOND)
-    look = facts(unanswered=(one,), rings={one.uuid: rings("slack", ago=ago)})
+    look = facts(unheard=(one,), rings={one.uuid: rings("slack", ago=ago)})
     assert keys(look) == set()
     assert keys(look, driven={one.uuid: T0}) == {"escalation"}
 
@@ -117,9 +118,9 @@ def test_a_lost_escalation_alarms_only_after_it_was_rung_once() -> None:
 def test_an_incident_that_everybody_ignores_is_rung_again_and_then_alarmed() -> None:
     """Nobody is left: half an hour after the last ring it is lost."""
     one = paged(seconds(2400), FIRST)
-    quiet = facts(unanswered=(one,), rings={one.uuid: rings("slack", ago=seconds(1700))})
+    quiet = facts(unheard=(one,), rings={one.uuid: rings("slack", ago=seconds(1700))})
     assert checks.lost(quiet, LIMITS).exhausted == ()
-    look = facts(unanswered=(one,), rings={one.uuid: rings("slack", ago=seconds(1801))})
+    look = facts(unheard=(one,), rings={one.uuid: rings("slack", ago=seconds(1801))})
     assert checks.lost(look, LIMITS).exhausted == (one,)
     assert keys(look) == set()
     assert keys(look, driven={one.uuid: T0}) == {"unanswered"}
@@ -129,20 +130,31 @@ def test_a_page_that_no_receiver_took_in_a_minute_is_bad() -> None:
     """All channels are down, or the route names nobody."""
     one = paged(seconds(90), FIRST)
     down = rings("slack", sent=0, waiting=1, ago=seconds(90))
-    (finding,) = found(facts(unanswered=(one,), rings={one.uuid: down}))
+    (finding,) = found(facts(unheard=(one,), rings={one.uuid: down}))
     assert (finding.key, finding.level, finding.severity) == ("unreached", "bad", "SEV1")
     assert one.name in finding.text
-    assert keys(facts(unanswered=(one,))) == {"unreached"}
+    assert keys(facts(unheard=(one,))) == {"unreached"}
     half = rings("slack", "pagerduty", sent=1, waiting=1, ago=seconds(90))
-    assert keys(facts(unanswered=(one,), rings={one.uuid: half})) == set()
+    assert keys(facts(unheard=(one,), rings={one.uuid: half})) == set()
 
 
 def test_many_incidents_are_one_finding() -> None:
     """A storm makes a sentence, not a storm of pages."""
     many = [replace(paged(seconds(90), FIRST), uuid=str(n), number=n) for n in range(50)]
-    (finding,) = found(facts(unanswered=many))
+    (finding,) = found(facts(unheard=many))
     assert "and 47 more" in finding.text
     assert len(finding.about) == 50
+
+
+def test_a_list_that_was_cut_is_said() -> None:
+    """The incidents that were not read are counted, and somebody is paged about them."""
+    one = paged(seconds(700), FIRST, SECOND)
+    rang = {one.uuid: rings("slack", ago=seconds(700))}
+    assert keys(facts(unheard=(one,), unheard_count=1, rings=rang)) == set()
+    (finding,) = found(facts(unheard=(one,), unheard_count=301, rings=rang))
+    assert (finding.key, finding.level, finding.pages) == ("escalation:many", "bad", True)
+    assert "nobody hears of 301 incidents" in finding.text
+    assert "300 wait for their turn" in finding.text
 
 
 def test_pages_that_nobody_sends_are_bad() -> None:
@@ -243,7 +255,7 @@ def test_every_finding_has_a_name_of_the_closed_list() -> None:
     old = facts(
         queue=replace(IDLE, due=1, due_since=STARTED, lapsed=1, lapsed_since=STARTED, refused=1),
         database_now=T0 + seconds(40),
-        unanswered=(paged(seconds(90), FIRST),),
+        unheard=(paged(seconds(90), FIRST),),
         parts=(),
     )
     assert {finding.check for finding in found(old)} <= set(CHECKS)

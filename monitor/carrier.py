@@ -1,0 +1,174 @@
+"""Carries out runbook attempts, each only while it still may: what waited is asked about again.
+
+Between the transaction that wrote an attempt down and its turn in the pool the job may have gone to
+another owner, the deadline may have passed, a person may have aborted the run or started the step
+anew. To begin it all the same could do it twice. What is not begun is told as such, never dropped.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+
+from monitor.actions import carry_out
+from monitor.faults import fault_point
+from monitor.http_client import HttpClient
+from monitor.store.store import StoreUnavailable
+from runbooks.allow import AllowList, allowed
+from runbooks.events import AttemptFinished, StartAttempt
+from runbooks.runs import Outcome, Run, StepState
+
+logger = logging.getLogger(__name__)
+
+WORKERS = 8
+"""Attempts at the same time; each is a thread that waits for an answer."""
+BACKOFF_S = 2.0
+"""After the store did not answer."""
+
+Name = tuple[str, str, int]
+"""Run, step, number of the attempt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """An attempt to carry out, as it was asked for."""
+
+    run: str
+    effect: StartAttempt
+    epoch: int
+    """Of the job when it was asked for: nobody carries out what another epoch has asked."""
+
+    @property
+    def name(self) -> Name:
+        """Its identity."""
+        return self.run, self.effect.step, self.effect.attempt
+
+
+def withheld(
+    run: Run | None, effect: StartAttempt, now: datetime, allow: AllowList, *, ours: bool
+) -> str:
+    """Why an attempt must not begin any more; empty when it may.
+
+    It begins only if it can also end before its deadline: after that a person is asked what became
+    of it and may run the step again, and two of them would be out in the world.
+
+    Args:
+        run: as it is stored now; None when it is gone.
+        effect: what was asked for.
+        now: aware UTC time.
+        allow: the operator's allow-list as it is now.
+        ours: the runs are ours, in the epoch in which it was asked for.
+    """
+    if not ours:
+        return "the runs were not surely ours any more when its turn came"
+    step = None if run is None else run.step(effect.step)
+    attempt = None if step is None else step.attempt
+    if step is None or attempt is None:
+        return "its run is gone"
+    if attempt.number != effect.attempt:
+        return f"attempt {attempt.number} was started meanwhile"
+    if now + effect.timeout > attempt.deadline:
+        waited = (now - attempt.started_at).total_seconds()
+        return (
+            f"after {waited:.0f} s of waiting for its turn it could no longer end before its "
+            f"deadline at {attempt.deadline:%H:%M:%S} UTC"
+        )
+    if step.state is not StepState.RUNNING or attempt.outcome is not Outcome.RUNNING:
+        return f"the step became {step.state} before its turn came"
+    decision = allowed(effect.request, allow)
+    if not decision.allowed:
+        return decision.reason
+    if decision.executable != effect.executable:
+        return f"the allow-list names {decision.executable} for it meanwhile"
+    return ""
+
+
+class Carrier:
+    """A pool of threads and what waits for them; `close` it at the end."""
+
+    def __init__(
+        self,
+        *,
+        withheld: Callable[[Asked], str],
+        finished: Callable[[Asked, AttemptFinished], None],
+        told: Callable[[Asked, str], None],
+    ) -> None:
+        """All three are called on the pool's threads, and may raise `StoreUnavailable`.
+
+        Args:
+            withheld: why it must not begin; empty when it may. Asked right before it begins.
+            finished: it has ended, in one way or another; called once and must not raise.
+            told: it was not carried out, and why; called again until the store takes it.
+        """
+        self._withheld = withheld
+        self._finished = finished
+        self._told = told
+        self._http = HttpClient()
+        self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="runs")
+        self._closing = threading.Event()
+        self._lock = threading.Lock()
+        self._begun: set[Name] = set()
+        """What was asked for since the runs are ours."""
+        self._waiting: dict[Name, tuple[Asked, Future[None]]] = {}
+        """What has not begun."""
+
+    def ask(self, asked: Asked) -> None:
+        """Carry it out when its turn comes, if it may; once, however often it is asked for.
+
+        After `close` it does nothing: what starts by itself then only looks, and the next start
+        repeats it.
+        """
+        with self._lock:
+            if asked.name not in self._begun and not self._closing.is_set():
+                self._begun.add(asked.name)
+                self._waiting[asked.name] = (asked, self._pool.submit(self._turn, asked))
+
+    def withdraw(self) -> list[Asked]:
+        """Cancel what waits, forget what was asked for; the attempts that will not begin."""
+        with self._lock:
+            self._begun.clear()
+            found = [asked for asked, future in self._waiting.values() if future.cancel()]
+            for asked in found:
+                del self._waiting[asked.name]
+        return found
+
+    def close(self) -> list[Asked]:
+        """Wait for what is under way; the attempts that did not begin."""
+        with self._lock:
+            self._closing.set()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._http.close()
+        found = [asked for asked, _ in self._waiting.values()]
+        self._waiting.clear()
+        return found
+
+    def _turn(self, asked: Asked) -> None:
+        """Without the store nothing begins: whether it may is not known."""
+        while not self._closing.is_set():
+            try:
+                why = self._withheld(asked)
+                if why:
+                    logger.warning("run %s: %s is not carried out: %s", *asked.name[:2], why)
+                    self._told(asked, why)
+                self._no_longer_waits(asked)
+            except StoreUnavailable as problem:
+                logger.warning("run %s: %s waits for the store: %s", *asked.name[:2], problem)
+                self._closing.wait(BACKOFF_S)
+                continue
+            if not why:
+                self._carry_out(asked)
+            return
+
+    def _no_longer_waits(self, asked: Asked) -> None:
+        with self._lock:
+            self._waiting.pop(asked.name, None)
+
+    def _carry_out(self, asked: Asked) -> None:
+        fault_point("K11")
+        finished = carry_out(asked.effect, self._http)
+        fault_point("K12")
+        self._finished(asked, finished)

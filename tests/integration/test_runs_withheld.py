@@ -1,0 +1,227 @@
+"""A step that waited for its turn is asked about again: what could happen twice does not begin."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from monitor.config.settings import resolve
+from monitor.processes.loops import Step, owned
+from monitor.processes.posts import LEASE, Post
+from runbooks.allow import NOTHING
+from tests.integration.process_stage import wait_for
+from tests.integration.run_stage import Bench, bench
+
+
+@dataclass
+class Hands:
+    """A clock that a test moves."""
+
+    at: datetime
+
+    def now(self) -> datetime:
+        return self.at
+
+    def move(self, seconds: float) -> None:
+        self.at += timedelta(seconds=seconds)
+
+
+@dataclass
+class Machine:
+    """One process with the lease of the runs, turned by the test as its loops would."""
+
+    bench: Bench
+    clock: Hands
+    step: Step
+
+    @property
+    def post(self) -> Post:
+        assert isinstance(self.bench.post, Post)
+        return self.bench.post
+
+    def turn(self) -> None:
+        self.post.look(self.clock.at)
+        self.step(self.clock.at)
+
+
+@pytest.fixture
+def clock() -> Hands:
+    return Hands(datetime.now(UTC))
+
+
+@pytest.fixture
+def machines(tmp_path: Path, clock: Hands) -> Iterator[tuple[Machine, Machine]]:
+    """Two processes on one store, the first of them owns the runs."""
+    with ExitStack() as stack:
+
+        def machine(name: str) -> Machine:
+            made = bench(tmp_path, name, clock.now)
+            stack.callback(made.close)
+            assert isinstance(made.post, Post)
+
+            def step(now: datetime) -> bool:
+                made.runs.step(now)
+                return True
+
+            return Machine(made, clock, owned(made.post, step, made.runs.forget))
+
+        one, other = machine("a"), machine("b")
+        one.turn()
+        other.turn()
+        assert (one.post.held, other.post.held) == (True, False)
+        yield one, other
+
+
+def told(made: Bench, count: int) -> None:
+    """Wait until so many attempts are said not to have been carried out."""
+    wait_for(lambda: len(made.told()) >= count, f"{count} attempts are told")
+
+
+def test_neither_a_late_attempt_nor_its_repeat_runs_after_the_job_was_lost(
+    machines: tuple[Machine, Machine], clock: Hands
+) -> None:
+    """The pool hangs, a person runs the unknown step again, another machine takes over: no mark."""
+    one, other = machines
+    with one.bench.busy():
+        ref = one.bench.started()
+        for _ in range(15):
+            clock.move(3)
+            one.turn()
+        assert one.bench.state(ref) == "unknown"
+        one.bench.desk().step(ref, number=1, action="run", confirm="y")
+        clock.move(LEASE.total_seconds() + 1)
+        other.turn()
+        assert other.post.held
+        assert other.bench.state(ref) == "unknown"
+    told(other.bench, 2)
+    assert one.bench.marks() == 0
+    assert other.bench.state(ref) == "unknown", "the new owner's word stands"
+    other.bench.desk().step(ref, number=1, action="run", confirm="y")
+    wait_for(lambda: other.bench.state(ref) == "succeeded", "it is run again")
+    assert one.bench.marks() == 1
+
+
+def test_an_attempt_that_waited_too_long_has_failed_and_can_be_run_again(
+    machines: tuple[Machine, Machine], clock: Hands
+) -> None:
+    """It was not carried out, which is more than `unknown` says; the person's repeat runs once."""
+    one, _ = machines
+    with one.bench.busy():
+        ref = one.bench.started()
+        for _ in range(15):
+            clock.move(3)
+            one.turn()
+        assert one.bench.state(ref) == "unknown"
+    wait_for(lambda: one.bench.state(ref) == "failed", "it is known not to have happened")
+    assert "could no longer end before its deadline" in one.bench.told()[0]
+    assert one.bench.marks() == 0
+    one.bench.desk().start_run(ref, runbook="leave-a-mark")
+    one.bench.desk().step(ref, number=1, action="run", confirm="y")
+    wait_for(lambda: one.bench.state(ref) == "succeeded", "it is run again")
+    assert one.bench.marks() == 1
+
+
+def test_a_repeat_runs_once_though_the_first_attempt_still_waits(
+    machines: tuple[Machine, Machine], clock: Hands
+) -> None:
+    """The older attempt is passed over, and the timeline says that it never happened."""
+    one, _ = machines
+    with one.bench.busy():
+        ref = one.bench.started()
+        for _ in range(15):
+            clock.move(3)
+            one.turn()
+        one.bench.desk().step(ref, number=1, action="run", confirm="y")
+    wait_for(lambda: one.bench.state(ref) == "succeeded", "the repeat has ended")
+    told(one.bench, 1)
+    assert one.bench.marks() == 1
+    assert (
+        "attempt 1 of step mark was not carried out: attempt 2 was started" in one.bench.told()[0]
+    )
+
+
+def test_a_run_that_was_aborted_begins_nothing(machines: tuple[Machine, Machine]) -> None:
+    """The abort came while the step waited for its turn."""
+    one, _ = machines
+    with one.bench.busy():
+        ref = one.bench.started()
+        one.bench.desk().abort_run(ref, reason="wrong place")
+    told(one.bench, 1)
+    assert one.bench.marks() == 0
+
+
+def test_what_the_operator_no_longer_allows_does_not_begin(
+    machines: tuple[Machine, Machine],
+) -> None:
+    """A reload took the command off the list while it waited."""
+    one, _ = machines
+    settings = one.bench.configured.settings
+    none = msgspec.structs.replace(settings.runbooks, allow=NOTHING)
+    with one.bench.busy():
+        ref = one.bench.started()
+        one.bench.runs.take(resolve(msgspec.structs.replace(settings, runbooks=none)), {})
+    wait_for(lambda: one.bench.state(ref) == "failed", "it is said")
+    assert one.bench.marks() == 0
+
+
+def test_a_new_epoch_withdraws_what_waits_and_says_so_at_once(
+    machines: tuple[Machine, Machine], clock: Hands
+) -> None:
+    """The job went and came back while the pool hung: what was asked before is not begun."""
+    one, other = machines
+    with one.bench.busy():
+        ref = one.bench.started()
+        clock.move(LEASE.total_seconds() + 1)
+        other.turn()
+        other.post.let_go()
+        one.turn()
+        one.turn()
+        assert one.post.epoch == 3
+        assert one.bench.state(ref) == "failed"
+        assert any("another owner meanwhile" in text for text in one.bench.told())
+    one.bench.close()
+    assert one.bench.marks() == 0
+
+
+def test_a_process_that_ends_tells_what_it_did_not_begin(
+    machines: tuple[Machine, Machine],
+) -> None:
+    """After an orderly stop nobody has to find out whether it happened."""
+    one, other = machines
+    ended = threading.Thread(target=one.bench.runs.close)
+    with one.bench.busy():
+        ref = one.bench.started()
+        ended.start()
+        wait_for(one.bench.runs._carrier._closing.is_set, "it is told to end")
+    ended.join()
+    assert one.bench.marks() == 0
+    assert other.bench.state(ref) == "failed"
+    assert "the process ended before its turn came" in other.bench.told()[0]
+
+
+def test_nothing_begins_while_the_store_does_not_answer(
+    tmp_path: Path, machines: tuple[Machine, Machine], clock: Hands
+) -> None:
+    """Whether it may is not known; when the store is back in time it is carried out, once."""
+    one, _ = machines
+    with one.bench.busy():
+        ref = one.bench.started()
+        for machine in machines:
+            machine.bench.store.engine.dispose()
+        (tmp_path / "x.db").rename(tmp_path / "away.db")
+        (tmp_path / "x.db").write_bytes(b"no database, but long enough to look like one" * 9)
+    queue = one.bench.runs._carrier._pool._work_queue
+    wait_for(queue.empty, "its turn comes")
+    clock.move(5)
+    assert one.bench.marks() == 0
+    one.bench.store.engine.dispose()
+    (tmp_path / "away.db").rename(tmp_path / "x.db")
+    wait_for(lambda: one.bench.state(ref) == "succeeded", "it is carried out")
+    assert one.bench.marks() == 1
