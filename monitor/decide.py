@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from monitor import scoreboard
 from monitor.alerting import alerts, grouping, pages
 from monitor.alerting.alerts import Advance, Alert, Change, Reading
+from monitor.completeness import complete_until
 from monitor.config.settings import Configured
 from monitor.detection import Detection
 from monitor.incidents import actions
@@ -36,7 +37,7 @@ from monitor.spending import ledgers, tiers_of
 from monitor.store.decision_rows import Seen
 from monitor.store.lease_rows import Fenced
 from monitor.store.store import Store, StoreUnavailable, Tx
-from monitor.store.stream_rows import Counts, PartitionRow
+from monitor.store.stream_rows import Counts
 from monitor.stream.holes import beyond
 from monitor.stream.rules import Rule
 from monitor.stream.series import dims_of, expand
@@ -49,10 +50,6 @@ logger = logging.getLogger(__name__)
 BUCKETS_PER_STEP = 60
 SITTING_S = 1.0
 """A live step decides for so long on buckets, on never-events and on timers: others wait for it."""
-IDLE = timedelta(seconds=30)
-"""A partition read to its end for this long does not block the others."""
-SEEN = timedelta(seconds=30)
-"""What is known of a partition counts for so long: what nobody reads any more is not idle."""
 SPENT_EVERY = timedelta(seconds=10)
 
 
@@ -63,31 +60,6 @@ class Decided:
     buckets: int
     caught_up: bool
     """No complete bucket is left, and no never-event."""
-
-
-def complete_until(parts: Sequence[PartitionRow], now: datetime) -> int | None:
-    """End of the last bucket that every partition has closed; None while one is unread.
-
-    A partition read to its end for `IDLE`, or a recording that has ended, does not block; when
-    nothing blocks, the furthest decides.
-    """
-    if not parts:
-        return None
-    closed = [part.closed for part in parts if part.closed is not None]
-    if not closed:
-        return None
-    waiting = [part for part in parts if not (part.finished or _idle(part, now))]
-    if any(part.closed is None for part in waiting):
-        return None
-    if waiting:
-        return min(part.closed for part in waiting if part.closed is not None)
-    return max(closed)
-
-
-def _idle(part: PartitionRow, now: datetime) -> bool:
-    if part.caught_up_at is None or part.seen_at is None:
-        return False
-    return now - part.caught_up_at >= IDLE and now - part.seen_at <= SEEN
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from monitor.alerting.routes import Route
-from monitor.decide import IDLE, complete_until
+from monitor.completeness import IDLE, complete_until
 from monitor.deliver import LONGEST_RETRY_S, retry_in
 from monitor.notify.channel import Kind, Retry, Unknown
 from monitor.paging import Policy, concerns, message, render_links

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from monitor.completeness import complete_until
 from monitor.config.options import RunOptions
-from monitor.decide import complete_until
 from monitor.health import processes
 from monitor.processes.cores import cores
 from monitor.processes.launch import UsageError, settings_for
