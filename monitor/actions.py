@@ -13,6 +13,7 @@ import resource
 import selectors
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,8 +49,16 @@ class _Output:
         return self._digest.hexdigest()
 
 
-def carry_out(effect: StartAttempt, http: HttpClient) -> AttemptFinished:
-    """Carry out one attempt; returns when it is over or its time has run out."""
+def carry_out(
+    effect: StartAttempt, http: HttpClient, stop: threading.Event | None = None
+) -> AttemptFinished:
+    """Carry out one attempt; returns when it is over or its time has run out.
+
+    Args:
+        effect: what to do.
+        http: by which requests go out.
+        stop: when it is set, a command is ended; a request on its way cannot be called back.
+    """
     try:
         secrets = [_revealed(at) for at in effect.request.secrets]
     except SecretUnavailableError as problem:
@@ -58,7 +67,7 @@ def carry_out(effect: StartAttempt, http: HttpClient) -> AttemptFinished:
         )
     if isinstance(effect.request, HttpRequest):
         return _http(effect, effect.request, secrets, http)
-    return _command(effect, effect.request, secrets)
+    return _command(effect, effect.request, secrets, stop or threading.Event())
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +133,10 @@ def _limits() -> None:
 
 
 def _command(
-    effect: StartAttempt, request: CommandRequest, secrets: Sequence[_Revealed]
+    effect: StartAttempt,
+    request: CommandRequest,
+    secrets: Sequence[_Revealed],
+    stop: threading.Event,
 ) -> AttemptFinished:
     environment = {
         "PATH": "/usr/bin:/bin",
@@ -152,21 +164,26 @@ def _command(
             detail=f"cannot start {effect.executable}: {problem.strerror}",
         )
     output = _Output()
-    ended = _read_until(process, output, time.monotonic() + effect.timeout.total_seconds())
+    began = time.monotonic()
+    ended = _read_until(process, output, began + effect.timeout.total_seconds(), stop)
     if not ended:
+        lasted = time.monotonic() - began
+        why = "because the run was aborted" if stop.is_set() else "as its time was up"
         _end(process)
         return AttemptFinished(
             step=effect.step,
             attempt=effect.attempt,
             ok=False,
             unknown=True,
-            detail=f"ended after {effect.timeout.total_seconds():.0f} s; {output.count} bytes said",
+            detail=f"ended after {lasted:.0f} s, {why}; {output.count} bytes said",
         )
     return _finished(effect, process.returncode, output, secrets)
 
 
-def _read_until(process: subprocess.Popen[bytes], output: _Output, deadline: float) -> bool:
-    """Read until the process has ended; False when its time ran out.
+def _read_until(
+    process: subprocess.Popen[bytes], output: _Output, deadline: float, stop: threading.Event
+) -> bool:
+    """Read until the process has ended; False when its time ran out, or it is to stop.
 
     A grandchild may hold the pipe open, and talk, for ever: the process's own end is what counts,
     and what is in the pipe by then.
@@ -177,7 +194,7 @@ def _read_until(process: subprocess.Popen[bytes], output: _Output, deadline: flo
     talk_until: float | None = None
     with selectors.DefaultSelector() as selector, process.stdout:
         selector.register(descriptor, selectors.EVENT_READ)
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and not stop.is_set():
             over = process.poll() is not None
             if over and talk_until is None:
                 talk_until = time.monotonic() + GRACE_S

@@ -115,6 +115,8 @@ class Carrier:
         """What was asked for since the runs are ours."""
         self._waiting: dict[Name, tuple[Asked, Future[None]]] = {}
         """What has not begun."""
+        self._out: dict[Name, tuple[Asked, threading.Event]] = {}
+        """What is out in the world, and what ends it."""
 
     def ask(self, asked: Asked) -> None:
         """Carry it out when its turn comes, if it may; once, however often it is asked for.
@@ -135,6 +137,17 @@ class Carrier:
             for asked in found:
                 del self._waiting[asked.name]
         return found
+
+    def under_way(self) -> list[Asked]:
+        """The attempts that have begun and not ended."""
+        with self._lock:
+            return [asked for asked, _ in self._out.values()]
+
+    def stop(self, asked: Asked) -> None:
+        """End an attempt that is under way, where it is a command; it reports as ever."""
+        with self._lock:
+            if asked.name in self._out:
+                self._out[asked.name][1].set()
 
     def close(self) -> list[Asked]:
         """Wait for what is under way; the attempts that did not begin."""
@@ -168,7 +181,14 @@ class Carrier:
             self._waiting.pop(asked.name, None)
 
     def _carry_out(self, asked: Asked) -> None:
+        stop = threading.Event()
+        with self._lock:
+            self._out[asked.name] = (asked, stop)
         fault_point("K11")
-        finished = carry_out(asked.effect, self._http)
+        try:
+            finished = carry_out(asked.effect, self._http, stop)
+        finally:
+            with self._lock:
+                del self._out[asked.name]
         fault_point("K12")
         self._finished(asked, finished)

@@ -145,9 +145,18 @@ class Runs:
             if row.deadline_at is not None and row.deadline_at <= now:
                 self._apply(row.id, Tick(), now)
         self._recovered = True
+        self._stop_aborted()
         while self._withdrawn:
             self._not_carried_out(self._withdrawn[0], "the runs had another owner meanwhile")
             self._withdrawn.pop(0)
+
+    def _stop_aborted(self) -> None:
+        """End the commands of runs that were aborted, at whichever machine's desk."""
+        for asked in self._carrier.under_way():
+            with self._store.read() as tx:
+                row = tx.runs.get(asked.run)
+            if row is None or decode_run(row.body).state is RunState.ABORTED:
+                self._carrier.stop(asked)
 
     def take(self, configured: Configured, _channels: Mapping[str, Channel]) -> None:
         """Use another allow-list; the gate is held, and what is under way goes on."""

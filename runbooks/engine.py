@@ -28,7 +28,6 @@ from runbooks.events import (
     Skip,
     Start,
     StartAttempt,
-    StopAttempt,
     Tick,
     Undo,
     Watch,
@@ -316,7 +315,6 @@ def _abort(turn: Turn, event: Abort) -> None:
             continue
         attempt = step.attempt
         if attempt is not None and attempt.outcome is Outcome.RUNNING:
-            turn.effects.append(StopAttempt(step=step.id, attempt=attempt.number))
             turn.move(step, StepState.UNKNOWN, "the run was aborted while it ran", event.actor)
         elif step.retry_at is not None:
             turn.move(step, StepState.FAILED, "the run was aborted", event.actor)

@@ -157,14 +157,6 @@ class StartAttempt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StopAttempt:
-    """End an attempt that is under way."""
-
-    step: str
-    attempt: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
     """Send samples of a signal as `SignalObserved` until the step is no longer running."""
 
@@ -173,7 +165,7 @@ class Watch:
     series: Mapping[str, str]
 
 
-Effect = StartAttempt | StopAttempt | Watch
+Effect = StartAttempt | Watch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

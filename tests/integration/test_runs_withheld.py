@@ -225,3 +225,21 @@ def test_nothing_begins_while_the_store_does_not_answer(
     (tmp_path / "away.db").rename(tmp_path / "x.db")
     wait_for(lambda: one.bench.state(ref) == "succeeded", "it is carried out")
     assert one.bench.marks() == 1
+
+
+def test_an_abort_ends_the_command_that_runs(machines: tuple[Machine, Machine]) -> None:
+    """Asked at another machine's desk, too; its outcome is unknown, and the timeline says why."""
+    one, other = machines
+    script = one.bench.mark.with_name("mark")
+    script.write_text('#!/bin/sh\necho begun >> "$1"\nsleep 60\necho ended >> "$1"\n')
+    ref = one.bench.started()
+    wait_for(lambda: one.bench.marks() == 1, "it has begun")
+    other.bench.desk().abort_run(ref, reason="wrong place")
+    one.turn()
+    wait_for(lambda: one.bench.runs._carrier.under_way() == [], "it is ended", 30)
+    with one.bench.store.read() as tx:
+        (incident,) = tx.incidents.open()
+        said = [e.entry.text for e in tx.incidents.timeline(incident.uuid)]
+    assert any("because the run was aborted" in text for text in said), said
+    assert one.bench.marks() == 1
+    assert one.bench.state(ref) == "unknown"
