@@ -20,6 +20,7 @@ from detectors.columns import Floats
 from detectors.model import Alarm, RateConfig
 
 _WEEK_MINUTES = 10_080
+_CLEAR_S = 900
 LEAST_BUDGET, MOST_BUDGET = 1e-4, 10.0
 """False pages a series-week that are a threshold."""
 
@@ -65,11 +66,12 @@ def budget_of(score: float) -> float:
     return _WEEK_MINUTES * math.exp(-score)
 
 
-def alarm_for(budget: float) -> Alarm:
+def alarm_for(budget: float, bucket_s: int = 60) -> Alarm:
     """An alarm that fires on the evidence alone, with the least floors that have a meaning.
 
     Args:
         budget: false pages a series-week.
+        bucket_s: length of a bucket, seconds; quiet for a quarter of an hour ends the firing.
 
     Raises:
         ValueError: as `threshold_for`.
@@ -80,17 +82,17 @@ def alarm_for(budget: float) -> Alarm:
         min_ratio=1.3,
         min_excess=2.0,
         min_duration_buckets=1,
-        clear_buckets=15,
+        clear_buckets=max(1, round(_CLEAR_S / bucket_s)),
     )
 
 
-def config_for(budget: float) -> RateConfig:
+def config_for(budget: float, bucket_s: int = 60) -> RateConfig:
     """How rates are learned and tested at `budget` false pages a series-week.
 
     Raises:
         ValueError: as `threshold_for`.
     """
-    return replace(CALIBRATED, alarm=alarm_for(budget))
+    return replace(CALIBRATED, alarm=alarm_for(budget, bucket_s))
 
 
 CALIBRATED = RateConfig(

@@ -8,7 +8,7 @@ done. What is normal is `baseline.py`; the evidence is `shift.py`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Self
 
 import numpy as np
@@ -22,8 +22,14 @@ from detectors.model import Alarm, RateConfig, config_of
 from detectors.shift import Bucket, ShiftTest
 from detectors.verdicts import Verdicts
 
-_KIND = ("tocsin-rate-bank", 2)
+_KIND = ("tocsin-rate-bank", 3)
 _LEAST_NATS = 1.0  # no threshold is below this, whatever the scale
+_BOTH_SIDES = np.log(2.0)  # of score: who watches both sides has twice the chances of a false page
+_TURNED_FROM, _TURNED_TO = 0.55, 0.45  # of the rate, for testing what was not flagged instead
+_LEAST_REST = 0.25  # of what is usually not flagged, where an hour's habits leave less to expect
+_MOST_NOISE = 1.0  # relative variance of the rest
+_IDLE_S = 86_400  # evidence from before so long a silence is nobody's evidence any more
+_IDLE_FIRING = 3  # buckets without traffic at least, before a firing series is let go
 
 _ALARM_COLUMNS = {
     "threshold": Column(),
@@ -49,6 +55,7 @@ _STATE_COLUMNS = {
     "idle": Column(),
     "zero_nats": Column(),
     "unit_nats": Column(fill=1),
+    "turned": Column(dtype="?"),
 }
 
 
@@ -259,11 +266,12 @@ class RateBank:
         """Learn what has become old enough, through any buckets that brought nothing."""
         last = bucket - 1 if self._bucket is None else self._bucket
         # After one whole delay of nothing the rings are empty and there is no more to learn.
-        emptied = min(bucket, last + self._delay + 2)
+        emptied = min(bucket, last + max(self._delay, _IDLE_FIRING) + 2)
         for passing in (*range(last + 1, emptied), bucket):
             self._learn_old(passing)
             if passing < bucket:
                 self._mark_idle(np.zeros(len(self._c), np.bool_))
+        self._c["idle"][:] += bucket - emptied
         self._bucket = bucket
 
     def _learn_old(self, bucket: int) -> None:
@@ -272,7 +280,11 @@ class RateBank:
         start_s = (bucket - self._delay) * self._bucket_s
         k, n, x = c["ring_k"][slot], c["ring_n"][slot], c["ring_x"][slot]
         if slot == 0:
-            c["zero_nats"][:], c["unit_nats"][:] = self._scale.of(self._baseline.per_minute())
+            self._turn()
+            rate = self._baseline.rate()
+            rest = np.divide(1.0 - rate, rate, out=np.ones_like(rate), where=rate > 0)
+            each = self._baseline.per_minute() * np.where(c["turned"], rest, 1.0)
+            c["zero_nats"][:], c["unit_nats"][:] = self._scale.of(each)
             calm_x = np.where(c["firing"], 0.0, c["ring_x"].sum(axis=0))
             self._baseline.learn_long(c["ring_k"].sum(axis=0), calm_x)
         suspect = c["suspect"] > 0
@@ -287,6 +299,44 @@ class RateBank:
         if suspect.any():
             account.settle(suspect & (c["suspect"] <= 0), self._baseline.rate())
 
+    def _turn(self) -> None:
+        """Series that are flagged more often than not are tested by what is not flagged.
+
+        From 75 % to 95 % is no ratio that a test of counts could tell from noise; of the rest only
+        a fifth is left.
+        """
+        c, rate = self._c, self._baseline.rate()
+        turned = rate > np.where(c["turned"], _TURNED_TO, _TURNED_FROM)
+        changed = (turned != c["turned"]) & ~c["firing"]
+        if changed.any():
+            self._shift.reset(changed)
+            c["turned"][changed] = turned[changed]
+
+    def _sides(self) -> tuple[Bools, Bools]:
+        """Which series are tested for a rise, and which for a fall, of what is tested."""
+        c, turned = self._c, self._c["turned"]
+        up, down = c["watch_up"], c["watch_down"]
+        return np.where(turned, down, up), np.where(turned, up, down)
+
+    def _tested(self, now: Bucket) -> Bucket:
+        """The bucket in what is tested: as counted, or what was not flagged."""
+        turned = self._c["turned"]
+        if not turned.any():
+            return now
+        least = _LEAST_REST * now.n * (1.0 - self._baseline.rate())
+        rest = np.maximum(np.maximum(now.n - now.e, least), 1e-9)
+        # The same deviations, relative to another mean.
+        scale = np.where(turned, now.e / rest, 1.0)
+        return replace(
+            now,
+            k=np.where(turned, now.n - now.k, now.k),
+            e=np.where(turned, rest, now.e),
+            doubt=now.doubt * scale,
+            unseasoned=now.unseasoned * scale,
+            v_short=np.where(turned, np.minimum(now.v_short * scale**2, _MOST_NOISE), now.v_short),
+            v_long=np.where(turned, np.minimum(now.v_long * scale**2, _MOST_NOISE), now.v_long),
+        )
+
     def _judge(self, start_s: int, k: Floats, n: Floats, x: Floats) -> Bucket:
         c, test = self._c, self._shift
         now = Bucket(
@@ -300,11 +350,12 @@ class RateBank:
             v_long=self._baseline.noise_long(),
             live=(n > 0) & c["warm"],
         )
-        nats = self._nats()
-        test.update(now, nats, falls=bool(c["watch_down"].any()))
-        self._end_firing(now)
-        self._begin_firing(now, nats)
-        score, _ = test.score(c["watch_up"], c["watch_down"])
+        self._quiet((n > 0) & (c["idle"] * self._bucket_s >= _IDLE_S))
+        nats, tested, sides = self._nats(), self._tested(now), self._sides()
+        test.update(tested, nats, falls=bool(sides[1].any()))
+        self._end_firing(tested)
+        self._begin_firing(tested, nats)
+        score, _ = test.score(*sides)
         hot = score >= self._config.suspicion * nats
         seen = (hot | c["firing"]) & (n > 0)
         c["suspect"][:] = np.where(seen, self._delay + 1.0, c["suspect"])
@@ -314,15 +365,24 @@ class RateBank:
     def _nats(self) -> Floats:
         """Evidence at the threshold."""
         c = self._c
-        nats: Floats = c["zero_nats"] + c["threshold"] * c["unit_nats"]
+        nats: Floats = self._zero() + c["threshold"] * c["unit_nats"]
         return np.maximum(_LEAST_NATS, nats)
+
+    def _zero(self) -> Floats:
+        """Evidence at score 0."""
+        c = self._c
+        if not self._config.curve:
+            return c["zero_nats"]
+        both = c["watch_up"] & c["watch_down"]
+        zero: Floats = c["zero_nats"] + np.where(both, _BOTH_SIDES * c["unit_nats"], 0.0)
+        return zero
 
     def _begin_firing(self, now: Bucket, nats: Floats) -> None:
         c, test = self._c, self._shift
         passed = test.candidates(nats, c["min_ratio"], c["min_excess"], c["min_n"])
-        sides = len(passed) // 2
-        passed[:sides] &= c["watch_up"]
-        passed[sides:] &= c["watch_down"]
+        half, (up, down) = len(passed) // 2, self._sides()
+        passed[:half] &= up
+        passed[half:] &= down
         any_passed = passed.any(axis=0)
         c["streak"][:] = np.where(now.live, np.where(any_passed, c["streak"] + 1, 0), c["streak"])
         start = any_passed & ~c["firing"] & (c["streak"] >= c["min_duration"]) & now.live
@@ -357,10 +417,13 @@ class RateBank:
         self._quiet(firing & (c["clear_streak"] >= c["clear"]))
 
     def _mark_idle(self, traffic: Bools) -> None:
-        """Evidence from before a whole delay without traffic is nobody's evidence any more."""
+        """What fires is let go when a delay passes without traffic, for absence is its own alarm.
+
+        Evidence waits longer: traffic that comes in batches, hours apart, is traffic all the same.
+        """
         idle = self._c["idle"]
         idle[:] = np.where(traffic, 0.0, idle + 1.0)
-        self._quiet(idle == self._delay)
+        self._quiet(self._c["firing"] & (idle >= max(self._delay, _IDLE_FIRING)))
 
     def _quiet(self, which: Bools) -> None:
         if which.any():
@@ -370,15 +433,19 @@ class RateBank:
 
     def _verdicts(self, now: Bucket, ids: Sequence[str], rows: Ints) -> Verdicts:
         c = self._c
-        evidence, rise = self._shift.score(c["watch_up"], c["watch_down"])
-        score = np.maximum((evidence - c["zero_nats"]) / c["unit_nats"], 0.0)
-        firing, warm = c["firing"][rows], c["warm"][rows]
+        evidence, rise = self._shift.score(*self._sides())
+        score = np.maximum((evidence - self._zero()) / c["unit_nats"], 0.0)
+        firing, warm, turned = c["firing"][rows], c["warm"][rows], c["turned"][rows]
+        fired = c["fire_n"][rows]
+        k, e = (
+            np.where(turned, fired - c[fire][rows], c[fire][rows]) for fire in ("fire_k", "fire_e")
+        )
         shown = {
-            name: np.where(firing, c[fire][rows], value[rows])
+            name: np.where(firing, fire, value[rows])
             for name, fire, value in (
-                ("k", "fire_k", now.k),
-                ("n", "fire_n", now.n),
-                ("expected", "fire_e", now.e),
+                ("k", k, now.k),
+                ("n", fired, now.n),
+                ("expected", e, now.e),
             )
         }
         need_k = max(self._config.warm_expected, 1e-9)
@@ -393,7 +460,7 @@ class RateBank:
             bucket_s=self._bucket_s,
             warming=~warm,
             firing=firing,
-            rising=np.where(firing, c["rising"][rows], rise[rows]),
+            rising=np.where(firing, c["rising"][rows], rise[rows]) ^ turned,
             score=np.where(warm, score[rows], 0.0),
             threshold=c["threshold"][rows],
             **shown,

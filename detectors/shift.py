@@ -20,6 +20,7 @@ _ROOM = 2.0  # statistics stop at this many thresholds, to come down soon after 
 _BACK_RATIO = 3.0  # "still moved" means by at most this much, whatever the rate has done
 _BACK_EVIDENCE = 3.0  # nats for "at the baseline" before a bucket of a firing series is quiet
 _BACK_ROOM = 6.0
+_APART = 0.93  # what is as likely back as not, over what is as likely moved as not; at most
 _FALL_FLOOR = 2.0  # every rare signal is at zero now and then: a fall is held to twice the floor
 
 
@@ -62,6 +63,9 @@ class ShiftTest:
     def __init__(self, config: RateConfig, columns: Columns, bucket_s: int) -> None:
         self._slack = 1.0 + config.slack
         self._rises = len(config.ratios)
+        least = max(min(config.ratios), self._slack * 1.01)
+        self._even = (least - self._slack) / np.log(least / self._slack)
+        """Times the expectation, at which a count speaks neither for a move nor against it."""
         self._ratio = np.array([*config.ratios, *(1.0 / one for one in config.ratios)])[:, None]
         self._is_up = self._ratio > 1.0
         self._c = columns
@@ -148,8 +152,10 @@ class ShiftTest:
         moved_by = np.sqrt(np.where(rise, k / e, e / k))
         ratio = np.clip(np.maximum(min_ratio, moved_by), 1.3, _BACK_RATIO)
         e = np.where(live, np.maximum(bucket.e, 1e-300), 1.0)
-        # The same null as when it began to fire: a baseline known from little may be too low.
-        null = self._slack * (1.0 + bucket.doubt)
+        # The same null as when it began to fire, for a baseline known from little may be too low;
+        # but nearer home where a rate could be both back and moved, and would ring again and again.
+        slack = np.clip(_APART * self._even * np.log(ratio) / (ratio - 1.0), 1.0, self._slack)
+        null = slack * (1.0 + bucket.doubt)
         home = np.where(rise, e * null, e / null)
         moved = np.where(rise, home * ratio, home / ratio)
         weight = temper(e, bucket.v_short, bucket.v_long, self._delay)

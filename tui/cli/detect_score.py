@@ -109,7 +109,7 @@ def score_(call: Call, *, file: str, out: str, bucket_s: int, budget: float, wat
         raise ExitError(USAGE, "usage", f"--bucket-s {bucket_s}: an hour is no multiple of it")
     if out == "-" and call.flags.output == "json":
         raise ExitError(USAGE, "usage", "--json and --out - both want standard output")
-    config = config_for(budget)
+    config = config_for(budget, bucket_s)
     config = replace(config, alarm=replace(config.alarm, watch=watch))
     with whole_file(out) as stream, _packed(stream, out) as body:
         times = [time.perf_counter()]

@@ -99,7 +99,7 @@ def found_of(scoring: Any, pair: Pair, quiet: Bools, hit: Bools) -> Found:
 
 def _tell(study: Study, report: Report, pair: Pair, name: str) -> None:
     configs = {
-        f"at {BUDGET:g}": config_for(BUDGET),
+        f"at {BUDGET:g}": config_for(BUDGET, pair.bucket_s),
         f"{SIGNAL} as it pages": as_paged(SIGNAL, pair.bucket_s),
     }
     fired = of_pair(list(configs.values()), pair.quiet, pair.hit, pair.bucket_s)
