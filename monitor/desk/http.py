@@ -13,7 +13,7 @@ from typing import Protocol
 import msgspec
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -109,19 +109,22 @@ async def read_body(request: Request) -> bytes:
     """All of a request's body.
 
     Raises:
-        DeskError: `invalid`, over the limit.
+        DeskError: `invalid`, over the limit, or its sender has left.
     """
     body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > MAX_BODY:
-            raise Refused(
-                400,
-                "size",
-                "invalid",
-                f"a command is at most {MAX_BODY} bytes",
-                headers={"connection": "close"},
-            )
+    try:
+        async for part in request.stream():
+            body += part
+            if len(body) > MAX_BODY:
+                raise Refused(
+                    400,
+                    "size",
+                    "invalid",
+                    f"a command is at most {MAX_BODY} bytes",
+                    headers={"connection": "close"},
+                )
+    except ClientDisconnect:
+        raise DeskError("invalid", "the caller left before all of it was there") from None
     return body
 
 

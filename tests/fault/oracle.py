@@ -42,8 +42,13 @@ class Rung:
         return {of(key) for key in self.pagerduty} & {of(key) for key in self.slack if RINGS in key}
 
     def pagerduty_duplicates(self) -> int:
-        """Dedup keys that opened an incident more than once: after a resolve a trigger does."""
-        return sum(count > 1 for count in self.pagerduty.values())
+        """Dedup keys that opened more incidents than pages were decided under them.
+
+        After a resolve a trigger opens anew. A page that is repeated must not; an incident that is
+        normal and fires again before anybody acknowledged is paged anew, and that page may.
+        """
+        decided = Counter(of(key) for key in self.slack if RINGS in key)
+        return sum(count > max(1, decided[of(key)]) for key, count in self.pagerduty.items())
 
 
 def of(key: str) -> str:

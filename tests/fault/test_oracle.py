@@ -16,7 +16,7 @@ from monitor.notify.pagerduty import PagerDutyChannel
 from monitor.notify.settings import PagerDutySettings
 from monitor.store.store import Store
 from tests.fault.ground import Receivers, receivers
-from tests.fault.oracle import paged_at, rung, tally
+from tests.fault.oracle import Rung, paged_at, rung, tally
 from tests.servers.pagerduty_server import ROUTING_KEY
 
 NOW = datetime(2026, 11, 16, 9, tzinfo=UTC)
@@ -45,6 +45,16 @@ def sends(folder: Path, paged: Receivers, *kinds: Kind) -> None:
     for kind in kinds:
         assert isinstance(channel.send(replace(message, kind=kind), NOW), Sent)
     channel.close()
+
+
+def test_a_page_that_is_decided_anew_may_open_anew() -> None:
+    """Two pages of one incident may open two; a third opening is a repeat that rang."""
+    slack = {"a" * 32 + f":slack:trigger:sev1:{page}": 1 for page in (1, 2)}
+    slack["a" * 32 + ":slack:resolve:normal-1:1"] = 1
+    key = "tocsin:" + "a" * 32 + ":sev1"
+    assert Rung({key: 2}, slack, {}).pagerduty_duplicates() == 0
+    assert Rung({key: 3}, slack, {}).pagerduty_duplicates() == 1
+    assert Rung({key: 2}, {}, {}).pagerduty_duplicates() == 1
 
 
 @pytest.mark.parametrize(

@@ -218,8 +218,8 @@ def test_only_post_is_a_call(sock: Path) -> None:
     assert raw(sock, b"rubbish\r\n\r\n")[0] == 400
 
 
-def test_a_client_that_hangs_up_hurts_nobody(sock: Path) -> None:
-    """A connection reset in the middle of a request leaves the next one alone."""
+def test_a_client_that_hangs_up_hurts_nobody(sock: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A connection reset in the middle of a request leaves the next one alone, and the log too."""
     for _ in range(3):
         client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         client.connect(str(sock))
@@ -227,6 +227,8 @@ def test_a_client_that_hangs_up_hurts_nobody(sock: Path) -> None:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         client.close()
     assert post(sock, "whoami")[0] == 200
+    time.sleep(0.2)
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 def test_a_dead_socket_is_replaced(tmp_path: Path) -> None:
