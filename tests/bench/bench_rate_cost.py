@@ -3,8 +3,8 @@
     python -m tests.bench.bench_rate_cost [--series 1000] [--buckets 300]
 
 The profile that pages, both sides watched: ordinary traffic with a twentieth of the series firing,
-every verdict of a firing series read in full, at 60 s and at 10 s buckets. QUICK=1 takes 60 buckets.
-The last line is JSON.
+every verdict of a firing series read in full, at 60 s and at 10 s buckets. QUICK=1 takes 60 of
+them. The last line is JSON.
 """
 
 from __future__ import annotations
