@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -178,6 +181,42 @@ def test_a_killed_broker_loses_nothing(
     reader.step()
     assert sorted(int(v or b"") for v in reader.values) == list(range(2000))
     assert not reader.of(Gap)
+
+
+FROZEN = """
+import sys
+from datetime import timedelta
+from monitor.stream.sources.kafka import KafkaSource
+from monitor.stream.sources.kafka_client import KafkaSettings
+bootstrap, topic, group = sys.argv[1:]
+long = timedelta(seconds=20)
+source = KafkaSource(KafkaSettings((bootstrap,), topic, group, session_timeout=long, entry=long))
+while not source.poll(0.5):
+    pass
+print("in", flush=True)
+while True:
+    source.poll(0.5)
+"""
+
+
+def test_a_member_that_froze_is_said_to_hang_and_does_not_shut_the_group_for_ever(
+    settings: KafkaSettings, open_reader: Open
+) -> None:
+    """The group waits for it, we say that we wait for the group, and in the end we read."""
+    words = [*settings.bootstrap, settings.topic, settings.group]
+    with subprocess.Popen(
+        [sys.executable, "-c", FROZEN, *words], stdout=subprocess.PIPE, text=True
+    ) as frozen:
+        try:
+            assert frozen.stdout is not None
+            assert frozen.stdout.readline() == "in\n"
+            frozen.send_signal(signal.SIGSTOP)
+            reader = open_reader(replace(settings, entry=timedelta(seconds=6)))
+            publish(settings, range(3))
+            reader.run(lambda: len(reader.values) == 3, 120)
+        finally:
+            frozen.kill()
+    assert any("has not let us in for" in str(problem) for problem in reader.outages)
 
 
 def test_a_retention_gap_is_exact(

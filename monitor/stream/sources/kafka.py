@@ -20,10 +20,10 @@ from datetime import datetime, timedelta
 from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import KafkaError, LogTruncationError, OffsetOutOfRangeError, RetriableError
-from kafka.structs import MemberState
 
 from monitor.stream.sources.kafka_batches import Unreadable, read_tolerantly
 from monitor.stream.sources.kafka_client import KafkaSettings, TopicLookup, connect
+from monitor.stream.sources.membership import Door, finish_join, joining
 from monitor.stream.sources.source import (
     Assigned,
     Chunk,
@@ -89,6 +89,7 @@ class KafkaSource:
         self._positions: dict[TopicPartition, int] = {}
         """Partitions that are read, and the offset after the last record handed out."""
         self._paused = False
+        self._door = Door(settings.entry)
         self._stalls = StallWatch(settings.stall.total_seconds())
         self._stalls_at = self._informed_at = time.monotonic()
 
@@ -167,11 +168,11 @@ class KafkaSource:
         patience = time.monotonic() + _JOIN_PATIENCE_S
         try:
             batches = consumer.poll(timeout_ms=int(timeout_s * 1000), max_records=most)
-            while not batches and _joining(consumer) and time.monotonic() < patience:
+            while not batches and joining(consumer) and time.monotonic() < patience:
                 if self._leaving.is_set():
                     break
                 tick()
-                _finish_join(consumer)
+                finish_join(consumer)
                 batches = consumer.poll(timeout_ms=_JOIN_SLICE_MS, max_records=most)
         except (OffsetOutOfRangeError, LogTruncationError) as error:
             return {}, error
@@ -180,6 +181,13 @@ class KafkaSource:
         except KafkaError as error:
             self._leave()
             raise SourceUnavailable(f"the group refuses us: {error!r}") from error
+        shut_s = None if batches else self._door.shut_for(consumer, time.monotonic())
+        if shut_s is not None:
+            self._leave()
+            raise SourceUnavailable(
+                f"the group {self._settings.group} has not let us in for {shut_s:.0f} s, a member "
+                "of it may hang: joining it again"
+            )
         return batches, None
 
     def _handed_out(self) -> list[SourceEvent]:
@@ -203,6 +211,7 @@ class KafkaSource:
             "metrics_enabled": False,
             "max_partition_fetch_bytes": settings.partition_fetch_bytes,
             "session_timeout_ms": session_ms,
+            "max_poll_interval_ms": int(settings.entry.total_seconds() * 1000),
             "heartbeat_interval_ms": session_ms // 6,
             "metadata_max_age_ms": int(settings.refresh.total_seconds() * 1000),
         }
@@ -216,6 +225,7 @@ class KafkaSource:
     def _leave(self) -> None:
         """Out of the group; what was ours is given back to the caller as revoked."""
         consumer, self._consumer = self._consumer, None
+        self._door.forget()
         if consumer is not None:
             with contextlib.suppress(KafkaError):
                 consumer.close(autocommit=False, timeout_ms=_CLOSE_MS)
@@ -430,20 +440,6 @@ class KafkaSource:
                     f"{lag.partition.topic}/{lag.partition.number} stands at {lag.position} of"
                     f" {lag.end} and does not move: joining the group again"
                 )
-
-
-def _joining(consumer: KafkaConsumer) -> bool:
-    return bool(consumer.group_metadata().state == MemberState.REBALANCING)
-
-
-def _finish_join(consumer: KafkaConsumer) -> None:
-    """See to it that the answer to a join under way is taken, once a poll was too short for it.
-
-    kafka-python 3.0.12 forgets to look when the join came from a change of the topic (the member
-    then stays between the chairs for ever, without heartbeats), and throws the answer away when it
-    came between two polls. So it is told to look, and is waited for.
-    """
-    consumer._coordinator.request_rejoin()  # noqa: SLF001 -- there is no public way to ask for it
 
 
 def _ignore(_offsets: object, _answer: object) -> None:

@@ -43,6 +43,9 @@ class KafkaSettings:
     """Asked of a partition in one fetch; bounds memory to about twice this for each partition."""
     session_timeout: timedelta = timedelta(seconds=20)
     """A member that is not heard of for so long loses its partitions."""
+    entry: timedelta = timedelta(seconds=60)
+    """The group waits for so long for a member that does not join anew (Kafka's own default is five
+    minutes), and we wait half as long again to be let in, until we try anew."""
     refresh: timedelta = timedelta(seconds=30)
     """How soon an added partition is seen."""
     identity_check: timedelta = timedelta(seconds=1)
