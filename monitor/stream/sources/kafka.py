@@ -164,6 +164,7 @@ class KafkaSource:
     def _fetch(
         self, consumer: KafkaConsumer, timeout_s: float
     ) -> tuple[_Batches, Exception | None]:
+        self._look_at_the_door(consumer)
         most = self._settings.max_records
         patience = time.monotonic() + _JOIN_PATIENCE_S
         try:
@@ -181,14 +182,16 @@ class KafkaSource:
         except KafkaError as error:
             self._leave()
             raise SourceUnavailable(f"the group refuses us: {error!r}") from error
-        shut_s = None if batches else self._door.shut_for(consumer, time.monotonic())
+        return batches, None
+
+    def _look_at_the_door(self, consumer: KafkaConsumer) -> None:
+        shut_s = self._door.shut_for(consumer, time.monotonic())
         if shut_s is not None:
             self._leave()
             raise SourceUnavailable(
                 f"the group {self._settings.group} has not let us in for {shut_s:.0f} s, a member "
                 "of it may hang: joining it again"
             )
-        return batches, None
 
     def _handed_out(self) -> list[SourceEvent]:
         events, self._events = self._events, []
