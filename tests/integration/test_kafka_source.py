@@ -15,6 +15,9 @@ from typing import Any
 
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.protocol.consumer.metadata import ConsumerProtocolAssignment
+from kafka.structs import MemberState
 
 from monitor.stream.sources.kafka import KafkaSource
 from monitor.stream.sources.kafka_client import KafkaSettings
@@ -217,6 +220,38 @@ def test_a_member_that_froze_is_said_to_hang_and_does_not_shut_the_group_for_eve
         finally:
             frozen.kill()
     assert any("has not let us in for" in str(problem) for problem in reader.outages)
+
+
+class Nobody(CooperativeStickyAssignor):  # type: ignore[misc] # kafka-python ships no types
+    """Shares out nothing: what is left where a member is killed before the second round."""
+
+    def assign(self, _cluster: Any, members: Any) -> Any:
+        return {m.member_id: ConsumerProtocolAssignment(self.version, [], b"") for m in members}
+
+
+def test_an_empty_share_left_behind_by_a_killed_member_is_not_for_ever(
+    settings: KafkaSettings, open_reader: Open
+) -> None:
+    """The broker hands it to whoever comes under the same name; who has nothing asks anew."""
+    before = KafkaConsumer(
+        settings.topic,
+        bootstrap_servers=list(settings.bootstrap),
+        group_id=settings.group,
+        group_instance_id="m0",
+        partition_assignment_strategy=[Nobody],
+        session_timeout_ms=30_000,
+    )
+    until = time.monotonic() + 30
+    while before.group_metadata().state != MemberState.STABLE:
+        assert time.monotonic() < until
+        before.poll(timeout_ms=200)
+    assert before.assignment() == set()
+    try:
+        reader = open_reader(replace(settings, member="m0"))
+        publish(settings, range(3))
+        reader.run(lambda: len(reader.values) == 3, 20)
+    finally:
+        before.close(autocommit=False)
 
 
 def test_a_retention_gap_is_exact(

@@ -23,7 +23,7 @@ from kafka.errors import KafkaError, LogTruncationError, OffsetOutOfRangeError, 
 
 from monitor.stream.sources.kafka_batches import Unreadable, read_tolerantly
 from monitor.stream.sources.kafka_client import KafkaSettings, TopicLookup, connect
-from monitor.stream.sources.membership import Door, finish_join, joining
+from monitor.stream.sources.membership import Door, join_anew, joining
 from monitor.stream.sources.source import (
     Assigned,
     Chunk,
@@ -173,7 +173,7 @@ class KafkaSource:
                 if self._leaving.is_set():
                     break
                 tick()
-                finish_join(consumer)
+                join_anew(consumer)
                 batches = consumer.poll(timeout_ms=_JOIN_SLICE_MS, max_records=most)
         except (OffsetOutOfRangeError, LogTruncationError) as error:
             return {}, error
@@ -185,13 +185,13 @@ class KafkaSource:
         return batches, None
 
     def _look_at_the_door(self, consumer: KafkaConsumer) -> None:
-        shut_s = self._door.shut_for(consumer, time.monotonic())
-        if shut_s is not None:
+        now = time.monotonic()
+        if self._door.is_to_ask(consumer, now):
+            join_anew(consumer)
+        if (shut_s := self._door.shut_for(consumer, now)) is not None:
             self._leave()
-            raise SourceUnavailable(
-                f"the group {self._settings.group} has not let us in for {shut_s:.0f} s, a member "
-                "of it may hang: joining it again"
-            )
+            text = f"the group {self._settings.group} has not let us in for {shut_s:.0f} s"
+            raise SourceUnavailable(f"{text}, a member of it may hang: joining it again")
 
     def _handed_out(self) -> list[SourceEvent]:
         events, self._events = self._events, []

@@ -7,6 +7,8 @@ from datetime import timedelta
 from kafka import KafkaConsumer
 from kafka.structs import MemberState
 
+ASK_S, ASK_RARELY_S = 2.0, 60.0
+"""A member without partitions asks for some after so long, then less and less often."""
 PATIENCE = 1.5
 """Entries: after the group's own wait is over there is time to be let in."""
 
@@ -16,12 +18,13 @@ def joining(consumer: KafkaConsumer) -> bool:
     return bool(consumer.group_metadata().state == MemberState.REBALANCING)
 
 
-def finish_join(consumer: KafkaConsumer) -> None:
+def join_anew(consumer: KafkaConsumer) -> None:
     """See to it that the answer to a join under way is taken, once a poll was too short for it.
 
     kafka-python 3.0.12 forgets to look when the join came from a change of the topic (the member
     then stays between the chairs for ever, without heartbeats), and throws the answer away when it
-    came between two polls. So it is told to look, and is waited for.
+    came between two polls. So it is told to look, and is waited for. A member that is in has the
+    partitions shared out anew.
     """
     consumer._coordinator.request_rejoin()  # noqa: SLF001 -- there is no public way to ask for it
 
@@ -33,10 +36,34 @@ class Door:
         """Args: `entry` is how long the group waits for a member that does not join anew."""
         self._most_s = PATIENCE * entry.total_seconds()
         self._since: float | None = None
+        self._idle_since: float | None = None
+        self._ask_s = ASK_S
 
     def forget(self) -> None:
         """We begin anew."""
-        self._since = None
+        self._since = self._idle_since = None
+        self._ask_s = ASK_S
+
+    def is_to_ask(self, consumer: KafkaConsumer, now_s: float) -> bool:
+        """Whether to have the partitions shared out anew: we are in, and have none.
+
+        A static member that was killed while it joined may have left an empty share behind: the
+        broker hands it to whoever comes under that name, for ever, and shares nothing out by
+        itself. Where there are more members than partitions to have none is right, and asking
+        changes nothing.
+
+        Args:
+            consumer: ours.
+            now_s: monotonic seconds.
+        """
+        if consumer.group_metadata().state != MemberState.STABLE or consumer.assignment():
+            self._idle_since, self._ask_s = None, ASK_S
+            return False
+        self._idle_since = now_s if self._idle_since is None else self._idle_since
+        if now_s - self._idle_since < self._ask_s:
+            return False
+        self._idle_since, self._ask_s = now_s, min(2 * self._ask_s, ASK_RARELY_S)
+        return True
 
     def shut_for(self, consumer: KafkaConsumer, now_s: float) -> float | None:
         """Seconds that we have not been let in, once they are too many; else None.
