@@ -84,17 +84,23 @@ def told(made: Bench, count: int) -> None:
     wait_for(lambda: len(made.told()) >= count, f"{count} attempts are told")
 
 
+def overdue(machine: Machine) -> str:
+    """An incident whose confirmed step waited until nobody knows what became of it."""
+    ref = machine.bench.started()
+    for _ in range(15):
+        machine.clock.move(3)
+        machine.turn()
+    assert machine.bench.state(ref) == "unknown"
+    return ref
+
+
 def test_neither_a_late_attempt_nor_its_repeat_runs_after_the_job_was_lost(
     machines: tuple[Machine, Machine], clock: Hands
 ) -> None:
     """The pool hangs, a person runs the unknown step again, another machine takes over: no mark."""
     one, other = machines
     with one.bench.busy():
-        ref = one.bench.started()
-        for _ in range(15):
-            clock.move(3)
-            one.turn()
-        assert one.bench.state(ref) == "unknown"
+        ref = overdue(one)
         one.bench.desk().step(ref, number=1, action="run", confirm="y")
         clock.move(LEASE.total_seconds() + 1)
         other.turn()
@@ -109,16 +115,12 @@ def test_neither_a_late_attempt_nor_its_repeat_runs_after_the_job_was_lost(
 
 
 def test_an_attempt_that_waited_too_long_has_failed_and_can_be_run_again(
-    machines: tuple[Machine, Machine], clock: Hands
+    machines: tuple[Machine, Machine],
 ) -> None:
     """It was not carried out, which is more than `unknown` says; the person's repeat runs once."""
     one, _ = machines
     with one.bench.busy():
-        ref = one.bench.started()
-        for _ in range(15):
-            clock.move(3)
-            one.turn()
-        assert one.bench.state(ref) == "unknown"
+        ref = overdue(one)
     wait_for(lambda: one.bench.state(ref) == "failed", "it is known not to have happened")
     assert "could no longer end before its deadline" in one.bench.told()[0]
     assert one.bench.marks() == 0
@@ -129,15 +131,12 @@ def test_an_attempt_that_waited_too_long_has_failed_and_can_be_run_again(
 
 
 def test_a_repeat_runs_once_though_the_first_attempt_still_waits(
-    machines: tuple[Machine, Machine], clock: Hands
+    machines: tuple[Machine, Machine],
 ) -> None:
     """The older attempt is passed over, and the timeline says that it never happened."""
     one, _ = machines
     with one.bench.busy():
-        ref = one.bench.started()
-        for _ in range(15):
-            clock.move(3)
-            one.turn()
+        ref = overdue(one)
         one.bench.desk().step(ref, number=1, action="run", confirm="y")
     wait_for(lambda: one.bench.state(ref) == "succeeded", "the repeat has ended")
     told(one.bench, 1)
