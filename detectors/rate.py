@@ -8,39 +8,27 @@ done. What is normal is `baseline.py`; the evidence is `shift.py`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from detectors import baseline, launch, shift
+from detectors import alarms, baseline, launch, shift, turned
 from detectors.baseline import Baseline, Lesson
 from detectors.calibration import Scale
 from detectors.columns import Bools, Column, Columns, Floats, Ints, pack, unpack
 from detectors.model import Alarm, RateConfig, config_of
 from detectors.shift import Bucket, ShiftTest
+from detectors.turned import Turned
 from detectors.verdicts import Verdicts
 
 _KIND = ("tocsin-rate-bank", 3)
 _LEAST_NATS = 1.0  # no threshold is below this, whatever the scale
 _BOTH_SIDES = np.log(2.0)  # of score: who watches both sides has twice the chances of a false page
-_TURNED_FROM, _TURNED_TO = 0.55, 0.45  # of the rate, for testing what was not flagged instead
-_LEAST_REST = 0.25  # of what is usually not flagged, where an hour's habits leave less to expect
-_MOST_NOISE = 1.0  # relative variance of the rest
 _IDLE_S = 86_400  # evidence from before so long a silence is nobody's evidence any more
 _IDLE_FIRING = 3  # buckets without traffic at least, before a firing series is let go
 
-_ALARM_COLUMNS = {
-    "threshold": Column(),
-    "min_ratio": Column(),
-    "min_excess": Column(),
-    "min_n": Column(),
-    "min_duration": Column(),
-    "clear": Column(),
-    "watch_up": Column(dtype="?"),
-    "watch_down": Column(dtype="?"),
-}
 _STATE_COLUMNS = {
     "firing": Column(dtype="?"),
     "rising": Column(dtype="?", fill=1),
@@ -55,13 +43,13 @@ _STATE_COLUMNS = {
     "idle": Column(),
     "zero_nats": Column(),
     "unit_nats": Column(fill=1),
-    "turned": Column(dtype="?"),
 }
 
 
 def _spec(config: RateConfig, delay: int) -> dict[str, Column]:
     ring = {name: Column(lead=(delay,)) for name in ("ring_k", "ring_n", "ring_x")}
-    return {**_ALARM_COLUMNS, **_STATE_COLUMNS, **baseline.SPEC, **shift.spec(config), **ring}
+    known = {**alarms.SPEC, **_STATE_COLUMNS, **baseline.SPEC, **turned.SPEC}
+    return {**known, **shift.spec(config), **ring}
 
 
 class RateBank:
@@ -91,6 +79,7 @@ class RateBank:
         self._c = Columns(_spec(config, self._delay))
         self._baseline = Baseline(config, self._c, bucket_s)
         self._shift = ShiftTest(config, self._c, bucket_s)
+        self._turned = Turned(self._c, self._baseline, self._shift)
         self._scale = Scale(config.curve)
         self._row: dict[str, int] = {}
         self._bucket: int | None = None
@@ -173,17 +162,7 @@ class RateBank:
         launch.bear(self._c, self._row[series], established, birth)
 
     def _set_alarm(self, row: int, alarm: Alarm) -> None:
-        values = {
-            "threshold": alarm.threshold,
-            "min_ratio": alarm.min_ratio,
-            "min_excess": alarm.min_excess,
-            "min_n": alarm.min_n,
-            "min_duration": alarm.min_duration_buckets,
-            "clear": alarm.clear_buckets,
-            "watch_up": alarm.watch != "down",
-            "watch_down": alarm.watch != "up",
-        }
-        for name, value in values.items():
+        for name, value in alarms.values(alarm).items():
             self._c[name][row] = value
 
     def drop(self, series: Iterable[str]) -> None:
@@ -280,11 +259,8 @@ class RateBank:
         start_s = (bucket - self._delay) * self._bucket_s
         k, n, x = c["ring_k"][slot], c["ring_n"][slot], c["ring_x"][slot]
         if slot == 0:
-            self._turn()
-            rate = self._baseline.rate()
-            rest = np.divide(1.0 - rate, rate, out=np.ones_like(rate), where=rate > 0)
-            each = self._baseline.per_minute() * np.where(c["turned"], rest, 1.0)
-            c["zero_nats"][:], c["unit_nats"][:] = self._scale.of(each)
+            self._turned.decide()
+            c["zero_nats"][:], c["unit_nats"][:] = self._scale.of(self._turned.per_minute())
             calm_x = np.where(c["firing"], 0.0, c["ring_x"].sum(axis=0))
             self._baseline.learn_long(c["ring_k"].sum(axis=0), calm_x)
         suspect = c["suspect"] > 0
@@ -298,44 +274,6 @@ class RateBank:
         c["guilty"][:] |= c["firing"]
         if suspect.any():
             account.settle(suspect & (c["suspect"] <= 0), self._baseline.rate())
-
-    def _turn(self) -> None:
-        """Series that are flagged more often than not are tested by what is not flagged.
-
-        From 75 % to 95 % is no ratio that a test of counts could tell from noise; of the rest only
-        a fifth is left.
-        """
-        c, rate = self._c, self._baseline.rate()
-        turned = rate > np.where(c["turned"], _TURNED_TO, _TURNED_FROM)
-        changed = (turned != c["turned"]) & ~c["firing"]
-        if changed.any():
-            self._shift.reset(changed)
-            c["turned"][changed] = turned[changed]
-
-    def _sides(self) -> tuple[Bools, Bools]:
-        """Which series are tested for a rise, and which for a fall, of what is tested."""
-        c, turned = self._c, self._c["turned"]
-        up, down = c["watch_up"], c["watch_down"]
-        return np.where(turned, down, up), np.where(turned, up, down)
-
-    def _tested(self, now: Bucket) -> Bucket:
-        """The bucket in what is tested: as counted, or what was not flagged."""
-        turned = self._c["turned"]
-        if not turned.any():
-            return now
-        least = _LEAST_REST * now.n * (1.0 - self._baseline.rate())
-        rest = np.maximum(np.maximum(now.n - now.e, least), 1e-9)
-        # The same deviations, relative to another mean.
-        scale = np.where(turned, now.e / rest, 1.0)
-        return replace(
-            now,
-            k=np.where(turned, now.n - now.k, now.k),
-            e=np.where(turned, rest, now.e),
-            doubt=now.doubt * scale,
-            unseasoned=now.unseasoned * scale,
-            v_short=np.where(turned, np.minimum(now.v_short * scale**2, _MOST_NOISE), now.v_short),
-            v_long=np.where(turned, np.minimum(now.v_long * scale**2, _MOST_NOISE), now.v_long),
-        )
 
     def _judge(self, start_s: int, k: Floats, n: Floats, x: Floats) -> Bucket:
         c, test = self._c, self._shift
@@ -351,7 +289,7 @@ class RateBank:
             live=(n > 0) & c["warm"],
         )
         self._quiet((n > 0) & (c["idle"] * self._bucket_s >= _IDLE_S))
-        nats, tested, sides = self._nats(), self._tested(now), self._sides()
+        nats, tested, sides = self._nats(), self._turned.tested(now), self._turned.sides()
         test.update(tested, nats, falls=bool(sides[1].any()))
         self._end_firing(tested)
         self._begin_firing(tested, nats)
@@ -380,7 +318,7 @@ class RateBank:
     def _begin_firing(self, now: Bucket, nats: Floats) -> None:
         c, test = self._c, self._shift
         passed = test.candidates(nats, c["min_ratio"], c["min_excess"], c["min_n"])
-        half, (up, down) = len(passed) // 2, self._sides()
+        half, (up, down) = len(passed) // 2, self._turned.sides()
         passed[:half] &= up
         passed[half:] &= down
         any_passed = passed.any(axis=0)
@@ -433,7 +371,7 @@ class RateBank:
 
     def _verdicts(self, now: Bucket, ids: Sequence[str], rows: Ints) -> Verdicts:
         c = self._c
-        evidence, rise = self._shift.score(*self._sides())
+        evidence, rise = self._shift.score(*self._turned.sides())
         score = np.maximum((evidence - self._zero()) / c["unit_nats"], 0.0)
         firing, warm, turned = c["firing"][rows], c["warm"][rows], c["turned"][rows]
         fired = c["fire_n"][rows]
