@@ -74,9 +74,12 @@ class Loops:
             thread.start()
 
     def join(self) -> None:
-        """Wait until all have ended."""
+        """Wait until all have ended; handlers of signals run meanwhile."""
+        # The kernel may give a signal to any thread. A main thread that waits without end is not
+        # woken by it, and only the main thread runs the handler.
         for thread in self._threads:
-            thread.join()
+            while thread.is_alive():
+                thread.join(PAUSE_S)
 
     def _guarded(self, name: str, step: Step) -> None:
         self._watchdog.enter(name)

@@ -19,13 +19,14 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
 from monitor.views import DeskError
 from tests.fault.closing import By, Closers, closing
 from tests.fault.events import Feed, feed
+from tests.fault.evidence import preserve
 from tests.fault.ground import (
     Ground,
     Receivers,
@@ -38,7 +39,7 @@ from tests.fault.ground import (
     wait_until,
     wait_while_moving,
 )
-from tests.fault.oracle import Tally, rung_so_far, settle, tally
+from tests.fault.oracle import Tally, rung_so_far, seen, settle, tally
 from tests.integration.process_stage import Tree
 from tests.integration.run_stage import BOOK, SCRIPT
 from tests.servers.faults import status
@@ -82,6 +83,8 @@ class Round:
     """Lives in which the point was not reached as often as wanted."""
     steps_twice: int = 0
     """Runbook steps that were carried out more than once."""
+    evidence: Path | None = None
+    """Where it lies, if the round is not sound."""
     resolved_by: Counter[By] = field(default_factory=Counter)
     """Incidents that people were told are resolved."""
     seconds: float = 0.0
@@ -157,10 +160,17 @@ class Killing:
         """One life that is told to end with pages under way, and dies of what it does then."""
         before = fell(self._tree, RELOAD)
         self._start(f"{RELOAD}:1")
-        rang = sum(rung_so_far(self._paged))
+        sent = self._feed.sent
         self._feed.send(plan.share)
+        fresh = self._feed.owed(sent)
         with suppress(Stuck, subprocess.TimeoutExpired):
-            wait_until(lambda: sum(rung_so_far(self._paged)) > rang, "a page", HIT_S)
+            # What was queued before rings before ingest reads: then only one would be at work.
+            wait_while_moving(
+                lambda: fresh & seen(self._paged),
+                partial(rung_so_far, self._paged),
+                "a page of this life",
+                HIT_S,
+            )
             self._tree.end()
         died = fell(self._tree, RELOAD) - before
         self.at_points[DRAIN] += died
@@ -304,8 +314,13 @@ def round_of(ground: Ground, plan: Plan, *, backend: str, seed: int) -> Round:
             resolved=closers.resolved,
         )
         keep(ground.folder, tree)
+        place = None
+        if not counted.sound():
+            facts = {"resolved_at": closers.resolved, "owed": sorted(publishing.owed())}
+            place = preserve(ground, paged, {"tally": asdict(counted), **facts})
     return Round(
         backend=backend,
+        evidence=place,
         tally=counted,
         at_points=killing.at_points,
         at_random=killing.at_random,
