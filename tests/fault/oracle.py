@@ -249,11 +249,12 @@ def _rung_late(paged: Receivers, resolved: Mapping[str, float]) -> set[str]:
 
 
 def _unmarked(paged: Receivers, repeated: Iterable[str]) -> int:
-    """Messages under one id, less the first and those that say that they may be a repeat."""
+    """Messages under one id, less the first and those that said so, when they rang, that they may
+    repeat it: the text of a later state, edited in, need not."""
     wrong = 0
     for key in repeated:
         copies = [m for m in paged.slack.messages if _id(m.metadata) == key]
-        wrong += sum(REPEAT not in str(copy.blocks) for copy in copies[1:])
+        wrong += sum(REPEAT not in str(copy.posted) for copy in copies[1:])
     return wrong
 
 

@@ -13,22 +13,24 @@ from monitor.config.secret import Secret
 from monitor.http_client import HttpClient
 from monitor.notify.channel import Kind, Message, Sent
 from monitor.notify.pagerduty import PagerDutyChannel
-from monitor.notify.settings import PagerDutySettings
+from monitor.notify.settings import PagerDutySettings, SlackSettings
+from monitor.notify.slack import SlackChannel
 from monitor.store.store import Store
 from tests.fault.ground import Receivers, receivers
 from tests.fault.oracle import Rung, paged_at, rung, tally
+from tests.servers.faults import status
 from tests.servers.pagerduty_server import ROUTING_KEY
+from tests.servers.slack_server import CHANNEL, TOKEN
 
 NOW = datetime(2026, 11, 16, 9, tzinfo=UTC)
 T, A, R = Kind.TRIGGER, Kind.ACKNOWLEDGE, Kind.RESOLVE
 
 
-def sends(folder: Path, paged: Receivers, *kinds: Kind) -> None:
-    """The daemon's own channel sends these for one incident, one after the other."""
-    (folder / "routing").write_text(ROUTING_KEY)
+def page(receiver: str) -> Message:
+    """Of an incident that nobody else has."""
     incident = uuid.uuid4().hex
-    message = Message(
-        id=f"{incident}:pagerduty:trigger:sev1:1",
+    return Message(
+        id=f"{incident}:{receiver}:trigger:sev1:1",
         kind=T,
         dedup_key=f"tocsin:{incident}:sev1",
         incident="INC-0001",
@@ -37,6 +39,12 @@ def sends(folder: Path, paged: Receivers, *kinds: Kind) -> None:
         title="a denied tool ran",
         lines=(),
     )
+
+
+def sends(folder: Path, paged: Receivers, *kinds: Kind) -> None:
+    """The daemon's own channel sends these for one incident, one after the other."""
+    (folder / "routing").write_text(ROUTING_KEY)
+    message = page("pagerduty")
     key = Secret(file=str(folder / "routing"))
     settings = PagerDutySettings(
         name="pagerduty", routing_key=key, base_url=paged.pagerduty.base_url
@@ -82,3 +90,30 @@ def test_a_trigger_after_the_resolve_of_its_key_is_a_duplicate(
     assert rung(tmp_path).pagerduty_duplicates() == duplicates
     # The daemon that sent it has no store, so here the incident is one too many besides.
     assert replace(counted, incidents_twice=0).sound() is (duplicates == 0)
+
+
+@pytest.mark.parametrize(("attempt", "unmarked"), [(1, 1), (2, 0)])
+def test_a_repeat_must_say_so_when_it_rings(tmp_path: Path, attempt: int, unmarked: int) -> None:
+    """A second message under one id counts unless it said that it may be one, whatever is edited
+    into it later."""
+    url = f"sqlite:///{tmp_path / 'x.db'}"
+    Store(url).close()
+    (tmp_path / "bot").write_text(TOKEN)
+    message = page("slack")
+    with receivers(tmp_path) as paged:
+        token = Secret(file=str(tmp_path / "bot"))
+        settings = SlackSettings(
+            name="slack", token=token, channel=CHANNEL, base_url=paged.slack.base_url
+        )
+        channel = SlackChannel(settings, HttpClient())
+        assert isinstance(channel.send(message, NOW), Sent)
+        paged.slack.fail_next(status(503))  # the look-up, if there is one
+        rang = channel.send(replace(message, attempt=attempt), NOW)
+        if attempt == 1:
+            rang = channel.send(message, NOW)
+        assert isinstance(rang, Sent)
+        end = replace(message, id=f"{message.id}-end", kind=R, state="resolved")
+        assert isinstance(channel.send(replace(end, receipt=rang.receipt), NOW), Sent)
+        channel.close()
+        counted = tally(paged, tmp_path, url, set())
+    assert (counted.slack_repeats, counted.slack_repeats_unmarked) == (1, unmarked)

@@ -40,6 +40,8 @@ class SlackMessage:
     broadcast: bool = False
     metadata: Mapping[str, Any] = field(default_factory=dict)
     unfurl: bool = True
+    posted: tuple[dict[str, Any], ...] = ()
+    """Blocks as they were when it rang: an edit rings nobody."""
     edits: int = 0
 
 
@@ -167,6 +169,7 @@ class SlackReceiver:
         message = SlackMessage(channel, self._new_ts(), **_content(arguments))
         message = replace(
             message,
+            posted=message.blocks,
             thread_ts=str(arguments.get("thread_ts") or ""),
             broadcast=_true(arguments.get("reply_broadcast")),
             unfurl=_true(arguments.get("unfurl_links", True))
