@@ -21,6 +21,7 @@ from detectors.model import Alarm, RateConfig
 
 _WEEK_MINUTES = 10_080
 _CLEAR_S = 900
+_MOST_WEEKS = 1_000.0  # nobody has measured what is rarer
 LEAST_BUDGET, MOST_BUDGET = 1e-4, 10.0
 """False pages a series-week that are a threshold."""
 
@@ -64,6 +65,22 @@ def budget_of(score: float) -> float:
     0.02
     """
     return _WEEK_MINUTES * math.exp(-score)
+
+
+def weeks_of(weeks: float) -> str:
+    """`1,200 weeks`, `36 weeks`, `3.5 weeks`."""
+    return f"{weeks:,.0f} weeks" if weeks >= 10 else f"{weeks:.1f} weeks"
+
+
+def rarity(score: float) -> str:
+    """How often a quiet series reaches this score, in words.
+
+    >>> rarity(12.0), rarity(30.0)
+    ('once in 16 weeks', 'less than once in 1,000 weeks')
+    """
+    weeks = 1 / budget_of(score)
+    less = "less than " if weeks > _MOST_WEEKS else ""
+    return f"{less}once in {weeks_of(min(weeks, _MOST_WEEKS))}"
 
 
 def alarm_for(budget: float, bucket_s: int = 60) -> Alarm:

@@ -406,6 +406,7 @@ class RateBank:
             until=np.where(firing, c["until"][rows], now.start_s),
             progress=np.clip(progress, 0.0, 1.0),
             fraction=fraction,
+            calibrated=bool(self._config.curve),
         )
 
     def snapshot(self) -> bytes:

@@ -8,6 +8,7 @@ from typing import overload
 
 import numpy as np
 
+from detectors.calibration import rarity
 from detectors.columns import Bools, Floats, Ints
 from detectors.model import Direction, State, Verdict
 
@@ -79,6 +80,8 @@ class Verdicts(Sequence[Verdict]):
     """Share of the warm-up that is done, 0 to 1."""
     fraction: Floats
     """Expected k / n of this bucket alone."""
+    calibrated: bool = False
+    """Whether the score says how rare it is; else it is in nats."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -141,9 +144,12 @@ class Verdicts(Sequence[Verdict]):
             near = f"score {score:.1f} of {threshold:.1f}"
             return f"rate {percent(observed)}, baseline {percent(baseline)}; {near}{young}"
         length = span(int(self.until[i] - self.onset[i]) + self.bucket_s)
+        sure = f"score {score:.1f} over {threshold:.1f}"
+        if self.calibrated:
+            sure = f"a quiet series gets there {rarity(score)} ({sure})"
         off = f"{k - e:.0f} more" if k >= e else f"{e - k:.0f} fewer"
         return (
             f"rate {percent(observed)} against a baseline of {percent(baseline)} "
             f"({times(observed, baseline)}), {k:.0f} of {n:.0f} over {length}, "
-            f"{off} than expected; score {score:.1f} over {threshold:.1f}{young}"
+            f"{off} than expected; {sure}{young}"
         )

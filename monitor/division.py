@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from detectors.calibration import LEAST_BUDGET, MOST_BUDGET, budget_of, threshold_for
+from detectors.calibration import LEAST_BUDGET, MOST_BUDGET, budget_of, threshold_for, weeks_of
 from detectors.model import Alarm
 from monitor.alerting.alerts import labels
 from monitor.alerting.budget import Budgets, Share, change, divide, outdated
@@ -174,8 +174,3 @@ def _counted(series: Series) -> tuple[list[dict[str, str]], list[dict[str, str]]
         if whole is not None:
             fleets[signal.name, whole] = _labels(signal, whole)
     return alone, list(fleets.values())
-
-
-def weeks_of(weeks: float) -> str:
-    """`1,200 weeks`, `36 weeks`, `3.5 weeks`."""
-    return f"{weeks:,.0f} weeks" if weeks >= 10 else f"{weeks:.1f} weeks"

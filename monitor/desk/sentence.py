@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from detectors.calibration import budget_of
+from detectors.calibration import rarity
 from detectors.verdicts import percent, times
 from monitor.alerting.alerts import Alert
 from monitor.alerting.fitting import Suspect
-from monitor.division import weeks_of
 from monitor.stream.signals import Signal
 
 _WELL_BEYOND = 3.0
 """Nats over a limit: chance alone would do it twenty times as rarely."""
-_MOST_WEEKS = 1_000.0
-"""Nobody has measured what is rarer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +82,10 @@ def spoken_for(signal: Signal, alert: Alert, figures: Figures, suspects: Sequenc
     """Of a whole for which its fleet or a lone child speaks: the alert's own reason."""
     reason = alert.reading.reason.removeprefix(f"{signal.title}: ")
     head, since = _head(signal, alert.dimensions), _since(alert)
-    return f"{head}: {reason}; {since}; {_why(alert, suspects)}; {_sure(figures)}"
+    # A lone child's reason says itself how rare it is.
+    told = figures.calibrated and figures.score >= figures.limit
+    sure = "" if told else f"; {_sure(figures)}"
+    return f"{head}: {reason}; {since}; {_why(alert, suspects)}{sure}"
 
 
 def _head(signal: Signal, dimensions: Mapping[str, str]) -> str:
@@ -127,6 +127,4 @@ def _sure(figures: Figures) -> str:
         return "on its way back"
     if not figures.calibrated:
         return "well beyond its limit" if over >= _WELL_BEYOND else "sure enough to fire"
-    weeks = 1 / budget_of(figures.score)
-    rare = f"once in {weeks_of(min(weeks, _MOST_WEEKS))}"
-    return f"a quiet series gets there {'less than ' * (weeks > _MOST_WEEKS)}{rare}"
+    return f"a quiet series gets there {rarity(figures.score)}"

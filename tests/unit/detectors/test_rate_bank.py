@@ -56,6 +56,14 @@ def test_the_verdict_says_what_happened_since_when() -> None:
     assert re.fullmatch(shape, verdict.reason)
 
 
+def test_how_sure_is_said_in_words() -> None:
+    """On the calibrated scale the sentence says how often a quiet series gets so far."""
+    k, n = counts(six_hours_then(5.0), 40.0)
+    reason = feed(RateBank(PAGE), k[:364], n[:364])[-1][0].reason
+    rare = r"a quiet series gets there (less than )?once in [\d,.]+ weeks"
+    assert re.search(rf"; {rare} \(score \d+\.\d over \d+\.\d\)$", reason), reason
+
+
 def test_warming_is_not_quiet() -> None:
     """Until the evidence is there the state is warming, even in the middle of a disaster."""
     verdicts = feed(RateBank(PAGE), *counts(np.repeat([0.1, 0.9], [60, 30]), 40.0))
