@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from river import base
 
+from detectors.calibration import CALIBRATED, threshold_for
 from detectors.model import Alarm, RateConfig, Verdict, Watch
 from detectors.rate import RateBank
 
@@ -29,21 +31,24 @@ def feature(x: Mapping[Any, float], name: str) -> float:
 class RateDetector(base.AnomalyDetector):
     """Sequential test of k of n for one series; `RateBank` is the same test for many.
 
+    It is the test that ships for whole teams, at a budget of false pages, with floors of its own; a
+    score of `s` is what a quiet series reaches once in `exp(s)` minutes (`calibration.py`).
+
     A bucket is `{"t": start in unix seconds, "k": flagged, "n": all}`; `t` is a multiple of
     `bucket_s` and grows. What the parameters mean is said in `PARAMETERS`.
 
     >>> detector = RateDetector(warm_expected=5.0)
     >>> for minute in range(300):
     ...     detector.learn_one({"t": 60 * minute, "k": 2, "n": 20})
-    >>> detector.score_one({"t": 60 * 300, "k": 2, "n": 20}) < 3
-    True
-    >>> detector.score_one({"t": 60 * 300, "k": 14, "n": 20}) > 4
-    True
+    >>> for minute in range(300, 303):
+    ...     detector.learn_one({"t": 60 * minute, "k": 14, "n": 20})
+    >>> detector.verdict.state.value
+    'firing'
     """
 
     PARAMETERS: ClassVar[dict[str, str]] = {
         "watch": "which way the rate may not move: up, down or both",
-        "threshold": "least evidence, in nats, for firing",
+        "budget": "false pages a series-week at which it fires, 0.0001 to 10",
         "min_ratio": "least observed / baseline (for a fall, the inverse)",
         "min_excess": "least interactions above (below) what was expected",
         "min_n": "least interactions in the window",
@@ -59,11 +64,11 @@ class RateDetector(base.AnomalyDetector):
     def __init__(
         self,
         watch: Watch = "up",
-        threshold: float = 9.0,
-        min_ratio: float = 1.5,
-        min_excess: float = 10.0,
+        budget: float = 0.1,
+        min_ratio: float = 1.3,
+        min_excess: float = 2.0,
         min_n: float = 0.0,
-        min_duration_buckets: int = 2,
+        min_duration_buckets: int = 1,
         clear_buckets: int = 15,
         warm_buckets: int = 60,
         warm_expected: float = 30.0,
@@ -72,7 +77,7 @@ class RateDetector(base.AnomalyDetector):
         bucket_s: int = 60,
     ) -> None:
         self.watch = watch
-        self.threshold = threshold
+        self.budget = budget
         self.min_ratio = min_ratio
         self.min_excess = min_excess
         self.min_n = min_n
@@ -87,10 +92,11 @@ class RateDetector(base.AnomalyDetector):
         self._verdict: Verdict | None = None
 
     def _config(self) -> RateConfig:
-        return RateConfig(
+        return replace(
+            CALIBRATED,
             alarm=Alarm(
                 watch=self.watch,
-                threshold=self.threshold,
+                threshold=threshold_for(self.budget),
                 min_ratio=self.min_ratio,
                 min_excess=self.min_excess,
                 min_n=self.min_n,
@@ -101,7 +107,6 @@ class RateDetector(base.AnomalyDetector):
             warm_expected=self.warm_expected,
             half_life_s=self.half_life_s,
             delay_s=self.delay_s,
-            doubt=2.0,
         )
 
     def learn_one(self, x: Mapping[Any, float]) -> None:

@@ -17,7 +17,7 @@ def test_the_detectors_are_listed_with_their_parameters(tocsin: Run) -> None:
     data = json.loads(tocsin("detect", "list", "--json")[1])["data"]
     assert [one["name"] for one in data] == list(CATALOG)
     rate = next(one for one in data if one["name"] == "rate")
-    assert {"name": "threshold", "default": 9.0}.items() <= rate["parameters"][1].items()
+    assert {"name": "budget", "default": 0.1}.items() <= rate["parameters"][1].items()
     assert tocsin("detect", "list", "-o", "id")[1].split() == list(CATALOG)
 
 

@@ -20,9 +20,9 @@ def test_every_parameter_of_every_detector_is_described() -> None:
 
 def test_a_detector_is_built_by_name_with_its_parameters() -> None:
     """Parameters reach the detector."""
-    built = build("rate", threshold=12.0, watch="both")
+    built = build("rate", budget=0.5, watch="both")
     assert isinstance(built, RateDetector)
-    assert (built.threshold, built.watch) == (12.0, "both")
+    assert (built.budget, built.watch) == (0.5, "both")
 
 
 def test_unknown_names_list_the_known_ones() -> None:
@@ -31,10 +31,8 @@ def test_unknown_names_list_the_known_ones() -> None:
         UnknownDetectorError, match="known: absence, burn_rate, first_seen, level, rate"
     ):
         entry("rat")
-    with pytest.raises(
-        UnknownDetectorError, match="no parameter treshold; known: watch, threshold"
-    ):
-        build("rate", treshold=3)
+    with pytest.raises(UnknownDetectorError, match="no parameter buget; known: watch, budget"):
+        build("rate", buget=3)
     with pytest.raises(ValueError, match="unknown profile 'quiet'; known: loud, page"):
         profile("quiet")
 
