@@ -7,6 +7,7 @@ unknown, because the engine must not repeat what may have had an effect.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import resource
@@ -17,6 +18,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from monitor.config.secret import Secret, SecretUnavailableError, mask
 from monitor.http_client import HttpClient, NoAnswerError, NotSentError
@@ -24,10 +26,30 @@ from monitor.text import vis
 from runbooks.events import AttemptFinished, StartAttempt
 from runbooks.requests import CommandRequest, HttpRequest, SecretAt
 
+_PR_SET_PDEATHSIG = 1
+# PyDLL: between fork and exec nobody may wait for the interpreter's lock.
+_prctl = getattr(ctypes.PyDLL(None), "prctl", None)
 KEPT = 64 * 1024
 """Bytes of an output's beginning that are kept for captures; all of it is hashed and counted."""
 GRACE_S = 2.0
 """Between asking a process group to end and ending it."""
+
+
+class Stop:
+    """Tells one command to end, and why."""
+
+    def __init__(self) -> None:
+        self.why = ""
+        self._told = threading.Event()
+
+    def tell(self, why: str) -> None:
+        """End it; `why` as in "ended after 3 s, WHY"."""
+        self.why = why
+        self._told.set()
+
+    def is_told(self) -> bool:
+        """Whether it is to end."""
+        return self._told.is_set()
 
 
 class _Output:
@@ -49,15 +71,14 @@ class _Output:
         return self._digest.hexdigest()
 
 
-def carry_out(
-    effect: StartAttempt, http: HttpClient, stop: threading.Event | None = None
-) -> AttemptFinished:
+def carry_out(effect: StartAttempt, http: HttpClient, stop: Stop | None = None) -> AttemptFinished:
     """Carry out one attempt; returns when it is over or its time has run out.
 
     Args:
         effect: what to do.
         http: by which requests go out.
-        stop: when it is set, a command is ended; a request on its way cannot be called back.
+        stop: ends a command; a request on its way cannot be called back, `http.give_up` only ends
+            the waiting.
     """
     try:
         secrets = [_revealed(at) for at in effect.request.secrets]
@@ -67,7 +88,7 @@ def carry_out(
         )
     if isinstance(effect.request, HttpRequest):
         return _http(effect, effect.request, secrets, http)
-    return _command(effect, effect.request, secrets, stop or threading.Event())
+    return _command(effect, effect.request, secrets, stop or Stop())
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,15 +149,20 @@ def _http(
     return _finished(effect, response.status, _Output(response.body), secrets)
 
 
-def _limits() -> None:
+def _tied(parent: int) -> None:
+    """In the child, before it becomes the command: it does not outlive us, whatever ends us."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if _prctl is not None:
+        _prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)
 
 
 def _command(
     effect: StartAttempt,
     request: CommandRequest,
     secrets: Sequence[_Revealed],
-    stop: threading.Event,
+    stop: Stop,
 ) -> AttemptFinished:
     environment = {
         "PATH": "/usr/bin:/bin",
@@ -154,7 +180,7 @@ def _command(
             env=environment,
             cwd="/",
             start_new_session=True,
-            preexec_fn=_limits,  # noqa: PLW1509 - no lock is taken between fork and exec
+            preexec_fn=partial(_tied, os.getpid()),  # noqa: PLW1509 - no lock is taken between fork and exec
         )
     except OSError as problem:
         return AttemptFinished(
@@ -168,7 +194,7 @@ def _command(
     ended = _read_until(process, output, began + effect.timeout.total_seconds(), stop)
     if not ended:
         lasted = time.monotonic() - began
-        why = "because the run was aborted" if stop.is_set() else "as its time was up"
+        why = stop.why or "as its time was up"
         _end(process)
         return AttemptFinished(
             step=effect.step,
@@ -181,7 +207,7 @@ def _command(
 
 
 def _read_until(
-    process: subprocess.Popen[bytes], output: _Output, deadline: float, stop: threading.Event
+    process: subprocess.Popen[bytes], output: _Output, deadline: float, stop: Stop
 ) -> bool:
     """Read until the process has ended; False when its time ran out, or it is to stop.
 
@@ -194,7 +220,7 @@ def _read_until(
     talk_until: float | None = None
     with selectors.DefaultSelector() as selector, process.stdout:
         selector.register(descriptor, selectors.EVENT_READ)
-        while time.monotonic() < deadline and not stop.is_set():
+        while time.monotonic() < deadline and not stop.is_told():
             over = process.poll() is not None
             if over and talk_until is None:
                 talk_until = time.monotonic() + GRACE_S

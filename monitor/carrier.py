@@ -2,19 +2,21 @@
 
 Between the transaction that wrote an attempt down and its turn in the pool the job may have gone to
 another owner, the deadline may have passed, a person may have aborted the run or started the step
-anew. To begin it all the same could do it twice. What is not begun is told as such, never dropped.
+anew. To begin it all the same could do it twice. What must not begin any more is told as such; what
+is another owner's by now, that owner finds written down and not begun.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 
-from monitor.actions import carry_out
+from monitor.actions import Stop, carry_out
 from monitor.faults import fault_point
 from monitor.http_client import HttpClient
 from monitor.store.store import StoreUnavailable
@@ -26,8 +28,13 @@ logger = logging.getLogger(__name__)
 
 WORKERS = 8
 """Attempts at the same time; each is a thread that waits for an answer."""
+DRAIN_S = 2.0
+"""For what is under way when the process is to end; ending a command takes up to 4 s more."""
 BACKOFF_S = 2.0
 """After the store did not answer."""
+
+NOT_OURS = "the runs were not surely ours any more when its turn came"
+"""No reason to fail it: their owner begins it."""
 
 Name = tuple[str, str, int]
 """Run, step, number of the attempt."""
@@ -64,7 +71,7 @@ def withheld(
         ours: the runs are ours, in the epoch in which it was asked for.
     """
     if not ours:
-        return "the runs were not surely ours any more when its turn came"
+        return NOT_OURS
     step = None if run is None else run.step(effect.step)
     attempt = None if step is None else step.attempt
     if step is None or attempt is None:
@@ -79,6 +86,8 @@ def withheld(
         )
     if step.state is not StepState.RUNNING or attempt.outcome is not Outcome.RUNNING:
         return f"the step became {step.state} before its turn came"
+    if attempt.begun:
+        return "it was begun before"
     decision = allowed(effect.request, allow)
     if not decision.allowed:
         return decision.reason
@@ -93,18 +102,19 @@ class Carrier:
     def __init__(
         self,
         *,
-        withheld: Callable[[Asked], str],
+        begin: Callable[[Asked], str],
         finished: Callable[[Asked, AttemptFinished], None],
         told: Callable[[Asked, str], None],
     ) -> None:
         """All three are called on the pool's threads, and may raise `StoreUnavailable`.
 
         Args:
-            withheld: why it must not begin; empty when it may. Asked right before it begins.
+            begin: why it must not begin; empty once it is written down that it has. Asked right
+                before.
             finished: it has ended, in one way or another; called once and must not raise.
             told: it was not carried out, and why; called again until the store takes it.
         """
-        self._withheld = withheld
+        self._begin = begin
         self._finished = finished
         self._told = told
         self._http = HttpClient()
@@ -115,7 +125,7 @@ class Carrier:
         """What was asked for since the runs are ours."""
         self._waiting: dict[Name, tuple[Asked, Future[None]]] = {}
         """What has not begun."""
-        self._out: dict[Name, tuple[Asked, threading.Event]] = {}
+        self._out: dict[Name, tuple[Asked, Stop]] = {}
         """What is out in the world, and what ends it."""
 
     def ask(self, asked: Asked) -> None:
@@ -129,14 +139,18 @@ class Carrier:
                 self._begun.add(asked.name)
                 self._waiting[asked.name] = (asked, self._pool.submit(self._turn, asked))
 
-    def withdraw(self) -> list[Asked]:
-        """Cancel what waits, forget what was asked for; the attempts that will not begin."""
+    def withdraw(self) -> None:
+        """Cancel what waits, and forget what was asked for."""
         with self._lock:
             self._begun.clear()
-            found = [asked for asked, future in self._waiting.values() if future.cancel()]
-            for asked in found:
-                del self._waiting[asked.name]
-        return found
+            for asked, future in list(self._waiting.values()):
+                if future.cancel():
+                    del self._waiting[asked.name]
+
+    def asked_of(self, run: str) -> frozenset[tuple[str, int]]:
+        """Step and number of the attempts of a run that were asked for since the runs are ours."""
+        with self._lock:
+            return frozenset((step, number) for of, step, number in self._begun if of == run)
 
     def under_way(self) -> list[Asked]:
         """The attempts that have begun and not ended."""
@@ -147,25 +161,36 @@ class Carrier:
         """End an attempt that is under way, where it is a command; it reports as ever."""
         with self._lock:
             if asked.name in self._out:
-                self._out[asked.name][1].set()
+                self._out[asked.name][1].tell("because the run was aborted")
 
-    def close(self) -> list[Asked]:
-        """Wait for what is under way; the attempts that did not begin."""
+    def close(self) -> None:
+        """Wait a little for what is under way, then end it; the next owner begins the rest.
+
+        A command that outlived us would have nobody to end it when its time is up, and a drain that
+        waited for it would end with SIGKILL: its outcome is unknown either way.
+        """
         with self._lock:
             self._closing.set()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        until = time.monotonic() + DRAIN_S
+        while self._out and time.monotonic() < until:
+            time.sleep(0.02)
+        with self._lock:
+            for _, stop in self._out.values():
+                stop.tell("because the daemon ended")
+        self._http.give_up("the daemon ended before there was an answer")
+        self._pool.shutdown(wait=True)
         self._http.close()
-        found = [asked for asked, _ in self._waiting.values()]
         self._waiting.clear()
-        return found
 
     def _turn(self, asked: Asked) -> None:
         """Without the store nothing begins: whether it may is not known."""
         while not self._closing.is_set():
             try:
-                why = self._withheld(asked)
+                why = self._begin(asked)
                 if why:
                     logger.warning("run %s: %s is not carried out: %s", *asked.name[:2], why)
+                if why and why != NOT_OURS:
                     self._told(asked, why)
                 self._no_longer_waits(asked)
             except StoreUnavailable as problem:
@@ -181,7 +206,7 @@ class Carrier:
             self._waiting.pop(asked.name, None)
 
     def _carry_out(self, asked: Asked) -> None:
-        stop = threading.Event()
+        stop = Stop()
         with self._lock:
             self._out[asked.name] = (asked, stop)
         fault_point("K11")

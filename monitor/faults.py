@@ -25,7 +25,7 @@ POINTS = {
     "K8": "a page was put back to be tried later (deliver)",
     "K9": "a timer is due, its page is decided and not committed (decide)",
     "K10": "what somebody clicked in Slack is received, before its commit (inbound)",
-    "K11": "a runbook step is written down and about to be carried out (runs)",
+    "K11": "a runbook step is written down as begun and about to be carried out (runs)",
     "K12": "a runbook step is done and not yet recorded (runs)",
     "K13": "within a migration of the schema (store)",
     "K14": "a reload is committed, nothing is in place yet; or told to end, work under way (drain)",

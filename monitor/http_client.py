@@ -117,6 +117,8 @@ class HttpClient:
         for name in ("httpx", "httpcore"):
             # they log whole URLs at INFO, and a webhook's URL may be its secret
             logging.getLogger(name).setLevel(logging.WARNING)
+        self._lock = threading.Lock()
+        self._under_way: set[_Exchange] = set()
         self._client = httpx.Client(
             verify=context or tls_context(ca_file),
             trust_env=False,
@@ -143,6 +145,14 @@ class HttpClient:
         """Release what the client holds."""
         self._client.close()
 
+    def give_up(self, why: str) -> None:
+        """Wait for no answer any more: requests under way end with the error that says so."""
+        with self._lock:
+            exchanges = list(self._under_way)
+        for exchange in exchanges:
+            exchange.give_up(why)
+            exchange.done.set()
+
     def request(
         self,
         method: str,
@@ -167,11 +177,17 @@ class HttpClient:
         except (httpx.InvalidURL, ValueError, TypeError) as error:
             raise NotSentError(f"not a request for {where}: {type(error).__name__}") from None
         exchange = _Exchange(self._client, request, where=where, limit=limit)
-        thread = threading.Thread(target=exchange.run, name="http", daemon=True)
-        thread.start()
-        if not exchange.done.wait(timeout_s):
-            exchange.give_up()
-        return exchange.result(timeout_s)
+        with self._lock:
+            self._under_way.add(exchange)
+        try:
+            thread = threading.Thread(target=exchange.run, name="http", daemon=True)
+            thread.start()
+            if not exchange.done.wait(timeout_s):
+                exchange.give_up(f"no answer within {timeout_s:g} s")
+        finally:
+            with self._lock:
+                self._under_way.discard(exchange)
+        return exchange.result()
 
 
 class _AbandonedError(Exception):
@@ -197,6 +213,7 @@ class _Exchange:
         self._body = bytearray()
         self._complete = False
         self._failure: str = ""
+        self._given_up: str = ""
         request.extensions["trace"] = self._trace
 
     def run(self) -> None:
@@ -233,10 +250,11 @@ class _Exchange:
         if event.endswith("send_request_body.complete"):
             fault_point("K6")
 
-    def give_up(self) -> None:
-        """The deadline has come: what is not written yet never will be, and the socket is shut."""
+    def give_up(self, why: str) -> None:
+        """Nobody waits any more: what is not written yet never will be, and the socket is shut."""
         with self._lock:
             self._abandoned = True
+            self._given_up = why
         if self._sock is not None:
             with contextlib.suppress(OSError):
                 self._sock.shutdown(socket.SHUT_RDWR)
@@ -246,12 +264,12 @@ class _Exchange:
         if self._sock is not None:
             self._sock.close()
 
-    def result(self, timeout_s: float) -> Response:
+    def result(self) -> Response:
         head = self._head
         if head is not None:
             names = {name.lower(): value for name, value in head.headers.items()}
             return Response(head.status_code, names, bytes(self._body), self._complete)
-        why = self._failure or f"no answer within {timeout_s:g} s"
+        why = self._failure or self._given_up
         if self._writing:
             raise NoAnswerError(f"{self._where}: {why}")
         raise NotSentError(f"{self._where}: {why}, nothing was sent")

@@ -26,9 +26,10 @@ from monitor.stream.series import dims_of
 from monitor.stream.signals import Plan
 from monitor.watchdog import tick
 from runbooks.allow import AllowList
-from runbooks.engine import advance, decode_run, encode_run, next_deadline, under_way
+from runbooks.engine import advance, decode_run, encode_run, next_deadline, unbegun
 from runbooks.events import (
     Advance,
+    AttemptBegun,
     AttemptFinished,
     Effect,
     Event,
@@ -120,10 +121,8 @@ class Runs:
         self._recovered = False
         self._post = post or Sole()
         self._carrier = Carrier(
-            withheld=self._withheld, finished=self._finished, told=self._not_carried_out
+            begin=self._begin, finished=self._finished, told=self._not_carried_out
         )
-        self._withdrawn: list[Asked] = []
-        """What an earlier epoch asked for and did not begin; to be told."""
 
     @gated
     def step(self, now: datetime) -> None:
@@ -140,15 +139,12 @@ class Runs:
             if self._recovered:
                 self._pick_up(row, now)
             else:
-                self._apply(row.id, Recovered(), now)
+                self._apply(row.id, Recovered(self._carrier.asked_of(row.id)), now)
             self._watch(row.id, now)
             if row.deadline_at is not None and row.deadline_at <= now:
                 self._apply(row.id, Tick(), now)
         self._recovered = True
         self._stop_aborted()
-        while self._withdrawn:
-            self._not_carried_out(self._withdrawn[0], "the runs had another owner meanwhile")
-            self._withdrawn.pop(0)
 
     def _stop_aborted(self) -> None:
         """End the commands of runs that were aborted, at whichever machine's desk."""
@@ -163,12 +159,9 @@ class Runs:
         self._allow = configured.settings.runbooks.allow
 
     def forget(self) -> None:
-        """Take the next step as the first: others may have worked the runs meanwhile.
-
-        What has not begun never will; the next step tells.
-        """
+        """Take the next step as the first: others may have worked the runs meanwhile."""
         self._recovered = False
-        self._withdrawn += self._carrier.withdraw()
+        self._carrier.withdraw()
 
     def perform(self, run: str, effects: Sequence[Effect]) -> None:
         """Do in the world what a stored transition asks for; returns at once.
@@ -186,31 +179,37 @@ class Runs:
         """Begin what another machine's desk has written down: only we carry anything out."""
         if any(step.state is StepState.RUNNING for step in decode_run(row.body).steps):
             book, run = opened(row)
-            self.perform(row.id, under_way(book, run, now, self._allow))
+            self.perform(row.id, unbegun(book, run, now, self._allow))
 
     def close(self) -> None:
-        """Wait for attempts under way, and tell which did not begin."""
-        self._withdrawn += self._carrier.close()
-        try:
-            for asked in self._withdrawn:
-                self._not_carried_out(asked, "the process ended before its turn came")
-        except StoreUnavailable as problem:
-            # They are `unknown` at the next start, and a person looks.
-            logger.warning("%d attempts did not begin: %s", len(self._withdrawn), problem)
-        self._withdrawn.clear()
+        """Wait for attempts under way; the next owner begins what has not begun."""
+        self._carrier.close()
 
-    def _withheld(self, asked: Asked) -> str:
-        """Why it must not begin, by what is stored now.
+    def _begin(self, asked: Asked) -> str:
+        """Why it must not begin, by what is stored now; empty once it is written down as begun.
+
+        An owner that comes after us, or our own next start, asks a person about what was begun and
+        carries out itself what was not.
 
         Raises:
             StoreUnavailable: nobody knows; it does not begin.
         """
-        now = self._clock()
-        with self._store.read() as tx:
+        effect = asked.effect
+        with self._store.write() as tx:
+            now = self._clock()  # a transaction may have waited for its turn
             ours = self._post.holds(tx, asked.epoch, now)
             row = tx.runs.get(asked.run)
-        run = None if row is None else decode_run(row.body)
-        return withheld(run, asked.effect, self._clock(), self._allow, ours=ours)
+            if row is None:
+                return withheld(None, effect, now, self._allow, ours=ours)
+            book, run = opened(row)
+            why = withheld(run, effect, now, self._allow, ours=ours)
+            if not why:
+                event = AttemptBegun(step=effect.step, attempt=effect.attempt)
+                change = advance(book, run, event, now, self._allow)
+                if change.refusal is not None:
+                    return change.refusal.text
+                store_advance(tx, row, book, change, now)
+        return why
 
     def _finished(self, asked: Asked, finished: AttemptFinished) -> None:
         try:

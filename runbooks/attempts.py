@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from runbooks.allow import Decision, allowed
-from runbooks.events import AttemptFinished, StartAttempt
+from runbooks.events import AttemptBegun, AttemptFinished, StartAttempt
 from runbooks.model import (
     Command,
     CommandUndo,
@@ -90,6 +90,7 @@ def start(turn: Turn, step: StepRun, purpose: Purpose, actor: str, *, repeat: bo
         started_at=turn.now,
         deadline=turn.now + timeout + GRACE,
         actor=actor,
+        begun=False,
     )
     retries = step.retries + 1 if repeat else 0
     step = msgspec.structs.replace(step, attempts=(*step.attempts, attempt), retries=retries)
@@ -112,7 +113,7 @@ def start(turn: Turn, step: StepRun, purpose: Purpose, actor: str, *, repeat: bo
 
 
 def asked_for(turn: Turn, step: StepRun) -> StartAttempt | None:
-    """What was asked for with the attempt under way, from what is stored; None when there is none.
+    """The attempt that waits to be begun, as it was asked for; None when there is none.
 
     Raises:
         Refused: a value is missing, the allow-list does not name it, or it is another request now.
@@ -120,7 +121,7 @@ def asked_for(turn: Turn, step: StepRun) -> StartAttempt | None:
     attempt = step.attempt
     if step.state is not StepState.RUNNING or attempt is None:
         return None
-    if attempt.outcome is not Outcome.RUNNING or attempt.deadline <= turn.now:
+    if attempt.outcome is not Outcome.RUNNING or attempt.begun or attempt.deadline <= turn.now:
         return None
     call = call_of(turn, step.id, attempt.purpose)
     request = rendered(turn, call)
@@ -148,6 +149,24 @@ def _tell(turn: Turn, step: str, attempt: Attempt, request: Request) -> None:
         purpose=attempt.purpose.value,
         request_sha256=attempt.request_sha256,
     )
+
+
+def begin(turn: Turn, event: AttemptBegun) -> None:
+    """Write down that an attempt is being carried out: it can be lost now, and begins only once.
+
+    Raises:
+        Refused: it was begun before, has ended, or is not the newest.
+    """
+    step = turn.at(event.step)
+    attempt = step.attempt
+    if attempt is None or attempt.number != event.attempt:
+        refuse("stale", f"attempt {event.attempt} of {event.step} is not the newest")
+    if step.state is not StepState.RUNNING or attempt.outcome is not Outcome.RUNNING:
+        refuse("stale", f"attempt {event.attempt} of {event.step} is not under way")
+    if attempt.begun:
+        refuse("stale", f"attempt {event.attempt} of {event.step} was begun before")
+    begun = msgspec.structs.replace(attempt, begun=True)
+    turn.put(msgspec.structs.replace(step, attempts=(*step.attempts[:-1], begun)))
 
 
 def finish(turn: Turn, event: AttemptFinished) -> None:
@@ -187,6 +206,16 @@ def lost(turn: Turn, step: StepRun, why: str) -> None:
         _lose(turn, step, why)
 
 
+def silent(turn: Turn, step: StepRun) -> None:
+    """The deadline of the running attempt is over: one that nobody has begun failed, for sure."""
+    attempt = step.attempt
+    if attempt is None or attempt.begun is not False or attempt.outcome is not Outcome.RUNNING:
+        lost(turn, step, "nothing was heard of it in time")
+        return
+    text = "not carried out: nobody could begin it in time"
+    finish(turn, AttemptFinished(step=step.id, attempt=attempt.number, ok=False, detail=text))
+
+
 def over(turn: Turn, step: StepRun) -> StepRun:
     """The step with no attempt out in the world: one of which nothing was heard in time is lost.
 
@@ -204,7 +233,7 @@ def over(turn: Turn, step: StepRun) -> StepRun:
             f"attempt {attempt.number} of {step.id} is still out in the world",
             f"wait until it has reported, at the latest at {attempt.deadline:%H:%M:%S} UTC",
         )
-    lost(turn, step, "nothing was heard of it in time")
+    silent(turn, step)
     return turn.at(step.id)
 
 

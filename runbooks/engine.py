@@ -17,6 +17,7 @@ from runbooks.allow import NOTHING, AllowList
 from runbooks.events import (
     Abort,
     Advance,
+    AttemptBegun,
     AttemptFinished,
     Done,
     Event,
@@ -98,14 +99,13 @@ def advance(
     return Advance(changed, tuple(turn.effects), tuple(turn.entries))
 
 
-def under_way(
+def unbegun(
     runbook: Runbook, run: Run, now: datetime, allow: AllowList = NOTHING
 ) -> tuple[StartAttempt, ...]:
-    """The attempts that are written down and have no outcome yet, as they were asked for.
+    """The attempts that are written down and not begun, as they were asked for.
 
-    For a carrier that did not make the transition itself. Whether an attempt has been begun the run
-    does not know: the caller must. One that could not be asked for any more is left out; its
-    deadline comes.
+    For a carrier that did not make the transition itself; it is told which it may begin when it
+    sends `AttemptBegun`. One that could not be asked for any more is left out; its deadline comes.
 
     Args:
         runbook: the file the run started from.
@@ -114,15 +114,16 @@ def under_way(
         allow: the operator's allow-list.
     """
     turn = Turn(runbook, run, now, allow)
-    found = []
-    for step in run.steps:
-        try:
-            asked = attempts.asked_for(turn, step)
-        except Refused:
-            continue
-        if asked is not None:
-            found.append(asked)
-    return tuple(found)
+    return tuple(asked for step in run.steps for asked in _asked(turn, step))
+
+
+def _asked(turn: Turn, step: StepRun) -> tuple[StartAttempt, ...]:
+    """The attempt of a step that is under way, if it can still be asked for."""
+    try:
+        asked = attempts.asked_for(turn, step)
+    except Refused:
+        return ()
+    return () if asked is None else (asked,)
 
 
 def _take(turn: Turn, event: Event) -> None:  # noqa: C901, PLR0912 - one line for each kind of event
@@ -141,6 +142,8 @@ def _take(turn: Turn, event: Event) -> None:  # noqa: C901, PLR0912 - one line f
             _undo(turn, event)
         case Abort():
             _abort(turn, event)
+        case AttemptBegun():
+            attempts.begin(turn, event)
         case AttemptFinished():
             attempts.finish(turn, event)
         case SignalObserved():
@@ -148,7 +151,7 @@ def _take(turn: Turn, event: Event) -> None:  # noqa: C901, PLR0912 - one line f
         case LeaseExpired():
             _lease_expired(turn, event)
         case Recovered():
-            _recover(turn)
+            _recover(turn, event)
         case Tick():
             _tick(turn)
         case _:
@@ -334,15 +337,23 @@ def _lease_expired(turn: Turn, event: LeaseExpired) -> None:
     attempts.lost(turn, step, "whoever ran it went silent")
 
 
-def _recover(turn: Turn) -> None:
-    """Nothing that was under way has a carrier any more; waits are asked for again."""
+def _recover(turn: Turn, event: Recovered) -> None:
+    """What was begun has no carrier any more; waits, and what is not begun, are asked for."""
     for step in turn.run.steps:
         if step.state is not StepState.RUNNING:
             continue
         if step.watching is not None:
             watching = step.watching
             turn.effects.append(Watch(step=step.id, signal=watching.signal, series=watching.series))
-        elif step.attempt is not None and step.attempt.outcome is Outcome.RUNNING:
+        elif (
+            step.attempt is None
+            or step.attempt.outcome is not Outcome.RUNNING
+            or (step.id, step.attempt.number) in event.ours
+        ):
+            continue
+        elif step.attempt.begun is False:
+            turn.effects += _asked(turn, step)
+        else:
             attempts.lost(turn, step, "the process stopped while it ran")
 
 
@@ -359,7 +370,7 @@ def _tick(turn: Turn) -> None:
             and step.attempt.outcome is Outcome.RUNNING
             and step.attempt.deadline <= turn.now
         ):
-            attempts.lost(turn, step, "nothing was heard of it in time")
+            attempts.silent(turn, step)
 
 
 # -- what follows by itself -------------------------------------------------------------------

@@ -90,6 +90,14 @@ class Abort:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptBegun:
+    """Somebody sets about carrying out an attempt; from here on nobody else may."""
+
+    step: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptFinished:
     """An attempt came back."""
 
@@ -129,7 +137,10 @@ class LeaseExpired:
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """The process starts again: attempts under way have lost their carrier."""
+    """The process starts again: attempts that others have begun have lost their carrier."""
+
+    ours: frozenset[tuple[str, int]] = frozenset()
+    """Step and number of those that have one: people are quicker than the first look around."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +149,7 @@ class Tick:
 
 
 PersonEvent = Start | RunStep | Done | Fail | Skip | Undo | Abort
-MachineEvent = AttemptFinished | SignalObserved | LeaseExpired | Recovered | Tick
+MachineEvent = AttemptBegun | AttemptFinished | SignalObserved | LeaseExpired | Recovered | Tick
 Event = PersonEvent | MachineEvent
 
 

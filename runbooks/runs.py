@@ -108,6 +108,9 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """When silence about it means that its outcome is unknown."""
     actor: str
     """Who confirmed it; `engine` for an automatic one."""
+    begun: bool | None = None
+    """Whether somebody has set about carrying it out; None in runs of before this was written down:
+    perhaps."""
     outcome: Outcome = Outcome.RUNNING
     ended_at: datetime | None = None
     status: int | None = None

@@ -21,9 +21,11 @@ from monitor.stream.sources.kafka_client import KafkaSettings
 from monitor.stream.sources.publish import Publisher
 from tests.fault.events import START, event
 from tests.integration.process_stage import Tree, rows, wait_for
+from tests.integration.run_stage import BOOK
 from tests.making import level_note
 from tests.servers.kafka_fixtures import NewTopic
 from tests.servers.kafka_server import KafkaServer
+from tui.desk_client import Place, connect
 
 UP = re.compile(r"^processes: ok: [^;]*control[^;]* up", re.MULTILINE)
 
@@ -207,6 +209,37 @@ def test_children_that_do_not_drain_are_killed(tree: Tree) -> None:
     killed = re.findall(r"([\w-]+) \(pid \d+\) did not end within 10 s: it is killed", tree.said())
     assert killed == ["control", "ingest-0"]
     assert tree.children() == {}
+
+
+def test_a_drain_ends_a_command_and_gives_the_jobs_back(tree: Tree, tmp_path: Path) -> None:
+    """Told to end while a step's command runs: in order within ten seconds, with nobody left, its
+    outcome unknown, and no lease of an owner that is gone."""
+    socket, mark, script = tmp_path / "desk", tmp_path / "marked", tmp_path / "mark"
+    url = f"sqlite:///{tmp_path / 'x.db'}"
+    (tmp_path / "books").mkdir()
+    (tmp_path / "books" / "mark.yaml").write_text(BOOK.replace("FILE", str(mark)))
+    script.write_text('#!/bin/sh\necho begun >> "$1"\nsleep 19\necho ended >> "$1"\n')
+    script.chmod(0o755)
+    allow = {"commands": [{"path": str(script), "args": [[]], "max_effect": "reversible"}]}
+    tree.settings["runbooks"] = {"folders": [str(tmp_path / "books")], "allow": allow}
+    tree.settings["desk"] = {"socket": str(socket)}
+    tree.start()
+    wait_for(lambda: tree.working("control", "auditor", "ingest-0"), "three children")
+    desk = connect(Place(store=url, socket=socket), warn=lambda _: None)
+    ref = desk.declare(title="it burns", severity="SEV2").incident
+    assert ref is not None
+    desk.start_run(ref, runbook="leave-a-mark")
+    desk.step(ref, number=1, action="run", confirm="y")
+    wait_for(mark.exists, "the command runs")
+    began = time.monotonic()
+    assert tree.end() == 0
+    print(f"ended {time.monotonic() - began:.1f} s after SIGTERM")
+    assert "is killed" not in tree.said()
+    found = open_direct(url).incident(ref).run
+    assert found is not None
+    assert found.steps[0].state == "unknown"
+    assert mark.read_text() == "begun\n"
+    assert rows(url, "SELECT name FROM leases WHERE until > since") == []
 
 
 def test_a_daemon_sends_the_digest(tree: Tree, tmp_path: Path) -> None:

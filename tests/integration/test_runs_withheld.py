@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,10 +13,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from monitor.carrier import Asked
 from monitor.config.settings import resolve
 from monitor.processes.loops import Step, owned
 from monitor.processes.posts import LEASE, Post
+from monitor.runs import opened
 from runbooks.allow import NOTHING
+from runbooks.engine import unbegun
 from tests.integration.process_stage import wait_for
 from tests.integration.run_stage import Bench, bench
 
@@ -85,65 +89,83 @@ def told(made: Bench, count: int) -> None:
 
 
 def overdue(machine: Machine) -> str:
-    """An incident whose confirmed step waited until nobody knows what became of it."""
+    """An incident whose confirmed step waited until its deadline was over."""
     ref = machine.bench.started()
     for _ in range(15):
         machine.clock.move(3)
         machine.turn()
-    assert machine.bench.state(ref) == "unknown"
+    assert machine.bench.state(ref) == "failed"
+    assert any("nobody could begin it in time" in text for text in machine.bench.told())
     return ref
 
 
-def test_neither_a_late_attempt_nor_its_repeat_runs_after_the_job_was_lost(
+def test_what_waits_when_its_owner_is_lost_runs_once_at_the_next(
     machines: tuple[Machine, Machine], clock: Hands
 ) -> None:
-    """The pool hangs, a person runs the unknown step again, another machine takes over: no mark."""
+    """The pool hangs and another machine takes over: it finds the step not begun, and begins it;
+    the first one, free again, does not."""
     one, other = machines
     with one.bench.busy():
-        ref = overdue(one)
-        one.bench.desk().step(ref, number=1, action="run", confirm="y")
+        ref = one.bench.started()
         clock.move(LEASE.total_seconds() + 1)
         other.turn()
         assert other.post.held
+        wait_for(lambda: other.bench.state(ref) == "succeeded", "the new owner runs it")
+    one.bench.close()
+    assert other.bench.marks() == 1
+    assert other.bench.state(ref) == "succeeded", "the new owner's word stands"
+
+
+def test_a_step_confirmed_before_the_owners_first_look_runs_once(
+    machines: tuple[Machine, Machine], clock: Hands
+) -> None:
+    """Nobody owns the runs when it is confirmed, or their owner has not looked around yet: it is
+    not taken for one that died with its process."""
+    one, other = machines
+    one.post.let_go()
+    ref = other.bench.started()
+    clock.move(3)
+    other.post.look(clock.at)
+    assert other.post.held
+    early = other.bench.started()
+    for _ in range(3):
+        other.turn()
+    wait_for(lambda: other.bench.state(ref) == "succeeded", "it is carried out")
+    wait_for(lambda: other.bench.state(early) == "succeeded", "it is carried out")
+    assert other.bench.marks() == 2
+
+
+def test_a_step_that_was_begun_is_not_begun_by_the_next_owner(
+    machines: tuple[Machine, Machine], clock: Hands
+) -> None:
+    """Whether it had an effect nobody knows: a person looks and says."""
+    one, other = machines
+    with one.bench.busy():
+        ref = one.bench.started()
+        with one.bench.store.read() as tx:
+            run = tx.runs.live()[0]
+        (effect,) = unbegun(*opened(run), clock.at, one.bench.configured.settings.runbooks.allow)
+        assert one.bench.runs._begin(Asked(run.id, effect, one.post.epoch)) == ""
+        assert "begun before" in one.bench.runs._begin(Asked(run.id, effect, one.post.epoch))
+        clock.move(LEASE.total_seconds() + 1)
+        other.turn()
         assert other.bench.state(ref) == "unknown"
-    told(other.bench, 2)
-    assert one.bench.marks() == 0
-    assert other.bench.state(ref) == "unknown", "the new owner's word stands"
-    other.bench.desk().step(ref, number=1, action="run", confirm="y")
-    wait_for(lambda: other.bench.state(ref) == "succeeded", "it is run again")
-    assert one.bench.marks() == 1
+    one.bench.close()
+    assert other.bench.marks() == 0
 
 
 def test_an_attempt_that_waited_too_long_has_failed_and_can_be_run_again(
     machines: tuple[Machine, Machine],
 ) -> None:
-    """It was not carried out, which is more than `unknown` says; the person's repeat runs once."""
+    """It was not carried out, which is more than `unknown` says; its turn passes it over, and the
+    person's repeat runs once."""
     one, _ = machines
     with one.bench.busy():
         ref = overdue(one)
-    wait_for(lambda: one.bench.state(ref) == "failed", "it is known not to have happened")
-    assert "could no longer end before its deadline" in one.bench.told()[0]
-    assert one.bench.marks() == 0
-    one.bench.desk().start_run(ref, runbook="leave-a-mark")
-    one.bench.desk().step(ref, number=1, action="run", confirm="y")
+        one.bench.desk().start_run(ref, runbook="leave-a-mark")
+        one.bench.desk().step(ref, number=1, action="run", confirm="y")
     wait_for(lambda: one.bench.state(ref) == "succeeded", "it is run again")
     assert one.bench.marks() == 1
-
-
-def test_a_repeat_runs_once_though_the_first_attempt_still_waits(
-    machines: tuple[Machine, Machine],
-) -> None:
-    """The older attempt is passed over, and the timeline says that it never happened."""
-    one, _ = machines
-    with one.bench.busy():
-        ref = overdue(one)
-        one.bench.desk().step(ref, number=1, action="run", confirm="y")
-    wait_for(lambda: one.bench.state(ref) == "succeeded", "the repeat has ended")
-    told(one.bench, 1)
-    assert one.bench.marks() == 1
-    assert (
-        "attempt 1 of step mark was not carried out: attempt 2 was started" in one.bench.told()[0]
-    )
 
 
 def test_a_run_that_was_aborted_begins_nothing(machines: tuple[Machine, Machine]) -> None:
@@ -170,27 +192,28 @@ def test_what_the_operator_no_longer_allows_does_not_begin(
     assert one.bench.marks() == 0
 
 
-def test_a_new_epoch_withdraws_what_waits_and_says_so_at_once(
+def test_a_job_that_comes_back_runs_once_what_waited(
     machines: tuple[Machine, Machine], clock: Hands
 ) -> None:
-    """The job went and came back while the pool hung: what was asked before is not begun."""
+    """It went and came back while the pool hung: what was asked before is asked for anew."""
     one, other = machines
     with one.bench.busy():
         ref = one.bench.started()
         clock.move(LEASE.total_seconds() + 1)
-        other.turn()
+        other.post.look(clock.at)
+        assert other.post.held
         other.post.let_go()
         one.turn()
         one.turn()
         assert one.post.epoch == 3
-        assert one.bench.state(ref) == "failed"
-        assert any("another owner meanwhile" in text for text in one.bench.told())
+        assert one.bench.state(ref) == "running"
+    wait_for(lambda: one.bench.state(ref) == "succeeded", "it is carried out")
     one.bench.close()
-    assert one.bench.marks() == 0
+    assert one.bench.marks() == 1
 
 
-def test_a_process_that_ends_tells_what_it_did_not_begin(
-    machines: tuple[Machine, Machine],
+def test_what_a_process_that_ends_did_not_begin_is_begun_by_the_next(
+    machines: tuple[Machine, Machine], clock: Hands
 ) -> None:
     """After an orderly stop nobody has to find out whether it happened."""
     one, other = machines
@@ -201,8 +224,27 @@ def test_a_process_that_ends_tells_what_it_did_not_begin(
         wait_for(one.bench.runs._carrier._closing.is_set, "it is told to end")
     ended.join()
     assert one.bench.marks() == 0
-    assert other.bench.state(ref) == "failed"
-    assert "the process ended before its turn came" in other.bench.told()[0]
+    one.post.let_go()
+    clock.move(3)
+    other.turn()
+    wait_for(lambda: other.bench.state(ref) == "succeeded", "the next owner runs it")
+    assert other.bench.marks() == 1
+
+
+def test_a_process_that_ends_ends_its_command_in_time(machines: tuple[Machine, Machine]) -> None:
+    """A command that would go on for 20 s is ended with it; nobody is left behind, and a person is
+    asked what became of it."""
+    one, other = machines
+    (one.bench.mark.parent / "mark").write_text('#!/bin/sh\nsleep 20\necho once >> "$1"\n')
+    ref = one.bench.started()
+    wait_for(one.bench.runs._carrier.under_way, "it runs")
+    began = time.monotonic()
+    one.bench.runs.close()
+    assert time.monotonic() - began < 9
+    assert (other.bench.state(ref), other.bench.marks()) == ("unknown", 0)
+    with other.bench.store.read() as tx:
+        said = [e.entry.text for e in tx.incidents.timeline(tx.incidents.open()[0].uuid)]
+    assert any("because the daemon ended" in text for text in said)
 
 
 def test_nothing_begins_while_the_store_does_not_answer(

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from runbooks.allow import AllowedCommand, AllowedHttp, AllowList
-from runbooks.engine import advance, decode_run, encode_run, new_run, next_deadline
+from runbooks.engine import advance, decode_run, encode_run, new_run, next_deadline, unbegun
 from runbooks.events import (
     Abort,
+    AttemptBegun,
     AttemptFinished,
     Done,
     Event,
@@ -78,6 +79,7 @@ class RunMachine(RuleBasedStateMachine):
         self.now = START
         self.run: Run = new_run(RUNBOOK, "r1", Facts(id="INC-1", signal="s"), START)
         self.asked: dict[tuple[str, Purpose], int] = {}
+        self.begun: set[tuple[str, int]] = set()
 
     def send(self, event: Event) -> None:
         before = self.run
@@ -187,10 +189,26 @@ class RunMachine(RuleBasedStateMachine):
         assert found is not None
         self.send(LeaseExpired(step=step, attempt=len(found.attempts)))
 
+    @rule(step=STEPS)
+    def begin(self, step: str) -> None:
+        """A carrier sets about it; a second one must be refused."""
+        found = self.run.step(step)
+        assert found is not None
+        number, before = len(found.attempts), self.run
+        self.send(AttemptBegun(step=step, attempt=number))
+        if self.run != before:
+            assert (step, number) not in self.begun
+            self.begun.add((step, number))
+
     @rule()
     def crash(self) -> None:
+        """What was begun is not asked for again."""
         self.run = decode_run(encode_run(self.run))
+        for asked in unbegun(RUNBOOK, self.run, self.now, ALLOW):
+            assert (asked.step, asked.attempt) not in self.begun
         self.send(Recovered())
+        for asked in unbegun(RUNBOOK, self.run, self.now, ALLOW):
+            assert (asked.step, asked.attempt) not in self.begun
 
     @rule(
         step=st.sampled_from(["wait", "strict"]),
@@ -275,6 +293,7 @@ def test_an_undo_waits_for_the_attempt_that_an_abort_left_in_the_world() -> None
     machine = RunMachine()
     machine.start()
     machine.decide_to_harm()
+    machine.begin("harm")
     machine.abort(0)
     for seconds in (0, 1):
         machine.time_passes(seconds)

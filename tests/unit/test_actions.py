@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import subprocess
+import sys
+import threading
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -16,15 +20,20 @@ from monitor.notify.loopback.server import Answer, Request
 from runbooks.events import AttemptFinished, StartAttempt
 from runbooks.model import Effect
 from runbooks.requests import CommandRequest, HttpRequest, SecretAt
+from tests.integration.process_stage import wait_for
 from tests.servers.faults import Fault, FaultyServer, hang_after_store, reset_after_store
 
 SECRET = "s3cr3t-value-1234"
 
 
 def start(
-    request: CommandRequest | HttpRequest, *, executable: str = "", seconds: float = 5
+    request: CommandRequest | HttpRequest,
+    *,
+    executable: str = "",
+    seconds: float = 5,
+    given_up_s: float | None = None,
 ) -> AttemptFinished:
-    """Carry out a request."""
+    """Carry out a request; the waiting for it may be given up."""
     effect = StartAttempt(
         step="one",
         attempt=1,
@@ -34,6 +43,8 @@ def start(
         key="key-1",
     )
     with HttpClient() as http:
+        if given_up_s is not None:
+            threading.Timer(given_up_s, http.give_up, ["the daemon ended"]).start()
         return carry_out(effect, http)
 
 
@@ -194,7 +205,42 @@ def test_an_http_step_without_an_answer_is_unknown(fault: Fault) -> None:
     assert len(flags.seen) == 1
 
 
+def test_an_http_step_that_is_waited_for_no_more_is_unknown() -> None:
+    """A process that ends does not wait for its time to run out; what was sent was sent."""
+    flags = Flags()
+    with FaultyServer(flags) as server:
+        server.fail_next(hang_after_store)
+        request = HttpRequest(method="POST", url=f"{server.url}/x", effect=Effect.REVERSIBLE)
+        began = time.monotonic()
+        done = start(request, seconds=30, given_up_s=1)
+        assert time.monotonic() - began < 15
+    assert (done.ok, done.unknown, len(flags.seen)) == (False, True, 1)
+    assert done.detail.endswith("the daemon ended")
+
+
 def test_an_http_step_that_was_not_sent_is_known() -> None:
     """Nobody listens: nothing has happened, and a repeat is safe."""
     done = start(HttpRequest(method="GET", url="http://127.0.0.1:9/", effect=Effect.READ_ONLY))
     assert (done.ok, done.unknown, done.status) == (False, False, None)
+
+
+def test_a_command_does_not_outlive_the_process_that_carries_it_out(tmp_path: Path) -> None:
+    """Killed in the middle of it, the process leaves nobody behind."""
+    told = tmp_path / "pid"
+    code = f"from tests.unit.test_actions import shell; shell('echo $$ > {told}; exec sleep 60')"
+    owner = subprocess.Popen([sys.executable, "-c", code])
+    try:
+        wait_for(lambda: told.exists() and told.read_text().strip(), "the command runs")
+        command = Path("/proc") / told.read_text().strip()
+        assert command.exists()
+        owner.kill()
+        owner.wait()
+        wait_for(lambda: not command.exists() or _zombie(command), "it is gone")
+    finally:
+        owner.kill()
+
+
+def _zombie(process: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return process.joinpath("stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    return True

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from monitor.carrier import withheld
 from runbooks.allow import NOTHING, AllowedCommand, AllowList
-from runbooks.engine import advance, new_run, under_way
+from runbooks.engine import advance, new_run, unbegun
 from runbooks.events import (
     Abort,
+    AttemptBegun,
     AttemptFinished,
     Done,
     Event,
@@ -49,6 +50,9 @@ steps:
 """.replace("EFFECT", "reversible"),
     "mark.yaml",
 )
+
+
+BEGUN = AttemptBegun(step="mark", attempt=1)
 
 
 def allowing(path: str) -> AllowList:
@@ -100,10 +104,11 @@ def test_an_attempt_whose_turn_comes_in_time_may_begin() -> None:
         (asked()[0], 16.0, ALLOW, True, "after 16 s of waiting"),
         (asked()[0], 1.0, NOTHING, True, "allow-list"),
         (asked()[0], 1.0, allowing("/usr/local/mark"), True, "names /usr/local/mark"),
-        (after(Recovered()), 1.0, ALLOW, True, "became unknown"),
+        (after(BEGUN), 1.0, ALLOW, True, "begun before"),
+        (after(BEGUN, Recovered()), 1.0, ALLOW, True, "became unknown"),
         (after(Abort(actor="ada", reason="no")), 1.0, ALLOW, True, "became unknown"),
         (
-            after(Recovered(), RunStep(step="mark", actor="ada", confirm="y", again=True)),
+            after(BEGUN, Recovered(), RunStep(step="mark", actor="ada", confirm="y", again=True)),
             1.0,
             ALLOW,
             True,
@@ -121,7 +126,9 @@ def test_why_an_attempt_does_not_begin(
 EVENTS = st.sampled_from(
     [
         Tick(),
+        BEGUN,
         Recovered(),
+        Recovered(frozenset({("mark", 1)})),
         LeaseExpired(step="mark", attempt=1),
         AttemptFinished(step="mark", attempt=1, ok=True, status=0),
         AttemptFinished(step="mark", attempt=1, ok=False, unknown=True),
@@ -146,7 +153,7 @@ def test_what_may_begin_is_what_the_stored_run_still_asks_for(
         at += later
         run = advance(BOOK, run, event, T0 + seconds(at), ALLOW).run
     if not why(run, at):
-        assert effect in under_way(BOOK, run, T0 + seconds(at), ALLOW)
+        assert effect in unbegun(BOOK, run, T0 + seconds(at), ALLOW)
         assert at <= 15
     step = run.step("mark")
     assert step is not None

@@ -8,6 +8,7 @@ from runbooks.allow import AllowedCommand, AllowedHttp, AllowList
 from runbooks.engine import advance, decode_run, encode_run, new_run
 from runbooks.events import (
     Advance,
+    AttemptBegun,
     AttemptFinished,
     Done,
     Event,
@@ -125,4 +126,12 @@ class Story:
 
     def disabled(self) -> Story:
         self.judged().send(RunStep(step="disable", actor="mira", confirm="INC-7"))
+        return self
+
+    def begun(self, step: str) -> Story:
+        found = self.run.step(step)
+        assert found is not None
+        assert found.attempt is not None
+        number = found.attempt.number
+        assert self.send(AttemptBegun(step=step, attempt=number), after=0).refusal is None
         return self

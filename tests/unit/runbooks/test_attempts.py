@@ -7,8 +7,9 @@ from datetime import timedelta
 import pytest
 
 from runbooks.allow import NOTHING
-from runbooks.engine import next_deadline
+from runbooks.engine import decode_run, encode_run, next_deadline, unbegun
 from runbooks.events import (
+    AttemptBegun,
     AttemptFinished,
     Done,
     Event,
@@ -66,7 +67,7 @@ def test_captures_feed_later_steps_and_are_checked() -> None:
 @pytest.mark.parametrize("event", [LeaseExpired(step="disable", attempt=1), Recovered()])
 def test_a_lost_change_is_unknown_and_never_repeated(event: Event) -> None:
     """After a crash the step asks for a person; ticks change nothing."""
-    story = Story().disabled()
+    story = Story().disabled().begun("disable")
     assert story.send(event).effects == ()
     assert story.state("disable") == "unknown"
     assert story.run.state is RunState.WAITING_INPUT
@@ -83,7 +84,7 @@ def test_a_lost_change_is_unknown_and_never_repeated(event: Event) -> None:
 
 def test_silence_past_the_deadline_is_a_lost_attempt() -> None:
     """The deadline is in the run; a tick after it makes the outcome unknown."""
-    story = Story().disabled()
+    story = Story().disabled().begun("disable")
     deadline = next_deadline(story.run)
     assert deadline is not None
     story.now = deadline - timedelta(seconds=2)
@@ -93,13 +94,49 @@ def test_silence_past_the_deadline_is_a_lost_attempt() -> None:
     assert story.state("disable") == "unknown"
 
 
+def test_what_nobody_has_begun_is_carried_out_after_a_crash() -> None:
+    """It is asked for once more as it was; once begun it may not begin again."""
+    story = Story().judged()
+    (asked,) = story.send(RunStep(step="disable", actor="mira", confirm="INC-7")).effects
+    assert story.send(Recovered()).effects == (asked,)
+    assert unbegun(story.runbook, story.run, story.now, story.allow) == (asked,)
+    assert story.send(Recovered(frozenset({("disable", 1)}))).effects == ()
+    story.begun("disable")
+    assert unbegun(story.runbook, story.run, story.now, story.allow) == ()
+    assert "begun before" in story.refused(AttemptBegun(step="disable", attempt=1))
+    assert "not the newest" in story.refused(AttemptBegun(step="disable", attempt=2))
+    story.send(Recovered(frozenset({("disable", 1)})))
+    assert story.state("disable") == "running"
+    story.send(AttemptFinished(step="disable", attempt=1, ok=True, status=0))
+    assert "not under way" in story.refused(AttemptBegun(step="disable", attempt=1))
+
+
+def test_what_nobody_could_begin_in_time_has_failed() -> None:
+    """It cannot have changed anything: nobody has to look, and it may run again."""
+    story = Story().disabled()
+    story.send(Tick(), after=3600)
+    assert story.state("disable") == "failed"
+    assert any("nobody could begin it" in text for text in story.entries)
+    again = RunStep(step="disable", actor="mira", confirm="INC-7", again=True)
+    assert story.send(again).refusal is None
+
+
+def test_a_run_from_before_attempts_were_marked_asks_a_person() -> None:
+    """Whether its attempt was begun nobody knows: it is not asked for again."""
+    story = Story().disabled()
+    stored = encode_run(story.run).replace(b'"begun":false', b'"begun":null')
+    story.run = decode_run(stored)
+    assert story.send(Recovered()).effects == ()
+    assert story.state("disable") == "unknown"
+
+
 def test_a_late_answer_settles_an_unknown_step() -> None:
     """A report that arrives after all is believed, unless a person has spoken."""
-    story = Story().disabled()
+    story = Story().disabled().begun("disable")
     story.send(Recovered())
     story.send(AttemptFinished(step="disable", attempt=1, ok=True, status=0))
     assert story.state("disable") == "succeeded"
-    story = Story().disabled()
+    story = Story().disabled().begun("disable")
     story.send(Recovered())
     story.send(Fail(step="disable", actor="m", reason="still on"))
     story.send(AttemptFinished(step="disable", attempt=1, ok=True, status=0))
@@ -113,12 +150,12 @@ def test_a_lost_read_only_step_repeats_a_bounded_number_of_times() -> None:
     story.send(RunStep(step="look", actor="m"))
     keys = set()
     for number in (2, 3):
-        (effect,) = story.send(Recovered()).effects
+        (effect,) = story.begun("look").send(Recovered()).effects
         assert isinstance(effect, StartAttempt)
         assert effect.attempt == number
         keys.add(effect.key)
     assert keys == {"run-1:look:1"}
-    assert story.send(Recovered()).effects == ()
+    assert story.begun("look").send(Recovered()).effects == ()
     assert story.state("look") == "failed"
 
 
