@@ -102,7 +102,7 @@ def run_kills(report: Report) -> None:
     report.figures |= found
     names = ("lost", "incidents_missing", "incidents_twice", "pagerduty_duplicates", "unsent")
     more = ("timers_missed", "timers_twice", "steps_twice", "chains_broken", "left_ringing")
-    for name in (*names, *more, "slack_repeats_unmarked"):
+    for name in (*names, *more, "slack_repeats_unmarked", "ended_by_themselves"):
         what = f"{name.replace('_', ' ')} ({found['kills']} kills)"
         report.rows.append(Row(what, _number(found[name]), 0))
     if not QUICK:
@@ -119,6 +119,7 @@ def run_kills(report: Report) -> None:
         Row("incidents that people resolved meanwhile", resolved, least[0], least=True),
         Row("of these: their page came after it", late, least[1], least=True),
     ]
+    report.rows.append(Row("SIGTERM to the end, worst", _number(found["drain_s"]), 10, "s"))
     share = _number(found["slack_repeats_per_kill"])
     report.rows.append(Row("slack repeats per kill, each marked", share, 0.05))
 
@@ -276,6 +277,7 @@ def run_takeover(report: Report) -> None:
         "takeover_frozen_s": frozen,
         "takeover_lost": done.tally.lost,
         "zombie_writes": done.zombie_writes,
+        "takeover_ended_by_themselves": done.unordered,
         "restart_to_first_page_s": first,
         "restart_to_first_page_median_s": round(median(starts.first_page_s), 2),
         "restart_to_detectors_s": round(starts.decided_s, 2),
@@ -287,6 +289,7 @@ def run_takeover(report: Report) -> None:
         Row("take-over from a frozen owner, worst", frozen, 15, "s"),
         Row("take-over: lost", done.tally.lost, 0),
         Row("zombie writes", done.zombie_writes, 0),
+        Row("take-over: children that ended by themselves", done.unordered, 0),
         Row("restart to first queued page, worst", first, 5, "s"),
     ]
     say(f"restart with {DAYS} days of points: detectors judge again after {starts.decided_s:.1f} s")

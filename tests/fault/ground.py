@@ -16,6 +16,9 @@ from tests.servers.slack_server import CHANNEL, TOKEN, SlackServer
 from tests.servers.webhook_server import SECRET, WebhookServer
 
 DEATH = re.compile(r"\(pid (\d+)\) was killed by SIGKILL after")
+UNORDERED = re.compile(
+    r"\(pid \d+\) (?:ended with status \d+ after|gave no sign of life|did not end within)"
+)
 SILENT = re.compile(r"\(pid (\d+)\) gave no sign of life")
 SLACK_PER_SECOND, PAGERDUTY_PER_MINUTE = 1_000, 1_000_000
 RATES = {
@@ -174,6 +177,11 @@ def deaths(tree: Tree) -> int:
     said = tree.said()
     silent = set(SILENT.findall(said))
     return sum(pid not in silent for pid in DEATH.findall(said))
+
+
+def unordered(tree: Tree) -> int:
+    """How many children have ended although nobody killed them, hung, or would not end."""
+    return len(UNORDERED.findall(tree.said()))
 
 
 def fell(tree: Tree, point: str) -> int:

@@ -36,6 +36,7 @@ from tests.fault.ground import (
     fell,
     keep,
     receivers,
+    unordered,
     wait_until,
     wait_while_moving,
 )
@@ -83,6 +84,10 @@ class Round:
     """Lives in which the point was not reached as often as wanted."""
     steps_twice: int = 0
     """Runbook steps that were carried out more than once."""
+    unordered: int = 0
+    """Children that ended by themselves, hung, or had to be killed at the end."""
+    drain_s: float = 0.0
+    """From SIGTERM to the end of the last life, in which nothing is left to do."""
     evidence: Path | None = None
     """Where it lies, if the round is not sound."""
     resolved_by: Counter[By] = field(default_factory=Counter)
@@ -123,6 +128,7 @@ class Killing:
         self.at_points: Counter[str] = Counter()
         self.at_random = 0
         self.missed: list[str] = []
+        self.drain_s = 0.0
 
     def migrations(self, count: int) -> None:
         """Kill the first starts within the migration of an empty store."""
@@ -206,7 +212,9 @@ class Killing:
             keep(self._ground.folder, self._tree)
             self.missed.append(str(problem))
         spent = time.monotonic() - started
+        told = time.monotonic()
         self._tree.end()
+        self.drain_s = time.monotonic() - told
         return (sum(rung_so_far(self._paged)) - came) / max(spent, 0.001)
 
     def steps_twice(self) -> int:
@@ -321,6 +329,8 @@ def round_of(ground: Ground, plan: Plan, *, backend: str, seed: int) -> Round:
     return Round(
         backend=backend,
         evidence=place,
+        unordered=unordered(tree),
+        drain_s=killing.drain_s,
         tally=counted,
         at_points=killing.at_points,
         at_random=killing.at_random,
@@ -363,6 +373,8 @@ def figures(rounds: Iterable[Round]) -> dict[str, object]:
     found |= {name: sum(getattr(one.tally, name) for one in done) for name in sums + more + ended}
     repeats = sum(one.tally.slack_repeats for one in done)
     found["slack_repeats_per_kill"] = round(repeats / max(kills, 1), 3)
+    found["ended_by_themselves"] = sum(one.unordered for one in done)
+    found["drain_s"] = round(max(one.drain_s for one in done), 2)
     found["steps_twice"] = sum(one.steps_twice for one in done)
     resolved: Counter[By] = sum((one.resolved_by for one in done), Counter())
     found["resolved_by"] = dict(resolved)

@@ -25,6 +25,7 @@ from tests.fault.ground import (
     daemon,
     deaths,
     receivers,
+    unordered,
     wait_until,
 )
 from tests.fault.history import DAYS, remember
@@ -50,6 +51,8 @@ class TakenOver:
     zombie_writes: int
     """Incidents, pages or timelines that are wrong after the frozen ones woke up."""
     tally: Tally
+    unordered: int
+    """Children that ended by themselves, hung, or had to be killed at the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +107,13 @@ def take_over(ground: Ground, *, rounds: int, days: int = DAYS) -> TakenOver:
             tree.end()
         counted = tally(paged, ground.folder, ground.store, wanted)
     wrong = counted.incidents_twice + counted.pagerduty_duplicates + counted.chains_broken
-    return TakenOver(tuple(killed), tuple(frozen), wrong + counted.timers_twice, counted)
+    return TakenOver(
+        tuple(killed),
+        tuple(frozen),
+        wrong + counted.timers_twice,
+        counted,
+        sum(unordered(tree) for tree in pair),
+    )
 
 
 def _pair(ground: Ground, paged: Receivers, stack: ExitStack) -> tuple[Tree, Tree, Tree]:

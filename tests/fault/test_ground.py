@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.fault.ground import deaths, fell
+from tests.fault.ground import deaths, fell, unordered
 from tests.integration.process_stage import Tree
 
 SAID = """
@@ -15,6 +15,7 @@ control (pid 12) was killed by SIGKILL after 3 s: started again at once
 ingest-0 (pid 13) gave no sign of life for 20 s: it is killed
 ingest-0 (pid 13) was killed by SIGKILL after 40 s: started again at once
 fault point K14: pid 14 dies here
+control (pid 16) ended with status 0 after 2 s: started again in 4 s
 auditor (pid 15) did not end within 10 s: it is killed
 """
 
@@ -24,6 +25,7 @@ def test_what_the_supervisor_kills_itself_is_no_death_of_ours(tmp_path: Path) ->
     tree = Tree(tmp_path, {})
     tree.log.write_text(SAID)
     assert deaths(tree) == 1
+    assert unordered(tree) == 3
     assert (fell(tree, "K5"), fell(tree, "K14"), fell(tree, "K1")) == (1, 1, 0)
 
 
