@@ -286,7 +286,9 @@ class Deliver:
                     self._metrics.page_latency.labels(page.receiver).observe(max(0.0, waited))
                 self._tell(tx, page, "SENT", f"{page.receiver} accepted the {page.message.kind}")
             case Retry() | Unknown() if now - page.created_at < GIVE_UP or self._is_old(page):
-                at = tx.leases.now(now) + timedelta(seconds=retry_in(page.attempts, outcome))
+                # Our own deaths say nothing of the receiver: they make no page wait.
+                wait_s = retry_in(tx.outbox.heard(page), outcome)
+                at = tx.leases.now(now) + timedelta(seconds=wait_s)
                 tx.outbox.again(page, self._owner, at, detail)
             case _:
                 tx.outbox.dead(page, self._owner, detail)

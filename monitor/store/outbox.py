@@ -244,6 +244,12 @@ class OutboxRows:
             },
         )
 
+    def heard(self, page: Queued) -> int:
+        """Attempts whose outcome was kept: not those that the sender did not survive."""
+        a = t.attempts
+        query = sa.select(sa.func.count()).select_from(a).where(a.c.page == page.id)
+        return int(self._c.execute(query).scalar_one())
+
     def hold(self, page: Queued, owner: str, clock: datetime) -> bool:
         """Renew the lease of a claimed page; False if another has it meanwhile."""
         o = t.outbox

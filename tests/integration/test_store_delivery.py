@@ -15,7 +15,7 @@ from monitor import deliver as delivery
 from monitor.config.settings import Settings, resolve
 from monitor.deliver import Deliver
 from monitor.metrics import Metrics
-from monitor.notify.channel import Kind, Message, Outcome, Sent
+from monitor.notify.channel import Kind, Message, Outcome, Retry, Sent
 from monitor.paging import Pager
 from monitor.store import tables as t
 from monitor.store.store import Store
@@ -34,11 +34,12 @@ class Phone:
         self.name = name
         self.taken = taken
         self.gate = gate
+        self.answer: Outcome = Sent({})
 
     def send(self, message: Message, now: datetime) -> Outcome:
         self.taken.append((message.dedup_key, message.id))
         assert self.gate.wait(DEADLINE_S)
-        return Sent({})
+        return self.answer
 
     def close(self) -> None:
         """Nothing is held."""
@@ -52,9 +53,9 @@ class Machine:
         self.gate.set()
         self.off = timedelta()
         self.store = Store(url)
-        phones = {name: Phone(name, taken, self.gate) for name in ("r0", "r1")}
+        self.phones = {name: Phone(name, taken, self.gate) for name in ("r0", "r1")}
         pager, metrics = Pager(POLICY), Metrics()
-        self.deliver = Deliver(self.store, phones, pager, metrics, self.now, owner=owner)
+        self.deliver = Deliver(self.store, self.phones, pager, metrics, self.now, owner=owner)
 
     def now(self) -> datetime:
         return datetime.now(UTC) + self.off
@@ -210,3 +211,23 @@ def test_a_page_that_waited_is_looked_at_before_it_is_sent(
     first.deliver.settle()
     # The two that the first had begun with rang twice, the others once.
     assert sorted(Counter(taken).values()) == [1, 1, 1, 1, 2, 2]
+
+
+def test_deaths_of_senders_make_no_page_wait(
+    machine: Callable[..., Machine], taken: list[tuple[str, str]]
+) -> None:
+    """After nine senders that did not survive it, a refusal is the page's first: the next try
+    comes after a second, not after four minutes."""
+    last = machine(owner="last")
+    queue(last.store, 1, 1)
+    for number in range(9):
+        with last.store.write() as tx:
+            assert tx.outbox.claim(f"dead-{number}", last.now())
+            assert tx.outbox.release({"last"}, last.now()) == 1
+    last.phones["r0"].answer = Retry("503")
+    until(lambda: bool(taken), last.step)
+    last.phones["r0"].answer = Sent({})
+    began = time.monotonic()
+    until(lambda: last.counts().get("sent") == 1, last.step)
+    assert time.monotonic() - began < 30
+    assert len(taken) == 2
