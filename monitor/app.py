@@ -7,20 +7,21 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from monitor.clock import WallClock
 from monitor.config.options import RunOptions, socket_path, state_dir, store_file
 from monitor.config.revisions import keep_start
 from monitor.config.settings import Configured, KafkaSource, Settings, resolve
+from monitor.held import ORPHANS_S
 from monitor.logs import configure_logs
 from monitor.processes.arrival import first_look
 from monitor.processes.cores import cores
 from monitor.processes.errand import Errand
 from monitor.processes.launch import (
     UsageError,
+    desk_held,
     digest_key,
     listen,
     listen_desk,
@@ -34,7 +35,7 @@ from monitor.processes.roster import private_folder
 from monitor.processes.settings import ROLES
 from monitor.processes.spare import Spare
 from monitor.processes.supervisor import Staff, Supervisor
-from monitor.store.store import owner, owner_lock
+from monitor.store.store import owner_lock
 from monitor.stream.sources.simulate import SimulatedSource as SimulatedLog
 from monitor.stream.sources.source import Source
 from monitor.stream.sources.until_end import UntilEnd
@@ -43,8 +44,6 @@ logger = logging.getLogger(__name__)
 
 MOST_WORKERS = 8
 """Ingest processes where nobody says how many."""
-ORPHANS_S = 8.0
-"""The children of a daemon that was killed have so long to leave before a start gives up."""
 
 
 def main(options: RunOptions, spare: Spare | None = None) -> int:
@@ -66,6 +65,9 @@ def main(options: RunOptions, spare: Spare | None = None) -> int:
         if isinstance(configured.settings.source, KafkaSource) and not options.until_end:
             stack.pop_all()
             return _supervise(configured, options, spare)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            # Nothing to reload: it ends with its terminal, unless `nohup` says otherwise.
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)
         if options.roles is not None or options.workers is not None:
             raise UsageError("a recording has one process: --roles and --workers are for Kafka")
         source = open_source(configured.settings)
@@ -115,13 +117,14 @@ def _supervise(configured: Configured, options: RunOptions, spare: Spare | None)
         if spare is not None:
             stack.callback(spare.dismiss)
         _fitting(settings)
-        lock = stack.enter_context(_owned(settings.store))
+        lock = stack.enter_context(owner_lock(settings.store, ORPHANS_S))
+        desk = desk_path(settings, options)
+        stack.enter_context(desk_held(desk, ORPHANS_S))
         silent_s = _silent(settings)
         with closing(open_source(settings)):
             digest_key(settings)
         place = stack.enter_context(place_of(settings.store, lock, os.environ))
         folder = stack.enter_context(private_folder())
-        desk = desk_path(settings, options)
         sockets = _sockets(settings, desk, stack)
         errand = Errand(
             role="control",
@@ -190,7 +193,6 @@ def _fitting(settings: Settings) -> None:
 def _sockets(settings: Settings, desk: Path, stack: ExitStack) -> dict[str, socket.socket]:
     """What the control process serves on: they stay open while it is started again."""
     sockets = {"desk": stack.enter_context(listen_desk(desk))}
-    stack.callback(desk.unlink, missing_ok=True)
     if settings.http:
         sockets["http"] = stack.enter_context(listen(settings.http))
     if settings.desk.tls is not None:
@@ -220,28 +222,3 @@ def _stacks(store: str) -> Path:
     folder = state_dir(os.environ)
     folder.mkdir(parents=True, exist_ok=True)
     return folder / "stalls"
-
-
-@contextmanager
-def _owned(store: str) -> Iterator[int | None]:
-    """Hold the store; what is left of a daemon that was killed is given time to leave.
-
-    Raises:
-        StoreError: another daemon holds it.
-    """
-    patience = time.monotonic() + ORPHANS_S
-    while (pid := owner(store)) is not None and _is_gone(pid) and time.monotonic() < patience:
-        logger.warning("daemon %s was killed, its processes are leaving", pid)
-        time.sleep(0.5)
-    with owner_lock(store) as lock:
-        yield lock
-
-
-def _is_gone(pid: str) -> bool:
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except (PermissionError, ValueError):
-        pass
-    return False

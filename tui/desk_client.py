@@ -350,6 +350,8 @@ class Place:
 
     store: str | None = None
     socket: Path | None = None
+    usual: bool = False
+    """The socket is the configuration's, not typed: with nobody there its store is opened."""
     desk: str | None = None
     """Name or address of a desk on another machine; it goes before the other two."""
     config: Path | None = None
@@ -378,7 +380,8 @@ def connect(place: Place, *, warn: Callable[[str], None], timeout_s: float = TIM
     A daemon whose socket refuses us or does not answer in time is not gone round.
 
     Args:
-        place: store and socket, either may be absent; or a desk on another machine.
+        place: store and socket, either may be absent; or a desk on another machine. With a socket
+            that was typed only a daemon will do.
         warn: told, a line each, that no daemon runs and that the configuration is not used.
         timeout_s: seconds to wait for one answer of the daemon.
 
@@ -389,7 +392,8 @@ def connect(place: Place, *, warn: Callable[[str], None], timeout_s: float = TIM
         from tui.place_remote import remote  # TLS is loaded only for another machine
 
         return remote(place.desk, os.environ, timeout_s=timeout_s)
-    store = place.store or (None if place.socket else DEFAULT_STORE)
+    typed = place.socket is not None and not place.usual
+    store = place.store or (None if typed else DEFAULT_STORE)
     path = socket_path(store, place.socket, os.environ)
     if not _absent(path):
         desk = SocketDesk(path, timeout_s=timeout_s)
@@ -397,11 +401,11 @@ def connect(place: Place, *, warn: Callable[[str], None], timeout_s: float = TIM
             desk.ping()
         except DeskError as error:
             nobody = isinstance(error.__cause__, FileNotFoundError | ConnectionRefusedError)
-            if not nobody or place.socket is not None:
+            if not nobody or typed:
                 raise
         else:
             return desk
-    if place.socket is not None or store is None:
+    if typed or store is None:
         raise DeskError(
             "unavailable", f"no daemon listens at {path}", "start one with `tocsin run`"
         )

@@ -15,8 +15,8 @@ import msgspec
 
 from monitor.alerting.routes import parse_matcher
 from monitor.config.digest import RINGS
-from monitor.config.options import on_loopback
 from monitor.config.secret import Secret, SecretUnavailableError
+from monitor.config.way import on_the_way
 from monitor.url import check_url, holds_token, origin
 from runbooks.document import Document
 from runbooks.document import Path as Way
@@ -35,7 +35,7 @@ def advice(settings: object, document: Document) -> list[Problem]:
         *_digest_key(document),
         *_addresses(document),
         *_no_heartbeat(document),
-        *_plaintext(document),
+        *on_the_way(document),
         *_unused(document),
         *_unreachable(document),
     ]
@@ -127,20 +127,6 @@ def _no_heartbeat(document: Document) -> Iterator[Problem]:
 
 def _is_kind(way: Way) -> bool:
     return way[:2] == ("paging", "receivers") and way[3:] == ("type",)
-
-
-def _plaintext(document: Document) -> Iterator[Problem]:
-    """Events and offsets that cross a network in the clear, from a broker that nobody proved."""
-    way = ("source", "bootstrap")
-    brokers = document.at(way)
-    protocol = document.at(("source", "security", "security_protocol"))
-    if document.at(("source", "type")) != "kafka" or not isinstance(brokers, list):
-        return
-    if protocol in {"SSL", "SASL_SSL"} or all(on_loopback(str(each)) for each in brokers):
-        return
-    text = "Kafka on another machine without TLS: who is on the way can read and change events"
-    hint = "security: {security_protocol: SASL_SSL, ...}, and sasl_password: {file: PATH}"
-    yield document.problem(way, "plaintext", text, hint, severity=Severity.WARNING)
 
 
 def _exposed(secret: Secret, way: Way, document: Document) -> Iterator[Problem]:

@@ -6,13 +6,15 @@ imports nothing heavy, so that `tocsin --help` stays quick.
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, unquote
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,19 +94,56 @@ def find_config(explicit: Path | None, env: Mapping[str, str]) -> Path | None:
 
 
 def store_file(store: str) -> Path | None:
-    """The file of a SQLite URL; None for another database or one in memory."""
+    """The file of a SQLite URL; None for another database or one in memory.
+
+    Where links lead to it it is the file itself: what Tocsin and SQLite keep beside it (lock,
+    socket, key, spool, log) is the same by each of its names.
+    """
     scheme, _, rest = store.partition(":///")
     if not scheme.startswith("sqlite") or not rest:
         return None
     path = unquote(rest.partition("?")[0])
-    return None if path == ":memory:" else Path(path)
+    return None if path == ":memory:" else real_file(Path(path))
+
+
+def real_file(path: Path) -> Path:
+    """Where links lead; as it was written, where there are none."""
+    real = Path(os.path.realpath(path))
+    # Not `Path.resolve`, which for links in a circle raises.
+    return path if real == path.absolute() else real
+
+
+def store_mark(store: str) -> str:
+    """Twelve hex digits, the same for each way to write the address of a server's store.
+
+    The password does not count, nor do the order of the options, PostgreSQL's port where it is
+    the usual one, and the driver.
+    """
+    scheme, _, rest = store.partition("://")
+    address, _, query = rest.partition("?")
+    place, _, database = address.partition("/")
+    who, _, hosts = place.rpartition("@")
+    options = sorted(
+        pair
+        for pair in parse_qsl(query, keep_blank_values=True)
+        if "password" not in pair[0].lower()
+    )
+    parts = (
+        scheme.partition("+")[0].replace("postgresql", "postgres"),
+        unquote(who.partition(":")[0]),
+        [one.removesuffix(":5432") for one in hosts.lower().split(",")],
+        unquote(database),
+        options,
+    )
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
 
 
 def socket_path(store: str | None, explicit: Path | None, env: Mapping[str, str]) -> Path:
     """Where the daemon listens and a client looks.
 
-    An explicit path wins; a SQLite store has its socket beside it (`x.db.sock`); else
-    `$XDG_RUNTIME_DIR/tocsin.sock`, or the state folder where there is no runtime directory.
+    An explicit path wins; a SQLite store has its socket beside it (`x.db.sock`); else each store
+    has one of its own, `tocsin-MARK.sock` (`store_mark`), in `$XDG_RUNTIME_DIR`, or in the state
+    folder where there is no runtime directory.
     """
     if explicit is not None:
         return explicit
@@ -112,7 +151,8 @@ def socket_path(store: str | None, explicit: Path | None, env: Mapping[str, str]
     if file is not None:
         return file.with_name(f"{file.name}.sock")
     runtime = env.get("XDG_RUNTIME_DIR", "")
-    return Path(runtime) / "tocsin.sock" if runtime else state_dir(env) / "tocsin.sock"
+    folder = Path(runtime) if runtime else state_dir(env)
+    return folder / (f"tocsin-{store_mark(store)}.sock" if store else "tocsin.sock")
 
 
 def host_port(text: str) -> tuple[str, int]:

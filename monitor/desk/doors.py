@@ -7,6 +7,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,7 @@ from monitor.desk.tls import Certificates, CertificateUnusable, Porch
 from monitor.http.patience import Patience
 from monitor.http.server import Server
 from monitor.metrics import Metrics
-from monitor.processes.launch import UsageError, listen, listen_desk
+from monitor.processes.launch import UsageError, desk_held, listen, listen_desk
 from monitor.store.store import Store
 from monitor.views import Principal
 from monitor.watchdog import Watch
@@ -128,19 +129,18 @@ class RemoteDesk:
 class Doors:
     """The open doors of one daemon."""
 
-    def __init__(self, path: Path | None, local: Server, remote: RemoteDesk | None) -> None:
-        """Args: `path` of the socket, to be removed at the end; None to leave it."""
-        self._path = path
+    def __init__(self, local: Server, taken: ExitStack) -> None:
+        """Args: `taken` is the place of the socket, where nobody else holds it for us."""
+        self._taken = taken
         self._local = local
-        self.remote = remote
+        self.remote: RemoteDesk | None = None
 
     def close(self) -> None:
         """Close all of them."""
         if self.remote is not None:
             self.remote.close()
         self._local.close()
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)
+        self._taken.close()
 
 
 def serve_desks(
@@ -176,15 +176,13 @@ def serve_desks(
         Unreachable: the socket or the address cannot be listened on.
     """
     audit = Auditor(store, metrics, now=now)
-    near = Server(
-        desk_app(local, audit),
-        listener or listen_desk(path),
-        peers=True,
-        name="desk",
-        watch=watch,
-    )
-    near.start()
-    doors = Doors(path if listener is None else None, near, None)
+    with ExitStack() as opening:
+        if listener is None:
+            opening.enter_context(desk_held(path))
+            listener = opening.enter_context(listen_desk(path))
+        near = Server(desk_app(local, audit), listener, peers=True, name="desk", watch=watch)
+        near.start()
+        doors = Doors(near, opening.pop_all())
     if desk.tls is not None:
         try:
             doors.remote = RemoteDesk(

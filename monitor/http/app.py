@@ -17,7 +17,8 @@ from starlette.routing import Mount, Route
 
 from monitor.desk.http import MAX_BODY, DeskFor, desk_app, error_answer
 from monitor.desk.methods import METHODS
-from monitor.http.server import Server, listen_tcp, listen_unix, user_name
+from monitor.http.server import Server, listen_tcp, user_name
+from monitor.http.unix import listen_unix
 from monitor.metrics import CONTENT_TYPE, Metrics
 from monitor.views import DeskError
 

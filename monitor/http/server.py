@@ -1,4 +1,4 @@
-"""uvicorn in a thread of its own, the sockets it listens on, and who is at a Unix socket.
+"""uvicorn in a thread of its own, the TCP sockets it listens on, and who is at a Unix socket.
 
 In a daemon such a thread is a loop like any other: its event loop ticks for as long as it turns.
 One that hangs, or whose thread has died, takes its process with it, which is started again; else
@@ -8,24 +8,19 @@ pages would go out and nobody could acknowledge them.
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
-import os
 import pwd
 import socket
-import stat
-import struct
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from monitor.http.patience import PatientProtocol
+from monitor.http.unix import peer_of
 from monitor.watchdog import Unwatched, Watch, tick
 
 TURN_S = 0.5
@@ -38,8 +33,7 @@ class PeerProtocol(PatientProtocol):
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         peer = transport.get_extra_info("socket")
-        packed = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-        pid, uid, _ = struct.unpack("3i", packed)
+        pid, uid = peer_of(peer)
         self.client = (f"uid:{uid}", pid)
 
 
@@ -143,27 +137,6 @@ async def _turn() -> None:
     while True:
         tick()
         await asyncio.sleep(TURN_S)
-
-
-def listen_unix(path: Path) -> socket.socket:
-    """A listening Unix socket that the owner and its group may use; a dead one is replaced.
-
-    Raises:
-        OSError: the path is too long or not a socket's, or the folder cannot be written.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with suppress(FileNotFoundError):
-        if not stat.S_ISSOCK(path.lstat().st_mode):
-            raise FileExistsError(errno.EEXIST, "there is something else, not a socket", str(path))
-        path.unlink()  # the store's lock says that no other daemon serves it
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o117)
-    try:
-        listener.bind(str(path))
-    finally:
-        os.umask(before)
-    listener.listen(64)
-    return listener
 
 
 def listen_tcp(address: str) -> socket.socket:

@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from datetime import datetime
 from functools import partial
@@ -81,7 +81,8 @@ def serve_control(life: Life) -> int:
             **neighbour_hooks(control),
             **open_ways_in(control, WallClock().now, stack, watchdog),
         }
-        serve(control, listeners, errand.desk, stack, hooks, watchdog)
+        played = partial(part_played, posts, roles)
+        serve(control, listeners, errand.desk, stack, hooks, watchdog, played=played)
         loops.start({**steps(control, roles), **neighbour_steps(control, stack)})
         watchdog.start()
         loops.join()
@@ -172,6 +173,8 @@ def serve(
     stack: ExitStack,
     hooks: Mapping[str, Hook] | None = None,
     watch: Watch | None = None,
+    *,
+    played: Callable[[], str] | None = None,
 ) -> None:
     """Serve the desk, and health and metrics where there is a listener, until the stack is closed.
 
@@ -182,6 +185,7 @@ def serve(
         stack: closes what is opened here.
         hooks: web hooks of others, by name; None for none.
         watch: ends a process whose loops hang or die.
+        played: says which part this daemon plays; None for a recording, which plays them all.
     """
     doors = serve_desks(
         control.configured.settings.desk,
@@ -201,14 +205,16 @@ def serve(
         control.parts.append(doors.remote.health)
     if "http" in listeners:
         mounted = hooks_app(hooks, WallClock().now, control.metrics) if hooks else None
-        app = http.health_app(control.metrics, lambda: healthy(control), mounted)
+        app = http.health_app(control.metrics, lambda: healthy(control, played), mounted)
         health = http.Server(app, listeners["http"], watch=watch)
         health.start()
         stack.callback(health.close)
 
 
-def part_played(posts: Sequence[Post]) -> str:
-    """`owner` or `standby`; where it is mixed, of what."""
+def part_played(posts: Sequence[Post], roles: Sequence[str]) -> str:
+    """`owner` or `standby`, where it is mixed of what; else what is done here, and what is not."""
+    if not posts:
+        return f"{', '.join(roles)} here, {' and '.join(JOBS)} elsewhere"
     ours = [post.job for post in posts if post.held]
     others = [post.job for post in posts if not post.held]
     if not ours or not others:
@@ -216,7 +222,7 @@ def part_played(posts: Sequence[Post]) -> str:
     return f"owner of {', '.join(ours)}, standby of {', '.join(others)}"
 
 
-def healthy(control: Control) -> tuple[bool, list[str]]:
+def healthy(control: Control, played: Callable[[], str] | None = None) -> tuple[bool, list[str]]:
     """Whether this daemon does its job, and a line for each part; a standby does."""
     try:
         overview = control.desk(Principal(name="health", role="reader", via="system")).overview()
@@ -224,6 +230,6 @@ def healthy(control: Control) -> tuple[bool, list[str]]:
         return False, [f"store: bad: {problem.message}"]
     parts = [*overview.parts, overview.pager]
     lines = [f"{p.name}: {p.state}: {p.text}" for p in parts]
-    if control.posts:
-        lines.insert(0, f"ready: {part_played(control.posts)}")
+    if played is not None:
+        lines.insert(0, f"ready: {played()}")
     return all(p.state != "bad" for p in parts), lines

@@ -8,9 +8,9 @@ import secrets
 import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 import msgspec
 
@@ -18,12 +18,14 @@ from monitor.config.options import DEFAULT_STORE, RunOptions, find_config, host_
 from monitor.config.secret import SecretUnavailableError
 from monitor.config.settings import FileSource, KafkaSource, Settings, SimulatedSource, begin, load
 from monitor.http import app as http
+from monitor.http import unix
 from monitor.notify.build import build_channel
 from monitor.notify.channel import Channel
 from monitor.notify.settings import ChannelSettings, LogSettings
 from monitor.notify.slack_buttons import Buttons
 from monitor.processes.settings import ROLES, Processes
 from monitor.profiles import PROFILES, ProfileName
+from monitor.store.keyfile import key_beside
 from monitor.store.store import Store, StoreError
 from monitor.stream.sources.scenario import ScenarioError, load_scenario
 from monitor.stream.sources.simulate import SimulatedSource as SimulatedLog
@@ -32,6 +34,8 @@ from monitor.stream.sources.source import Source, SourceUnavailable
 from monitor.views import DeskError
 from runbooks.document import Document, did_you_mean
 from runbooks.problems import Problem, Problems
+
+Opened = TypeVar("Opened")
 
 
 class UsageError(Exception):
@@ -245,16 +249,43 @@ def open_channels(
     return channels
 
 
-def listen_desk(path: Path) -> socket.socket:
-    """A listening Unix socket for the desk.
+def desk_held(path: Path, patience_s: float = 0.0) -> AbstractContextManager[None]:
+    """Hold the right to serve a desk at `path`.
+
+    Args:
+        path: of the socket.
+        patience_s: what is left of a daemon that was killed has so long to leave.
 
     Raises:
-        Unreachable: it cannot be made there.
+        Unreachable: when entered: another daemon does, or it cannot be made there.
     """
-    try:
-        return http.listen_unix(path)
-    except OSError as problem:
-        raise Unreachable(f"cannot listen on {path}: {problem.strerror or problem}") from problem
+    return _at(path, unix.desk_held(path, patience_s))
+
+
+def listen_desk(path: Path) -> AbstractContextManager[socket.socket]:
+    """A listening Unix socket for the desk, which is taken away at the end.
+
+    Raises:
+        Unreachable: when entered: another daemon serves its desk there, or it cannot be made.
+    """
+    return _at(path, unix.listening(path))
+
+
+@contextmanager
+def _at(path: Path, opening: AbstractContextManager[Opened]) -> Iterator[Opened]:
+    with ExitStack() as stack:
+        try:
+            opened = stack.enter_context(opening)
+        except unix.DeskTaken as other:
+            raise Unreachable(
+                f"another daemon (pid {other.pid}) serves its desk at {path}: stop it first, or "
+                "give this one a desk of its own: --socket PATH, or `desk.socket` in the "
+                "configuration"
+            ) from None
+        except OSError as problem:
+            said = problem.strerror or problem
+            raise Unreachable(f"cannot listen on {path}: {said}") from problem
+        yield opened
 
 
 def listen(address: str) -> socket.socket:
@@ -281,7 +312,7 @@ def digest_key(settings: Settings) -> bytes:
     file = store_file(settings.store)
     if file is None:
         raise UsageError("a server store needs `digest_key: {file: ...}` in the configuration")
-    path = file.with_name(file.name + ".key")
+    path = key_beside(file)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -125,6 +125,7 @@ class Supervisor:
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
     _began: float = field(default_factory=time.monotonic)
     _stopping: bool = False
+    _reloading: bool = False
     _partitions: int = 0
     _status: int = 0
     _written: list[Member] = field(default_factory=list)
@@ -135,15 +136,14 @@ class Supervisor:
 
     def reload(self) -> None:
         """Pass on that the configuration is to be read anew; may be called from a handler."""
-        control = self.children.get("control")
-        if control is not None and control.process is not None:
-            control.process.send_signal(signal.SIGHUP)
+        self._reloading = True
 
     def run(self) -> int:
         """Until told to stop; the exit status."""
-        self._hire()
         turned = time.monotonic()
         try:
+            if not self._stopping:
+                self._hire()
             while not self._stopping:
                 self._listen(TURN_S)
                 now = time.monotonic()
@@ -152,6 +152,7 @@ class Supervisor:
                     self._forgive(now)
                 turned = now
                 self._look(now)
+                self._pass_on()
         finally:
             self._drain()
         return self._status
@@ -224,6 +225,13 @@ class Supervisor:
             child.heard = time.monotonic()
             counts = [int(word) for word in said.split() if word.isdigit()]
             self._partitions = max([self._partitions, *counts])
+
+    def _pass_on(self) -> None:
+        """A reload; a control process that was not heard yet would die of the signal."""
+        control = self.children["control"]
+        if self._reloading and control.process is not None and control.heard is not None:
+            self._reloading = False
+            control.process.send_signal(signal.SIGHUP)
 
     def _forgive(self, now: float) -> None:
         for child in self.children.values():

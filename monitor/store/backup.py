@@ -6,7 +6,7 @@ import shlex
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from monitor.store.checkup import Finding, check_store
 from monitor.store.engine import file_of, parse
 from monitor.store.errors import StoreError
+from monitor.store.keyfile import key_beside, read_key, write_key
 from monitor.store.ownership import owner_lock
 from monitor.store.snapshot import Progress, copy_sqlite, silent, sync
 
@@ -29,6 +30,8 @@ class Copy:
     incidents: int
     aside: str | None = None
     """Where the store went that was replaced."""
+    key: str | None = None
+    """Where the key of its digests lies; None where the configuration names it."""
 
 
 class NotOurs(StoreError):
@@ -40,21 +43,32 @@ class NotOurs(StoreError):
 
 
 def back_up(url: str, target: Path, progress: Progress = silent) -> Copy:
-    """Write one moment of a SQLite store to `target`, while its daemon goes on.
+    """Write one moment of a SQLite store to `target`, its key beside it, while its daemon goes on.
 
     Raises:
         NotOurs: it is on PostgreSQL.
-        StoreError: it is not there, or the target is.
+        StoreError: it is not there, or the target is, or another key beside that.
     """
     path = _file(parse(url), dump_commands(url, target))
     if not path.exists():
         raise StoreError(f"there is no store at {path}")
+    key = read_key(path)
+    if key is not None and read_key(target) not in {None, key}:
+        raise StoreError(f"{key_beside(target)} is there already; name another file")
     copy_sqlite(path, target, progress=progress)
-    return _described(target)
+    if key is None:
+        return _described(target)
+    try:
+        kept = write_key(target, key)
+    except StoreError:
+        with suppress(OSError):
+            target.unlink()
+        raise
+    return replace(_described(target), key=str(kept))
 
 
 def restore(url: str, source: Path, now: datetime, progress: Progress = silent) -> Copy:
-    """Put a backup in the place of a SQLite store; what was there is kept beside it.
+    """Put a backup in the place of a SQLite store; what was there is kept beside it, its key too.
 
     The backup is looked at first, as `tocsin store check` does. No daemon may run.
 
@@ -73,20 +87,23 @@ def restore(url: str, source: Path, now: datetime, progress: Progress = silent) 
         raise StoreError(f"there is no backup at {source}")
     if path.exists() and source.samefile(path):
         raise StoreError("the backup is the store itself")
+    key = read_key(source)
     with owner_lock(url):
         fresh = path.with_name(f"{path.name}.restored")
         # A copy of the copy: the backup may be on a read-only disk, and it stays as it is.
         copy_sqlite(source, fresh, replace=True, progress=progress)
         try:
             _look(fresh, now)
-            aside = _set_aside(path, now)
+            aside = _aside(path, now)
+            kept = None if key is None else str(write_key(path, key, aside))
+            there = _set_aside(path, aside)
             fresh.replace(path)
             sync(path.parent)
         finally:
             with suppress(OSError):
                 fresh.unlink()
         described = _described(path)
-    return Copy(described.path, described.bytes, described.schema, described.incidents, aside=aside)
+    return replace(described, aside=str(aside) if there else None, key=kept)
 
 
 def _look(copy: Path, now: datetime) -> None:
@@ -98,13 +115,20 @@ def _look(copy: Path, now: datetime) -> None:
         raise StoreError("the backup is not restored: it is not a store of Tocsin")
 
 
-def _set_aside(path: Path, now: datetime) -> str | None:
-    """Give the old store another name, with its log, whether it can still be opened or not."""
-    if not path.exists():
-        return None
+def _aside(path: Path, now: datetime) -> Path:
     aside = path.with_name(f"{path.name}.replaced-{now:%Y%m%dT%H%M%SZ}")
-    if aside.exists():
+    if path.exists() and aside.exists():
         raise StoreError(f"{aside} is there already; try again in a second")
+    return aside
+
+
+def _set_aside(path: Path, aside: Path) -> bool:
+    """Give the old store another name, with its log, whether it can still be opened or not.
+
+    False where there is none.
+    """
+    if not path.exists():
+        return False
     # With all of the log in the file itself it does not matter where this is interrupted.
     with suppress(sqlite3.Error), closing(sqlite3.connect(path, timeout=5.0)) as old:
         old.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -112,7 +136,7 @@ def _set_aside(path: Path, now: datetime) -> str | None:
         part = path.with_name(path.name + suffix)
         if part.exists():
             part.rename(aside.with_name(aside.name + suffix))
-    return str(aside)
+    return True
 
 
 def _described(path: Path) -> Copy:

@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 import sqlalchemy as sa
 
+from monitor.config.options import real_file
 from monitor.config.secret import SecretUnavailableError
 from monitor.store import postgres
 from monitor.store.errors import StoreError, StoreUnavailable
@@ -116,10 +117,10 @@ def sqlite_path(engine: sa.Engine) -> Path | None:
 
 
 def file_of(url: sa.URL) -> Path | None:
-    """The same for a URL."""
+    """The same for a URL; the file itself, where links lead to it."""
     if url.get_backend_name() != "sqlite" or not url.database:
         return None
-    return Path(url.database)
+    return real_file(Path(url.database))
 
 
 def _create_private(path: Path) -> None:
@@ -130,7 +131,7 @@ def _create_private(path: Path) -> None:
     """
     with suppress(OSError):
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        os.close(os.open(path.resolve(), flags, 0o600))
+        os.close(os.open(os.path.realpath(path), flags, 0o600))
 
 
 def _create(url: sa.URL, **arguments: Any) -> sa.Engine:

@@ -6,6 +6,7 @@ believe that they own the store. See https://www.sqlite.org/wal.html, "Disadvant
 
 from __future__ import annotations
 
+import os
 import re
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
@@ -65,7 +66,7 @@ def refuse_network(path: Path) -> None:
     # Without /proc nothing is known, and nothing refused.
     with suppress(OSError):
         text = _MOUNTS.read_text("utf-8", "surrogateescape")
-        kind = kind_of(PurePosixPath(path.resolve()), text)
+        kind = kind_of(PurePosixPath(os.path.realpath(path)), text)
     if kind is not None and is_network(kind):
         raise StoreError(
             f"{path} is on a network file system ({kind}): SQLite's locks do not hold there, and "

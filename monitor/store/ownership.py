@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
 
+from monitor.config.options import real_file
+from monitor.held import Held, hold, holder
 from monitor.store.engine import file_of, parse
 from monitor.store.errors import StoreError
 from monitor.store.mounts import refuse_network
 
 
 def _lock_of(path: Path) -> Path:
-    return path.with_name(path.name + ".lock")
-
-
-def _pid_in(descriptor: int) -> str:
-    return os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
+    file = real_file(path)
+    return file.with_name(file.name + ".lock")
 
 
 def owner(url: str) -> str | None:
@@ -36,28 +33,19 @@ def owner(url: str) -> str | None:
 
 
 def owner_of(path: Path) -> str | None:
-    """The same for the file of a SQLite store.
+    """The same for the file of a SQLite store, whichever links lead to it.
 
     Raises:
         StoreError: the lock may not be looked at.
     """
     try:
-        descriptor = os.open(_lock_of(path), os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
+        return holder(_lock_of(path))
     except OSError as problem:
         raise StoreError(f"cannot tell whether a daemon owns {path}: {problem}") from problem
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return _pid_in(descriptor)
-    finally:
-        os.close(descriptor)
-    return None
 
 
 @contextmanager
-def owner_lock(where: sa.Engine | str) -> Iterator[int | None]:
+def owner_lock(where: sa.Engine | str, patience_s: float = 0.0) -> Iterator[int | None]:
     """Hold the store as its one daemon; before it is opened, so that only one migrates it.
 
     Gives the descriptor of the lock, None for a server's store. A process that inherits it holds
@@ -65,6 +53,7 @@ def owner_lock(where: sa.Engine | str) -> Iterator[int | None]:
 
     Args:
         where: the store's URL, or an engine on it.
+        patience_s: what is left of a daemon that was killed has so long to leave.
 
     Raises:
         StoreError: another daemon holds it, or it cannot be held there.
@@ -74,20 +63,14 @@ def owner_lock(where: sa.Engine | str) -> Iterator[int | None]:
         yield None
         return
     refuse_network(path)
-    try:
-        descriptor = os.open(_lock_of(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as problem:
-        raise StoreError(f"cannot hold the store at {path}: {problem}") from problem
-    try:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            descriptor = stack.enter_context(hold(_lock_of(path), patience_s))
+        except Held as other:
             raise StoreError(
-                f"another daemon (pid {_pid_in(descriptor)}) owns {path};"
+                f"another daemon (pid {other.pid}) owns {path};"
                 " stop it first, or use another --store"
             ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        except OSError as problem:
+            raise StoreError(f"cannot hold the store at {path}: {problem}") from problem
         yield descriptor
-    finally:
-        os.close(descriptor)

@@ -127,10 +127,13 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def save(path: Path, state: State) -> bool:
-    """Replace the file; False where that was not possible (it is no record, only a view)."""
+    """Replace the file; False where that was not possible (it is no record, only a view).
+
+    Its group may read it, as it may use the desk's socket.
+    """
     fresh = path.with_name(path.name + ".new")
     try:
-        file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
         with os.fdopen(file, "wb") as stream:
             stream.write(msgspec.json.encode(state))
         fresh.rename(path)

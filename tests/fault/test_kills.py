@@ -11,7 +11,7 @@ pytestmark = pytest.mark.kafka
 
 
 def check(done: Round, kills: int) -> None:
-    """Nothing lost, nothing twice, all chains whole, nobody ended unasked, so many kills at least."""
+    """Nothing lost, nothing twice, all chains whole, no child ended unasked, and so many kills."""
     assert done.tally.sound(), done
     assert done.steps_twice == 0
     assert done.unordered == 0

@@ -67,6 +67,7 @@ class Tree:
                 env={
                     **os.environ,
                     "XDG_STATE_HOME": str(self.folder / "state"),
+                    "XDG_RUNTIME_DIR": "",
                     "TMPDIR": str(self.folder),
                     **self.env,
                 },
@@ -110,18 +111,21 @@ class Tree:
 
     def health(self, path: str) -> str:
         """What it serves for health, at its newest address; empty while nobody answers."""
+        return self.answer(path)[1]
+
+    def answer(self, path: str) -> tuple[int, str]:
+        """The same with the status of HTTP; 0 while nobody answers."""
         found = _HEALTH.findall(self.said())
         if not found:
-            return ""
+            return 0, ""
         try:
             with urllib.request.urlopen(f"http://{found[-1]}{path}", timeout=10) as answer:
-                text: str = answer.read().decode()
-                return text
+                return answer.status, answer.read().decode()
         except urllib.error.HTTPError as refused:
             with refused:
-                return refused.read().decode()
+                return refused.code, refused.read().decode()
         except OSError:
-            return ""
+            return 0, ""
 
     def kill(self) -> None:
         """SIGKILL to all of it."""

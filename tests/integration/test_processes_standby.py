@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,13 @@ from tests.servers.kafka_fixtures import NewTopic
 from tests.servers.kafka_server import KafkaServer
 
 JUDGES = "decide,deliver,runs"
+PARTS = {
+    "ingest": "ready: ingest here, decide and runs elsewhere",
+    "decide": "ready: owner",
+    "deliver": "ready: deliver here, decide and runs elsewhere",
+    "runs": "ready: owner",
+}
+"""What a daemon says of itself that has one role alone."""
 
 
 class Installation:
@@ -64,6 +72,42 @@ def installation(
         yield made
 
 
+def undisturbed(tree: Tree, said: str = "ready: ") -> bool:
+    """Whether it does its job and says so, and none of its children was ever started again."""
+    assert "started again" not in tree.said(), tree.said()[-3000:]
+    status, text = tree.answer("/readyz")
+    return status == 200 and said in text
+
+
+def test_each_role_may_have_a_daemon_of_its_own(
+    tmp_path: Path, kafka_server: KafkaServer, new_kafka_topic: NewTopic, postgres_store_url: str
+) -> None:
+    """A daemon with one role alone stays up and ready, says which it is, and all page together."""
+    topic = new_kafka_topic(2)
+    made = Installation(tmp_path, postgres_store_url, kafka_server.bootstrap, topic)
+    alone = {}
+    for role in PARTS:
+        # A path of its own: a socket's may not be as long as a test's folder makes it.
+        given = {**made.reader.settings, "desk": {"socket": str(tmp_path / f"{role}.sock")}}
+        alone[role] = Tree(tmp_path / role, given, ("--roles", role, "--workers", "1"))
+    sent = "SELECT count(*) FROM outbox WHERE kind = 'trigger' AND state = 'sent'"
+    with ExitStack() as stack:
+        for tree in alone.values():
+            stack.callback(tree.close)
+            tree.start()
+        for role, said in PARTS.items():
+            wait_for(partial(undisturbed, alone[role], said), said)
+        living = {role: tree.children()["control"] for role, tree in alone.items()}
+        target = KafkaSettings(bootstrap=(kafka_server.bootstrap,), topic=topic)
+        with Publisher(target) as publisher:
+            sender = Sender(publisher)
+            sender.send(5)
+        wait_for(lambda: rows(made.url, sent) == [(sender.sent,)], "all of them are paged")
+        assert all(undisturbed(tree) for tree in alone.values())
+        assert living == {role: tree.children()["control"] for role, tree in alone.items()}
+        assert [tree.end() for tree in alone.values()] == [0, 0, 0, 0]
+
+
 def test_a_standby_follows_a_killed_and_a_frozen_owner(installation: Installation) -> None:
     """Nothing is lost or found twice, and an owner that wakes up late is fenced."""
     reader, first, second = installation.reader, installation.first, installation.second
@@ -101,6 +145,7 @@ def test_a_standby_follows_a_killed_and_a_frozen_owner(installation: Installatio
         assert (installation.owner(), installation.epoch()) == (owner, epoch)
         os.kill(second.pid, signal.SIGCONT)
 
+    assert undisturbed(reader)
     assert first.end() == 0
     wait_for(lambda: installation.owner() not in {"", owner}, "the job given back is taken")
     wait_for(

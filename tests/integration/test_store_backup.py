@@ -133,6 +133,7 @@ def test_a_backup_under_a_writing_daemon_is_one_moment(path: Path, tocsin: Run) 
                 "schema": head(),
                 "incidents": 1,
                 "aside": None,
+                "key": None,
             }
             assert target.stat().st_mode & 0o777 == 0o600
             assert states(f"sqlite:///{target}") == {
@@ -189,6 +190,53 @@ def test_a_restore_puts_the_backup_back_and_keeps_the_old_one(path: Path, tocsin
     aside = data(out)["aside"]
     assert texts(f"sqlite:///{aside}") == ["n0", "n1", "n2", "n0", "n1"]
     assert states(url) == {"file": "ok", "schema": "ok", "timelines": "ok"}
+
+
+def test_the_key_of_a_store_goes_with_its_backup(path: Path, tocsin: Run) -> None:
+    """It lies beside the backup for its owner alone, and comes back; no key is ever overwritten."""
+    url, target = f"sqlite:///{path}", path.with_name("b.db")
+    key, copied = path.with_name("x.db.key"), path.with_name("b.db.key")
+    key.write_bytes(b"k" * 32)
+    status, out, _ = tocsin("--store", url, "store", "backup", str(target), "--json")
+    assert (status, data(out)["key"]) == (0, str(copied))
+    assert (copied.read_bytes(), copied.stat().st_mode & 0o777) == (b"k" * 32, 0o600)
+
+    target.unlink()
+    assert tocsin("--store", url, "store", "backup", str(target))[0] == 0  # the next night
+
+    key.write_bytes(b"n" * 32)
+    before = names(path.parent)
+    target.rename(path.with_name("c.db"))
+    status, _, err = tocsin("--store", url, "store", "backup", str(target))
+    assert status == 5
+    assert "b.db.key is there already" in err
+    assert names(path.parent) == before - {"b.db"} | {"c.db"}
+    path.with_name("c.db").rename(target)
+
+    status, out, _ = tocsin("--store", url, "store", "restore", str(target), "--yes", "--json")
+    assert (status, data(out)["key"]) == (0, str(key))
+    assert (key.read_bytes(), key.stat().st_mode & 0o777) == (b"k" * 32, 0o600)
+    aside = Path(data(out)["aside"])
+    assert aside.with_name(aside.name + ".key").read_bytes() == b"n" * 32
+    assert copied.read_bytes() == b"k" * 32
+
+
+def test_a_backup_without_a_key_leaves_the_key_that_is_there(path: Path, tocsin: Run) -> None:
+    """As those were that an older version made; a new machine gets the key of the backup."""
+    url, target = f"sqlite:///{path}", path.with_name("b.db")
+    key = path.with_name("x.db.key")
+    tocsin("--store", url, "store", "backup", str(target))
+    key.write_bytes(b"n" * 32)
+    status, out, _ = tocsin("--store", url, "store", "restore", str(target), "--yes")
+    assert (status, key.read_bytes()) == (0, b"n" * 32)
+    assert ".key" not in out
+
+    path.with_name("b.db.key").write_bytes(b"k" * 32)
+    path.unlink()
+    key.unlink()
+    status, out, _ = tocsin("--store", url, "store", "restore", str(target), "--yes")
+    assert (status, key.read_bytes()) == (0, b"k" * 32)
+    assert "x.db.key: its key" in out
 
 
 def test_a_store_that_is_damaged_or_gone_is_restored(path: Path, tocsin: Run) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -230,6 +231,22 @@ def test_connect_without_anything_is_unavailable(tmp_path: Path) -> None:
     assert caught.value.code == "unavailable"
 
 
+def test_connect_goes_direct_where_the_usual_socket_is_dead(place: Place, tmp_path: Path) -> None:
+    """A socket of the configuration leaves the door to its store open; one that is typed does not,
+    and a daemon that owns the store is not gone round either way."""
+    warned: list[str] = []
+    usual = replace(place, socket=tmp_path / "desk", usual=True)
+    assert connect(usual, warn=warned.append).whoami().via == "direct"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "desk"))
+    assert connect(usual, warn=warned.append).whoami().via == "direct"
+    assert len(warned) == 2
+    with pytest.raises(DeskError, match="no answer"):
+        connect(replace(usual, usual=False), warn=pytest.fail)
+    with owner_lock(str(place.store)), pytest.raises(DeskError, match="owns this store"):
+        connect(usual, warn=pytest.fail)
+
+
 def test_places() -> None:
     """Store files and sockets by the rules of the daemon and its clients."""
     assert store_file("sqlite:///x.db") == Path("x.db")
@@ -238,10 +255,56 @@ def test_places() -> None:
     assert store_file("postgresql://h/db") is None
     assert socket_path("sqlite:////var/x.db", None, {}) == Path("/var/x.db.sock")
     assert socket_path("sqlite:////var/x.db", Path("/s"), {}) == Path("/s")
-    run = {"XDG_RUNTIME_DIR": "/run/user/7"}
-    assert socket_path("postgresql://h/db", None, run) == Path("/run/user/7/tocsin.sock")
     state = {"HOME": os.sep + "home"}
     assert socket_path(None, None, state) == Path("/home/.local/state/tocsin/tocsin.sock")
+
+
+def server_socket(store: str) -> Path:
+    """Where the desk of a server's store is, for somebody with a runtime directory."""
+    return socket_path(store, None, {"XDG_RUNTIME_DIR": "/run/user/7"})
+
+
+def test_each_server_store_has_a_socket_of_its_own() -> None:
+    """Host, user, database and options tell stores apart, and the name tells nothing of them."""
+    stores = (
+        "postgresql://h/db",
+        "postgresql://h/db2",
+        "postgresql://h2/db",
+        "postgresql://h:5433/db",
+        "postgresql://ada@h/db",
+        "postgresql:///db?host=/run/one",
+        "postgresql:///db?host=/run/two",
+    )
+    found = {server_socket(store) for store in stores}
+    assert len(found) == len(stores)
+    assert all(re.fullmatch(r"/run/user/7/tocsin-[0-9a-f]{12}\.sock", str(one)) for one in found)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "postgresql://ada@h/db?sslmode=require&connect_timeout=3",
+        "postgresql+psycopg://ada@h/db?sslmode=require&connect_timeout=3",
+        "postgres://ada@h:5432/db?connect_timeout=3&sslmode=require",
+        "postgresql://ada:secret@H/db?connect_timeout=3&sslmode=require",
+        "postgresql://ada:s%40cret@h/db?connect_timeout=3&password=x&sslmode=require",
+    ],
+)
+def test_a_store_written_in_another_way_has_the_same_socket(written: str) -> None:
+    """Neither password nor order, driver or the usual port make another store of it."""
+    assert server_socket(written) == server_socket(
+        "postgresql://ada@h/db?connect_timeout=3&sslmode=require"
+    )
+
+
+def test_a_socket_is_beside_the_file_itself(tmp_path: Path) -> None:
+    """By a link to a store's file or folder a client looks where the daemon of the file listens."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "file.db").symlink_to(tmp_path / "real" / "x.db")
+    (tmp_path / "folder").symlink_to(tmp_path / "real")
+    for way in ("real/x.db", "file.db", "folder/x.db"):
+        found = socket_path(f"sqlite:///{tmp_path / way}", None, {})
+        assert found == tmp_path / "real" / "x.db.sock"
 
 
 def test_views_travel_as_json() -> None:

@@ -28,6 +28,8 @@ COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text("ut
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 ONE_SHOT = {"kafka-topic", "store-schema", "store-roles"}
 OWNERS = "postgres_owner_password"
+FROM_PEOPLE = {"pagerduty_key", "heartbeat_url"}
+"""Secrets that nobody but a person can fill in."""
 TOCSIN = str(Path(sys.executable).parent / "tocsin")
 WRITES_ITS_ROOT = {"kafka", "kafka-topic"}
 
@@ -131,13 +133,28 @@ def test_the_secrets_are_made(tmp_path: Path) -> None:
     assert {path.name for path in made.iterdir()} == named
     assert stat.S_IMODE(made.stat().st_mode) == 0o700
     # Users of containers read them by a mount of each file; here the folder keeps others out.
-    assert {stat.S_IMODE(path.stat().st_mode) for path in made.iterdir()} == {0o444}
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in made.iterdir()}
+    assert {name for name, mode in modes.items() if mode == 0o644} == FROM_PEOPLE
+    assert {mode for name, mode in modes.items() if name not in FROM_PEOPLE} == {0o444}
     password = (made / "postgres_password").read_text()
     assert len(password) == 48
     assert password not in first
     assert len({path.read_text() for path in made.iterdir()}) == len(named)
+    for name in FROM_PEOPLE:
+        (made / name).write_text("ours")
+    (made / "pagerduty_key").chmod(0o444)  # as it was made at first
     _make_secrets(tmp_path)
     assert (made / "postgres_password").read_text() == password
+    assert {(made / name).read_text() for name in FROM_PEOPLE} == {"ours"}
+    assert stat.S_IMODE((made / "pagerduty_key").stat().st_mode) == 0o644
+
+
+def test_a_container_made_anew_has_the_name_of_the_one_before() -> None:
+    """Its name in Kafka's group is made of its host's, and of what is kept in its volume."""
+    daemon = SERVICES["tocsin"]
+    assert daemon["hostname"] == "tocsin"
+    assert "tocsin:/var/lib/tocsin" in daemon["volumes"]
+    assert re.search(r"HOME=/var/lib/tocsin\b", last_stage())
 
 
 def test_the_pager_waits_for_nothing_that_it_can_do_without() -> None:

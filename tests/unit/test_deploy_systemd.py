@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
+from monitor.app import desk_path
+from monitor.config.options import RunOptions, socket_path
 from monitor.config.settings import load
+from monitor.http.unix import desk_held, listening
 from monitor.processes.settings import ROLES
+from monitor.watch.spool import Spool
+from monitor.watch.state import State, places, save
+from tests.making import T0
 from tests.servers.missing import missing
 from tests.servers.prometheus_server import promtool
+from tui.cli.flags import Flags
+from tui.cli.place import place_of
 from tui.cli.run import run
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -102,19 +113,91 @@ def test_the_units_hand_over_what_the_examples_want() -> None:
     assert named(owner, "/run/credentials/tocsin-store.service") == set(theirs)
 
 
+def on_postgresql(folder: Path) -> Path:
+    """The example with the lines for several machines in the place of the file."""
+    text = re.sub(r"^store: sqlite.*\n", "", EXAMPLE.read_text("utf-8"), flags=re.MULTILINE)
+    text = re.sub(r"^# (store|store_password|digest_key): ", r"\1: ", text, flags=re.MULTILINE)
+    path = folder / "tocsin.yaml"
+    path.write_text(text)
+    return path
+
+
 def test_the_example_is_taken_on_postgresql(tmp_path: Path) -> None:
     """With the lines for several machines in the place of the file it is a configuration, too."""
-    text = EXAMPLE.read_text("utf-8")
-    path = tmp_path / "tocsin.yaml"
-    text = re.sub(r"^store: sqlite.*\n", "", text, flags=re.MULTILINE)
-    text = re.sub(r"^# (store|store_password|digest_key): ", r"\1: ", text, flags=re.MULTILINE)
-    path.write_text(text)
-    settings, _ = load(path)
+    settings, _ = load(on_postgresql(tmp_path))
     assert settings.store.startswith("postgresql://tocsin_daemon@")
     assert settings.store_password is not None
     assert settings.digest_key is not None
     owner, _ = load(EXAMPLE.parent / "owner.yaml")
     assert owner.store == settings.store.replace("tocsin_daemon", "tocsin_owner")
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_desk_and_findings_are_found_from_every_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, several: bool
+) -> None:
+    """Who reads the shipped configuration looks where the daemon listens and writes, in the folder
+    that the unit gives it."""
+    path = on_postgresql(tmp_path) if several else EXAMPLE
+    settings, _ = load(path)
+    found = set()
+    for home in ("/var/lib/tocsin", "/root", "/home/ada"):
+        monkeypatch.setattr(os, "environ", {"HOME": home, "XDG_RUNTIME_DIR": f"/run{home}"})
+        asked = place_of(Flags(config=path))
+        where = places(str(asked.store), settings.watch.spool, os.environ)
+        desk = socket_path(asked.store, asked.socket, os.environ)
+        found |= {(desk, where.spool, where.state)}
+        assert desk == desk_path(settings, RunOptions())
+    ((desk, spool, state),) = found
+    assert given("StateDirectory") == "tocsin"
+    assert {desk.parent, spool.parent, state.parent} == {Path("/var/lib/tocsin")}
+
+
+BECOME = """
+import os, socket, sys
+from pathlib import Path
+folder = Path(sys.argv[1])
+os.setgroups([]); os.setgid(int(sys.argv[2])); os.setuid(65534)
+"""
+MEET = """
+with socket.socket(socket.AF_UNIX) as caller:
+    caller.connect(str(folder / "desk.sock"))
+print((folder / "x.watch.json").read_text())
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be other users")
+def test_the_group_reaches_desk_and_findings_and_nobody_else_does() -> None:
+    """In a folder as the unit makes it a member reads and talks, and may not write; a stranger sees
+    nothing."""
+    group = 4242
+    with TemporaryDirectory() as outer, ExitStack() as stack:
+        Path(outer).chmod(0o755)
+        folder = Path(outer) / "tocsin"
+        folder.mkdir()
+        os.chown(folder, 0, group)
+        folder.chmod(int(given("StateDirectoryMode"), 8))
+        stack.callback(os.umask, os.umask(int(given("UMask"), 8)))
+        stack.callback(os.setegid, os.getegid())
+        os.setegid(group)
+        stack.enter_context(desk_held(folder / "desk.sock"))
+        stack.enter_context(listening(folder / "desk.sock"))
+        Spool(folder / "x.spool").close()
+        assert save(folder / "x.watch.json", State(at=T0, started=T0, pid=1, host="here"))
+
+        def ends(gid: int, code: str) -> str:
+            command = [sys.executable, "-I", "-c", BECOME + code, str(folder), str(gid)]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+            return done.stdout or done.stderr.splitlines()[-1]
+
+        assert '"host":"here"' in ends(group, MEET)
+        assert ends(65534, MEET).startswith("PermissionError")
+        for code in (
+            "(folder / 'x.spool').read_bytes()",
+            "(folder / 'desk.sock.lock').read_bytes()",
+            "(folder / 'new').touch()",
+        ):
+            assert ends(group, code).startswith("PermissionError")
 
 
 def test_the_unit_for_the_store_is_shut_in_as_the_daemon_is() -> None:
@@ -138,6 +221,12 @@ def test_the_roles_of_a_machine_are_roles() -> None:
     assert sorted(roles) == sorted(ROLES)
 
 
+def given(name: str) -> str:
+    """What the daemon's unit says for a directive."""
+    (value,) = re.findall(rf"^{name}=(.*)$", UNIT.read_text("utf-8"), re.MULTILINE)
+    return str(value)
+
+
 def named(text: str, folder: str) -> set[str]:
     """Names of the files in a folder that a configuration reads secrets from."""
     return set(re.findall(rf"file: {folder}/([\w-]+)", text))
@@ -151,8 +240,8 @@ def handed_over(unit: Path = UNIT) -> list[str]:
 def test_the_configurations_of_the_deployments_are_taken() -> None:
     """Each overlay's and compose's configuration has no error; their secrets are not here.
 
-    Compose's Kafka is in the clear, on a network of its own machine: that is said, and all else is
-    as it should be, a heartbeat included.
+    Compose's Kafka and PostgreSQL are in the clear, on networks of their own machine: that is said,
+    and all else is as it should be, a heartbeat included.
     """
     paths = [DEPLOY / "compose" / "tocsin.yaml", *DEPLOY.glob("kubernetes/overlays/*/tocsin.yaml")]
     assert len(paths) == 3
@@ -161,9 +250,9 @@ def test_the_configurations_of_the_deployments_are_taken() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     warnings = [line for line in done.stdout.splitlines() if "warning[" in line]
     others = [w for w in warnings if "cannot read the secret in file /run/secrets/" not in w]
-    assert len(others) == 1
-    assert "compose/tocsin.yaml" in others[0]
-    assert "warning[plaintext]" in others[0]
+    assert len(others) == 2
+    assert all("compose/tocsin.yaml" in each for each in others)
+    assert all("warning[plaintext]" in each for each in others)
 
 
 def test_the_scrape_job_has_the_name_that_the_rules_want() -> None:

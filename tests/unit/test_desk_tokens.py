@@ -22,7 +22,8 @@ from monitor.desk.methods import COMMANDS, METHODS
 from monitor.desk.port import DeskPort
 from monitor.desk.token_form import PATTERN, id_of
 from monitor.desk.tokens import digest, judge, mint, name_problem
-from monitor.http.server import Server, listen_unix
+from monitor.http.server import Server
+from monitor.http.unix import listen_unix
 from monitor.metrics import Metrics
 from monitor.store.audit_rows import Audited
 from monitor.store.store import Store

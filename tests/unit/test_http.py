@@ -231,25 +231,6 @@ def test_a_client_that_hangs_up_hurts_nobody(sock: Path, caplog: pytest.LogCaptu
     assert not [record for record in caplog.records if record.exc_info]
 
 
-def test_a_dead_socket_is_replaced(tmp_path: Path) -> None:
-    """What a killed daemon left behind does not stop the next one."""
-    path = tmp_path / "x.sock"
-    http.listen_unix(path).close()
-    assert path.exists()
-    http.listen_unix(path).close()
-
-
-def test_what_is_no_socket_is_not_replaced(tmp_path: Path) -> None:
-    """A wrong `desk.socket` costs nobody a file, nor what a link leads to."""
-    file, link = tmp_path / "notes", tmp_path / "link"
-    file.write_text("mine")
-    link.symlink_to(file)
-    for path in (file, link):
-        with pytest.raises(OSError, match="not a socket"):
-            http.listen_unix(path)
-    assert (file.read_text(), link.is_symlink()) == ("mine", True)
-
-
 def test_health_and_metrics() -> None:
     """Alive is always; ready only when every part is; the metrics are those of this daemon."""
     metrics = Metrics()

@@ -14,6 +14,21 @@ from monitor.watchdog import Watchdog
 LATE_S = 5.0
 
 
+def test_a_process_without_loops_waits_to_be_told_to_stop(tmp_path: Path) -> None:
+    """A control process that only serves people stays until its supervisor ends it."""
+    stopping = threading.Event()
+    loops = Loops(Metrics(), Watchdog(60.0, tmp_path / "stacks"), stopping)
+    loops.start({})
+    joining = threading.Thread(target=loops.join)
+    joining.start()
+    joining.join(1.0)
+    assert joining.is_alive()
+    stopping.set()
+    joining.join(LATE_S)
+    assert not joining.is_alive()
+    assert not loops.broken
+
+
 def test_a_signal_that_another_thread_gets_ends_the_loops(tmp_path: Path) -> None:
     """A main thread that waits for its loops handles a SIGTERM that the kernel gave to another."""
     stopping, late = threading.Event(), threading.Event()

@@ -167,7 +167,9 @@ def test_a_password_of_a_flag_is_not_shown() -> None:
 
 def test_a_server_store_wants_a_digest_key(tmp_path: Path) -> None:
     """A store on PostgreSQL without `digest_key` is an error at its place; SQLite keeps its own."""
-    (found,) = advised(tmp_path, "store: postgresql://daemon@db.example.com/tocsin\n")
+    (found,) = advised(
+        tmp_path, "store: postgresql://daemon@db.example.com/tocsin?sslmode=verify-full\n"
+    )
     assert (found.line, found.code, found.severity) == (1, "missing", Severity.ERROR)
     assert "digest_key" in found.text
     assert advised(tmp_path, "store: sqlite:///tocsin.db\n") == []
@@ -259,6 +261,41 @@ def test_kafka_in_the_clear(brokers: str, more: str, warned: bool, tmp_path: Pat
     """Brokers on another machine without TLS are warned about; this machine's are not."""
     found = advised(tmp_path, KAFKA.format(brokers=brokers, more=more))
     assert [(one.code, one.severity) for one in found] == [("plaintext", "warning")] * warned
+
+
+FULL = "sslmode=verify-full&sslrootcert=/ca"
+
+
+@pytest.mark.parametrize(
+    ("store", "warned"),
+    [
+        ("postgresql://tocsin@db.example.com/tocsin", "prefer"),
+        ("postgres://tocsin@10.0.0.7:5432/tocsin?sslmode=require", "require"),
+        ("postgresql://tocsin@db/tocsin?sslrootcert=/ca&sslmode=verify-ca", "verify-ca"),
+        ("postgresql://tocsin@127.0.0.1,db-2:5432/tocsin", "prefer"),
+        ("postgresql:///tocsin?host=db.example.com", "prefer"),
+        ("postgresql+psycopg://tocsin@[2001:db8::1]:5432/tocsin", "prefer"),
+        (f"postgresql://tocsin@db.example.com/tocsin?{FULL}", None),
+        (f"postgresql://a:5432,b:5432/tocsin?{FULL}", None),
+        ("postgresql://tocsin@localhost/tocsin", None),
+        ("postgresql://tocsin@127.0.0.1:5433,[::1]:5433/tocsin?sslmode=disable", None),
+        ("postgresql:///tocsin", None),
+        ("postgresql://tocsin@/tocsin?host=/run/postgresql", None),
+        ("postgresql://%2Frun%2Fpostgresql/tocsin", None),
+        ("sqlite:////var/lib/tocsin/tocsin.db", None),
+    ],
+)
+def test_a_database_that_need_not_prove_itself(
+    store: str, warned: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL on another machine wants verify-full; this machine's and a socket do not."""
+    monkeypatch.setenv("TOKEN", "a key")
+    text = f"version: 1\nstore: {store}\ndigest_key: {{env: TOKEN}}\n"
+    found = advised(tmp_path, text)
+    places = [(one.code, one.severity, one.line) for one in found]
+    assert places == [("plaintext", "warning", 2)] * (warned is not None)
+    for one in found:
+        assert f"sslmode {warned}" in one.text
 
 
 @pytest.mark.parametrize(

@@ -49,8 +49,9 @@ def place_of(flags: Flags) -> Place:
         raise ExitError(USAGE, "invalid", said, f"see `tocsin config check {path}`")
     data = found.document.data
     store, socket = _text(data, "store"), _text(data, "desk", "socket")
-    socket_file = flags.socket or (Path(socket) if socket else None)
-    return Place(store=store, socket=socket_file, config=path)
+    if flags.socket is not None or socket is None:
+        return Place(store=store, socket=flags.socket, config=path)
+    return Place(store=store, socket=Path(socket), usual=True, config=path)
 
 
 def _text(data: object, *path: str) -> str | None:

@@ -102,6 +102,8 @@ def _tell(call: Call, what: str, copy: Copy) -> None:
     write(call.face.say(f"{copy.path}: {size}", limit=None))
     if copy.aside is not None:
         write(call.face.say(f"the old store is kept at {copy.aside}", limit=None))
+    if copy.key is not None:
+        write(call.face.say(f"{copy.key}: its key, to be kept as safe", limit=None))
 
 
 @command(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import msgspec
 
@@ -24,13 +27,13 @@ def state(**changes: object) -> State:
     return msgspec.structs.replace(made, **changes)
 
 
-def test_it_is_kept_in_a_file_that_only_its_owner_reads(tmp_path: Path) -> None:
-    """Written whole or not at all, and read as it was."""
+def test_it_is_kept_in_a_file_that_only_its_owner_writes(tmp_path: Path) -> None:
+    """Written whole or not at all, and read as it was; by its group, too, and by nobody else."""
     path = tmp_path / "watch.json"
     assert load(path) is None
     assert save(path, state(findings=(FINDING,)))
     assert load(path) == state(findings=(FINDING,))
-    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.stat().st_mode & 0o777 == 0o640
     path.write_bytes(b"{")
     assert load(path) is None
     assert not save(tmp_path / "nowhere" / "watch.json", state())
@@ -80,6 +83,27 @@ def test_doctor_reads_the_spool_when_nothing_else_is_left(tmp_path: Path) -> Non
     names = {line.name: line for line in report(store, None, {}, T0)}
     assert names["emergency"].state == "warn"
     assert "1024 MiB free" in names["disk"].text
+
+
+def test_who_may_not_read_the_spool_is_told_what_is_owed() -> None:
+    """To a member of the daemon's group the auditor's view says it; the spool is the auditor's."""
+    user = os.geteuid()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory()))
+        store = f"sqlite:///{folder / 'tocsin.db'}"
+        where = places(store, None, {})
+        Spool(where.spool).close()
+        save(where.state, state(episodes=1, unsent=2))
+        if user == 0:  # whom modes do not keep out
+            folder.chmod(0o755)
+            where.state.chmod(0o644)
+            stack.callback(os.seteuid, 0)
+            os.seteuid(65534)
+        else:
+            where.spool.chmod(0)
+        said = {line.name: line.text for line in report(store, None, {}, T0)}
+    assert said["emergency"] == "1 not on a timeline yet, 2 messages unsent"
+    assert "spool" not in said
 
 
 def test_a_server_store_has_its_files_in_the_state_folder(tmp_path: Path) -> None:
