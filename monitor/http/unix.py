@@ -15,6 +15,7 @@ from pathlib import Path
 from monitor.held import Held, hold, outlast
 
 _PEER = struct.Struct("3i")
+_PATH_BYTES = 107  # and a NUL: `sun_path` of unix(7)
 
 
 class DeskTaken(OSError):
@@ -47,8 +48,10 @@ def desk_held(path: Path, patience_s: float = 0.0) -> Iterator[None]:
 
     Raises:
         DeskTaken: another daemon has it, or somebody listens there without having asked for it.
-        OSError: the folder cannot be written, or what is at `path` cannot be asked.
+        OSError: the path is too long, the folder cannot be written, or what is at `path` cannot be
+            asked.
     """
+    _refuse_long(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         try:
@@ -85,6 +88,7 @@ def listen_unix(path: Path) -> socket.socket:
         DeskTaken: somebody listens there.
         OSError: the path is too long or not a socket's, or the folder cannot be written.
     """
+    _refuse_long(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     _refuse_living(path)
     path.unlink(missing_ok=True)
@@ -99,6 +103,17 @@ def listen_unix(path: Path) -> socket.socket:
     finally:
         os.umask(before)
     return listener
+
+
+def _refuse_long(path: Path) -> None:
+    """Raise OSError for a path that has no room in a socket's address."""
+    has = len(os.fsencode(path))
+    if has > _PATH_BYTES:
+        raise OSError(
+            errno.ENAMETOOLONG,
+            f"a socket's path has at most {_PATH_BYTES} bytes, this one {has}: give a shorter one, "
+            "--socket PATH or `desk.socket` in the configuration",
+        )
 
 
 def _refuse_living(path: Path, patience_s: float = 0.0) -> None:

@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import psycopg
@@ -42,6 +43,8 @@ class Tree:
     flags: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
+    _cleanup: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    _runtime: str = ""
 
     @property
     def log(self) -> Path:
@@ -55,6 +58,10 @@ class Tree:
         """In a session of its own, so that all of it can be killed at once."""
         if self.process is not None:
             self.process.wait(60)
+        if not self._runtime:
+            # A path under pytest's own folders has no room in the address of a socket.
+            short = TemporaryDirectory(prefix="tocsin-", dir="/tmp")
+            self._runtime = self._cleanup.enter_context(short)
         self.folder.mkdir(exist_ok=True)
         config = self.folder / "tocsin.yaml"
         config.write_text(json.dumps(self.settings))
@@ -67,7 +74,7 @@ class Tree:
                 env={
                     **os.environ,
                     "XDG_STATE_HOME": str(self.folder / "state"),
-                    "XDG_RUNTIME_DIR": "",
+                    "XDG_RUNTIME_DIR": self._runtime,
                     "TMPDIR": str(self.folder),
                     **self.env,
                 },
@@ -146,6 +153,7 @@ class Tree:
         """Whatever the test has left."""
         if self.process is not None:
             self.kill()
+        self._cleanup.close()
 
 
 def _alive(session: int) -> list[int]:

@@ -57,6 +57,19 @@ def test_what_is_no_socket_is_not_replaced(tmp_path: Path) -> None:
     assert (file.read_text(), link.is_symlink()) == ("mine", True)
 
 
+def test_a_path_without_room_in_an_address_is_refused_with_the_cure(tmp_path: Path) -> None:
+    """107 bytes fit, and one more is told how to go on, before anything is made."""
+    room = 107 - len(os.fsencode(tmp_path)) - 1
+    listen_unix(tmp_path / ("x" * room)).close()
+    long = tmp_path / "run" / ("ä" * (room // 2))
+    cure = r"at most 107 bytes.*--socket PATH"
+    with pytest.raises(Unreachable, match=cure), desk_held_for_a_start(long):
+        pytest.fail("held")
+    with pytest.raises(OSError, match="at most 107 bytes"):
+        listen_unix(long)
+    assert not long.parent.exists()
+
+
 def test_a_living_socket_is_left_to_who_listens(path: Path) -> None:
     """Also where whoever listens holds no lock, and has no time to answer."""
     with listen_unix(path) as listener:
