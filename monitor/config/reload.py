@@ -121,7 +121,6 @@ class Reload:
         self._clock = clock
         self._handover = handover or Handover(None)
         self._one = threading.Lock()
-        self._asked: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._state = Health(name="reload", state="ok", text="as at the start")
         self._well(clock())
 
@@ -131,20 +130,16 @@ class Reload:
 
     # -- asking -----------------------------------------------------------------------------------
 
-    def ask(self, who: str = "SIGHUP") -> None:
-        """Ask for a reload; returns at once, and may be called by a signal's handler."""
-        self._asked.put(who)
-
     def asked_by(self, who: Principal) -> ConfigReloaded:
         """The same at once, for somebody at the desk."""
         return self.reload(who.name, who.via)
 
-    def attend(self, stopping: threading.Event) -> None:
-        """Reload whenever somebody `ask`s, until told to stop."""
+    def attend(self, signals: queue.SimpleQueue[str], stopping: threading.Event) -> None:
+        """Reload whenever the name of a signal comes, until told to stop."""
         try:
             while not stopping.is_set():
                 try:
-                    who = self._asked.get(timeout=0.5)
+                    who = signals.get(timeout=0.5)
                 except queue.Empty:
                     continue
                 self.reload(who, "signal")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -69,7 +68,8 @@ def serve_control(life: Life) -> int:
         stack.callback(control.close)
         control.stopping = stopping
         reload = reloading(control, errand)
-        threading.Thread(target=reload.attend, args=(stopping,), name="reload", daemon=True).start()
+        attend = partial(reload.attend, life.reloads, stopping)
+        threading.Thread(target=attend, name="reload", daemon=True).start()
         control.parts.append(lambda tx, now: processes(tx, now, read_roster(errand.roster), holder))
         control.parts.append(lambda _tx, now: one_line(watched.state, now))
         watchdog = life.watchdog()
@@ -117,7 +117,6 @@ def reloading(control: Control, errand: Errand) -> Reload:
     )
     control.reloading = reload.asked_by
     control.parts.append(reload.health)
-    signal.signal(signal.SIGHUP, lambda *_: reload.ask())
     return reload
 
 

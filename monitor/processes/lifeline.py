@@ -6,11 +6,14 @@ import contextlib
 import ctypes
 import logging
 import os
+import selectors
 import signal
 import socket
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from queue import SimpleQueue
 
 from monitor.processes.errand import Errand
 from monitor.watchdog import Watchdog
@@ -19,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 ORPHAN_S = 5.0
 """A child whose supervisor is gone has so long to leave in order."""
+_PIPE_BYTES = 4096
+_LEAVE = frozenset({signal.SIGTERM, signal.SIGINT})
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 
 
@@ -32,6 +37,9 @@ class Life:
     line: socket.socket
     """To the supervisor."""
     stopping: threading.Event
+    """Is set when it is time to leave."""
+    reloads: SimpleQueue[str]
+    """`SIGHUP`, each time that another configuration is to be read."""
 
     def watchdog(self, say: Callable[[], str] = str) -> Watchdog:
         """Not started; its signs of life go to the supervisor, with what `say` adds."""
@@ -39,31 +47,43 @@ class Life:
         return Watchdog(stall_s, self.errand.stacks, beats(self.line, say))
 
 
-def tie(errand: Errand, line: socket.socket, stopping: threading.Event) -> None:
-    """Leave when told to, and when the supervisor is gone, however it went."""
+def tie(life: Life) -> None:
+    """Leave when told to, and when the supervisor is gone, however it went; hear of reloads.
 
-    def stop(_number: int, _frame: object) -> None:
-        stopping.set()
-
-    def wait_for_the_end() -> None:
-        with contextlib.suppress(ConnectionError):
-            line.recv(1)
-        logger.warning("the supervisor is gone: leaving")
-        stopping.set()
-        threading.Event().wait(ORPHAN_S)
-        os._exit(1)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    threading.Thread(target=wait_for_the_end, name="lifeline", daemon=True).start()
+    The kernel may give a signal to any thread, and only the main thread runs handlers, when it
+    gets to, on top of whatever it does: instead a thread of its own reads which have come.
+    """
+    come, waking = os.pipe()
+    os.set_blocking(waking, False)
+    signal.set_wakeup_fd(waking, warn_on_full_buffer=False)
+    for number in (*_LEAVE, signal.SIGHUP):
+        signal.signal(number, lambda *_: None)  # one without a handler is not written to the pipe
+    hearing = partial(_hear, life, come)
+    threading.Thread(target=hearing, name="lifeline", daemon=True).start()
     # The kernel's own word too: it comes although no thread of ours gets to run.
     with contextlib.suppress(OSError, AttributeError):
         prctl = ctypes.CDLL(None).prctl
         prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
-        prctl(_PR_SET_NAME, f"tocsin-{errand.name}"[:15].encode(), 0, 0, 0)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a reload is asked of the control process
-    if os.getppid() != errand.supervisor:
-        stopping.set()
+        prctl(_PR_SET_NAME, f"tocsin-{life.errand.name}"[:15].encode(), 0, 0, 0)
+    if os.getppid() != life.errand.supervisor:
+        life.stopping.set()
+
+
+def _hear(life: Life, come: int) -> None:
+    """Of signals, until the supervisor is gone."""
+    with selectors.DefaultSelector() as selector:
+        for source in (come, life.line):
+            selector.register(source, selectors.EVENT_READ)
+        while life.line not in (ready := [key.fileobj for key, _ in selector.select()]):
+            numbers = os.read(come, _PIPE_BYTES) if ready else b""
+            if _LEAVE.intersection(numbers):
+                life.stopping.set()
+            if signal.SIGHUP in numbers:
+                life.reloads.put("SIGHUP")
+    logger.warning("the supervisor is gone: leaving")
+    life.stopping.set()
+    threading.Event().wait(ORPHAN_S)
+    os._exit(1)
 
 
 def beats(line: socket.socket, say: Callable[[], str]) -> Callable[[], None]:

@@ -74,15 +74,10 @@ class Loops:
             thread.start()
 
     def join(self) -> None:
-        """Wait to be told to stop, then until all have ended; handlers of signals run meanwhile."""
-        # The kernel may give a signal to any thread. A main thread that waits without end is not
-        # woken by it, and only the main thread runs the handler. It must not wait on the event
-        # either: a handler that sets it on this very thread would wait for a lock held here.
-        while not self._stopping.is_set():
-            time.sleep(PAUSE_S)
+        """Wait to be told to stop, then until all have ended."""
+        self._stopping.wait()
         for thread in self._threads:
-            while thread.is_alive():
-                thread.join(PAUSE_S)
+            thread.join()
 
     def _guarded(self, name: str, step: Step) -> None:
         self._watchdog.enter(name)

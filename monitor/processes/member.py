@@ -16,6 +16,7 @@ import sys
 import threading
 from collections.abc import Callable
 from functools import partial
+from queue import SimpleQueue
 
 from monitor.logs import configure_logs
 from monitor.metrics import Metrics, share
@@ -77,8 +78,8 @@ def main(arguments: list[str]) -> int:
     faulthandler.enable(all_threads=True)
     # What a core would hold is nobody's to keep: texts of events, secrets.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    life = Life(errand, listeners, line, threading.Event())
-    tie(errand, line, life.stopping)
+    life = Life(errand, listeners, line, threading.Event(), SimpleQueue())
+    tie(life)
     try:
         with refusals():
             return work(life)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 
 import msgspec
 import pytest
@@ -309,13 +310,13 @@ def test_people_and_runbooks_change_too(house: House, tmp_path: Path) -> None:
 
 
 def test_a_signal_asks_too_and_is_named(house: House) -> None:
-    """What SIGHUP's handler does: ask, and a thread of its own takes the configuration."""
-    stop = threading.Event()
-    thread = threading.Thread(target=house.reload.attend, args=(stop,))
+    """A thread of its own takes the configuration for a SIGHUP that came."""
+    stop, signals = threading.Event(), SimpleQueue[str]()
+    thread = threading.Thread(target=house.reload.attend, args=(signals, stop))
     thread.start()
     try:
         house.write(links={"a": "https://h"})
-        house.reload.ask()
+        signals.put("SIGHUP")
         until(lambda: len(house.control.desk(ADA).config_history()) == 2, "the revision")
     finally:
         stop.set()

@@ -49,12 +49,14 @@ class Road:
         self.url = ""
         self._made: dict[str, Any] = {}
 
-    def prepare(self) -> None:
-        """What will be sent, about the newest incident."""
+    def prepare(self, title: str) -> None:
+        """What will be sent, about the incident of this title, once its page is there."""
+        # The process may have claimed the page before the watcher did.
         if self.name == "pagerduty":
-            there = self._pagerduty.incidents[-1]
-            self._made = event("incident.acknowledged", there, PD_ANA)
+            until(lambda: title in self._pagerduty.incidents[-1].summary, "the page")
+            self._made = event("incident.acknowledged", self._pagerduty.incidents[-1], PD_ANA)
         else:
+            until(lambda: title in root(self._slack).text, "the message")
             self._made = press(root(self._slack), "acknowledge", ANA)
 
     def answer(self, attempts: int) -> bool:
@@ -93,8 +95,8 @@ def test_no_receipt_without_an_acknowledgement(
                     assert road.answer(attempts=20)
                     _answered_once(watcher, left)
                 if death:
-                    left = watcher.page()
-                    road.prepare()
+                    left = watcher.page(f"refusals as {death} strikes")
+                    road.prepare(left.title)
                     _die(death, road, watcher, left, running)
 
 
