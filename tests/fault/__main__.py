@@ -137,6 +137,8 @@ def _killing(
         f"{done.tally.pagerduty_duplicates} opened twice, "
         f"{done.worked_off_per_s:.0f} pages/s at the end, {done.seconds:.0f} s"
     )
+    if done.missed:
+        say(f"kills: {backend} round {number + 1}: nobody died at {', '.join(done.missed)}")
     if done.evidence is not None:
         say(f"kills: {backend} round {number + 1} is not sound, see {done.evidence}")
     return done
