@@ -14,10 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from detectors import account
+from detectors import account, recurring
 from detectors.account import Account
 from detectors.columns import Bools, Column, Columns, Floats
 from detectors.model import RateConfig
+from detectors.recurring import Recurring
 
 _DAY = 86_400
 _HALF_EVENT = 0.5  # Jeffreys prior of a Poisson rate: "none seen" is not "never"
@@ -54,6 +55,7 @@ SPEC = {
     "warm": Column(dtype="?"),
     "tilt": Column(fill=1),
     **account.spec(_TAUGHT),
+    **recurring.SPEC,
 }
 
 
@@ -90,6 +92,7 @@ class Baseline:
         self._config = config
         self._c = columns
         self._bucket_s = bucket_s
+        self._recurring = Recurring(columns, bucket_s)
         self.account = Account(config, columns, _TAUGHT, bucket_s)
         self._keep = 0.5 ** (bucket_s / config.half_life_s)
         self._keep_slow = 0.5 ** (bucket_s / (_SLOW * config.half_life_s))
@@ -155,7 +158,12 @@ class Baseline:
         return self._config.season_doubt * np.sqrt(_SEASON_VARIANCE * unknown)
 
     def season(self, start_s: int) -> Floats:
-        """Factor of the rate at a bucket's start: time of day (between hours: both) and weekend."""
+        """Factor of the rate at a bucket's start: time of day, weekend, what comes back each week."""
+        factor: Floats = self._usual(start_s) * self._recurring.factor(start_s)
+        return factor
+
+    def _usual(self, start_s: int) -> Floats:
+        """Of it, time of day (between hours: both) and weekend."""
         middle = (start_s + self._bucket_s / 2) / 3_600 - 0.5
         low = int(np.floor(middle))
         share = middle - low
@@ -210,6 +218,8 @@ class Baseline:
         warm = live & c["warm"]
         self._learn_noise("short", lesson.trimmed_k, self.rate() * lesson.x, warm)
         k = np.where(held, lesson.k, lesson.trimmed_k)
+        expected = self.rate() * lesson.n * self._usual(lesson.start_s)
+        self._recurring.learn(lesson.start_s, lesson.k, expected, warm)
         self._learn_season(lesson, k, warm, held)
         one = np.ones_like(k)
         for name, more, keep in (
@@ -266,7 +276,7 @@ class Baseline:
     def _learn_season(self, lesson: Lesson, k: Floats, live: Bools, held: Bools) -> None:
         hour, day = (lesson.start_s // 3_600) % 24, weekend(lesson.start_s)
         rate = self.rate()
-        flat = rate * lesson.n
+        flat = rate * lesson.n * self._recurring.factor(lesson.start_s)
         week = self._weekend() if day else np.ones_like(k)
         without_week = np.divide(rate * lesson.x, week, out=flat.copy(), where=week > 0)
         for name, slot, keep, e, share in (
