@@ -158,7 +158,7 @@ class Baseline:
         return self._config.season_doubt * np.sqrt(_SEASON_VARIANCE * unknown)
 
     def season(self, start_s: int) -> Floats:
-        """Factor of the rate at a bucket's start: time of day, weekend, what comes back each week."""
+        """Factor at a start: time of day, weekend, and what comes back each week."""
         factor: Floats = self._usual(start_s) * self._recurring.factor(start_s)
         return factor
 
