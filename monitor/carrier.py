@@ -16,7 +16,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 
-from monitor.actions import Stop, carry_out
+from monitor.actions import carry_out, not_begun
+from monitor.command import Stop
 from monitor.faults import fault_point
 from monitor.http_client import HttpClient
 from monitor.store.store import StoreUnavailable
@@ -32,9 +33,14 @@ DRAIN_S = 2.0
 """For what is under way when the process is to end; ending a command takes up to 4 s more."""
 BACKOFF_S = 2.0
 """After the store did not answer."""
+SURE_S = 5.0
+"""What has not begun so long after it was looked whether it may does not begin: a machine that
+stood still must not do what a person or another owner has repeated meanwhile."""
 
 NOT_OURS = "the runs were not surely ours any more when its turn came"
 """No reason to fail it: their owner begins it."""
+
+ENDED = "the daemon ended"
 
 Name = tuple[str, str, int]
 """Run, step, number of the attempt."""
@@ -53,6 +59,16 @@ class Asked:
     def name(self) -> Name:
         """Its identity."""
         return self.run, self.effect.step, self.effect.attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Whether an attempt may begin."""
+
+    at: float
+    """The `uptime` at which it was looked."""
+    why: str = ""
+    """Why not; empty once it is written down that it has begun."""
 
 
 def withheld(
@@ -102,26 +118,23 @@ class Carrier:
     def __init__(
         self,
         *,
-        begin: Callable[[Asked], str],
+        begin: Callable[[Asked], Leave],
         finished: Callable[[Asked, AttemptFinished], None],
-        told: Callable[[Asked, str], None],
     ) -> None:
-        """All three are called on the pool's threads, and may raise `StoreUnavailable`.
+        """Both are called on the pool's threads, and may raise `StoreUnavailable`.
 
         Args:
-            begin: why it must not begin; empty once it is written down that it has. Asked right
-                before.
-            finished: it has ended, in one way or another; called once and must not raise.
-            told: it was not carried out, and why; called again until the store takes it.
+            begin: whether it may begin; asked right before.
+            finished: it has ended, in one way or another, or was not carried out; called again
+                until the store takes it, once more after `close`.
         """
         self._begin = begin
         self._finished = finished
-        self._told = told
         self._http = HttpClient()
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="runs")
         self._closing = threading.Event()
         self._lock = threading.Lock()
-        self._begun: set[Name] = set()
+        self._begun: dict[Name, Asked] = {}
         """What was asked for since the runs are ours."""
         self._waiting: dict[Name, tuple[Asked, Future[None]]] = {}
         """What has not begun."""
@@ -136,7 +149,7 @@ class Carrier:
         """
         with self._lock:
             if asked.name not in self._begun and not self._closing.is_set():
-                self._begun.add(asked.name)
+                self._begun[asked.name] = asked
                 self._waiting[asked.name] = (asked, self._pool.submit(self._turn, asked))
 
     def withdraw(self) -> None:
@@ -161,7 +174,7 @@ class Carrier:
         """End an attempt that is under way, where it is a command; it reports as ever."""
         with self._lock:
             if asked.name in self._out:
-                self._out[asked.name][1].tell("because the run was aborted")
+                self._out[asked.name][1].tell("the run was aborted")
 
     def close(self) -> None:
         """Wait a little for what is under way, then end it; the next owner begins the rest.
@@ -177,8 +190,10 @@ class Carrier:
             time.sleep(0.02)
         with self._lock:
             for _, stop in self._out.values():
-                stop.tell("because the daemon ended")
-        self._http.give_up("the daemon ended before there was an answer")
+                stop.tell(ENDED)
+        while self._out:  # a request may be about to go out
+            self._http.give_up(f"{ENDED} before there was an answer")
+            time.sleep(0.02)
         self._pool.shutdown(wait=True)
         self._http.close()
         self._waiting.clear()
@@ -187,28 +202,34 @@ class Carrier:
         """Without the store nothing begins: whether it may is not known."""
         while not self._closing.is_set():
             try:
-                why = self._begin(asked)
-                if why:
-                    logger.warning("run %s: %s is not carried out: %s", *asked.name[:2], why)
-                if why and why != NOT_OURS:
-                    self._told(asked, why)
-                self._no_longer_waits(asked)
+                leave = self._begin(asked)
             except StoreUnavailable as problem:
                 logger.warning("run %s: %s waits for the store: %s", *asked.name[:2], problem)
                 self._closing.wait(BACKOFF_S)
                 continue
-            if not why:
-                self._carry_out(asked)
+            self._no_longer_waits(asked, again=leave.why == NOT_OURS)
+            if leave.why:
+                logger.warning("run %s: %s is not carried out: %s", *asked.name[:2], leave.why)
+            if leave.why != NOT_OURS:
+                self._report(asked, self._carried_out(asked, leave))
             return
 
-    def _no_longer_waits(self, asked: Asked) -> None:
+    def _no_longer_waits(self, asked: Asked, *, again: bool) -> None:
+        """Args: `again`: it may be asked for again; it may be ours by then, in the same epoch."""
         with self._lock:
-            self._waiting.pop(asked.name, None)
+            if self._waiting.get(asked.name, (None,))[0] is asked:
+                del self._waiting[asked.name]
+            if again and self._begun.get(asked.name) is asked:
+                del self._begun[asked.name]
 
-    def _carry_out(self, asked: Asked) -> None:
-        stop = Stop()
+    def _carried_out(self, asked: Asked, leave: Leave) -> AttemptFinished:
+        stop = Stop(leave.at + SURE_S)
         with self._lock:
-            self._out[asked.name] = (asked, stop)
+            why = leave.why or (ENDED if self._closing.is_set() else "")
+            if not why:
+                self._out[asked.name] = (asked, stop)
+        if why:
+            return not_begun(asked.effect, why)
         fault_point("K11")
         try:
             finished = carry_out(asked.effect, self._http, stop)
@@ -216,4 +237,19 @@ class Carrier:
             with self._lock:
                 del self._out[asked.name]
         fault_point("K12")
-        self._finished(asked, finished)
+        return finished
+
+    def _report(self, asked: Asked, finished: AttemptFinished) -> None:
+        """What happened is kept until it is written: a person would have to find it out."""
+        while True:
+            last = self._closing.is_set()
+            try:
+                self._finished(asked, finished)
+            except StoreUnavailable as problem:
+                text = "run %s: %s ended as ok=%s status=%s, which is not recorded: %s"
+                logger.warning(text, *asked.name[:2], finished.ok, finished.status, problem)
+            else:
+                return
+            if last:
+                return
+            self._closing.wait(BACKOFF_S)

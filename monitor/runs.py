@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
-from monitor.carrier import Asked, Carrier, withheld
+from monitor.carrier import Asked, Carrier, Leave, withheld
 from monitor.config.settings import Configured
 from monitor.incidents import actions as incident_actions
 from monitor.incidents.timeline import Entry
@@ -21,9 +21,10 @@ from monitor.processes.gates import gated
 from monitor.processes.posts import Guard, Sole
 from monitor.store.lease_rows import Fenced
 from monitor.store.run_rows import RunRow
-from monitor.store.store import Store, StoreUnavailable, Tx
+from monitor.store.store import Store, Tx
 from monitor.stream.series import dims_of
 from monitor.stream.signals import Plan
+from monitor.warden import uptime
 from monitor.watchdog import tick
 from runbooks.allow import AllowList
 from runbooks.engine import advance, decode_run, encode_run, next_deadline, unbegun
@@ -120,9 +121,7 @@ class Runs:
         self._signals = {signal.name: signal for signal in plan.rates()}
         self._recovered = False
         self._post = post or Sole()
-        self._carrier = Carrier(
-            begin=self._begin, finished=self._finished, told=self._not_carried_out
-        )
+        self._carrier = Carrier(begin=self._begin, finished=self._finished)
 
     @gated
     def step(self, now: datetime) -> None:
@@ -185,8 +184,8 @@ class Runs:
         """Wait for attempts under way; the next owner begins what has not begun."""
         self._carrier.close()
 
-    def _begin(self, asked: Asked) -> str:
-        """Why it must not begin, by what is stored now; empty once it is written down as begun.
+    def _begin(self, asked: Asked) -> Leave:
+        """Whether it may begin, by what is stored now; when it may, that is written down.
 
         An owner that comes after us, or our own next start, asks a person about what was begun and
         carries out itself what was not.
@@ -196,36 +195,27 @@ class Runs:
         """
         effect = asked.effect
         with self._store.write() as tx:
-            now = self._clock()  # a transaction may have waited for its turn
+            at, now = uptime(), self._clock()  # a transaction may have waited for its turn
             ours = self._post.holds(tx, asked.epoch, now)
             row = tx.runs.get(asked.run)
             if row is None:
-                return withheld(None, effect, now, self._allow, ours=ours)
+                return Leave(at, withheld(None, effect, now, self._allow, ours=ours))
             book, run = opened(row)
             why = withheld(run, effect, now, self._allow, ours=ours)
             if not why:
                 event = AttemptBegun(step=effect.step, attempt=effect.attempt)
                 change = advance(book, run, event, now, self._allow)
                 if change.refusal is not None:
-                    return change.refusal.text
+                    return Leave(at, change.refusal.text)
                 store_advance(tx, row, book, change, now)
-        return why
+        return Leave(at, why)
 
     def _finished(self, asked: Asked, finished: AttemptFinished) -> None:
-        try:
-            self._apply(asked.run, finished, self._clock())
-        except (StoreUnavailable, Fenced) as problem:
-            # The attempt's deadline passes and the engine asks a person what became of it.
-            logger.warning("run %s: the outcome was not recorded: %s", asked.run, problem)
-
-    def _not_carried_out(self, asked: Asked, why: str) -> None:
-        """The attempt failed; where that is no longer ours to say, the timeline has it as a fact.
+        """The run takes it; where that is no longer ours to say, the timeline has it as a fact.
 
         Raises:
             StoreUnavailable: nothing was written.
         """
-        effect, text = asked.effect, f"not carried out: {why}"
-        finished = AttemptFinished(step=effect.step, attempt=effect.attempt, ok=False, detail=text)
         try:
             taken = self._apply(asked.run, finished, self._clock())
         except Fenced:
@@ -238,11 +228,11 @@ class Runs:
                 return
             entry = Entry(
                 kind="STEP",
-                text=f"attempt {effect.attempt} of step {effect.step} was {text}",
+                text=f"attempt {finished.attempt} of step {finished.step} {_said(finished)}",
                 actor="tocsin",
                 occurred_at=self._clock(),
-                key=f"withheld:{asked.run}:{effect.step}:{effect.attempt}",
-                data={"run": asked.run, "step": effect.step, "attempt": effect.attempt},
+                key=f"ended:{asked.run}:{finished.step}:{finished.attempt}",
+                data={"run": asked.run, "step": finished.step, "attempt": finished.attempt},
             )
             tx.incidents.append(row.incident, (entry,), self._clock())
             tx.touch()
@@ -302,6 +292,15 @@ class Runs:
                 rate = _pooled(pairs, bucket, step_s)
                 samples.append(SignalObserved(step=step, value=rate, at=at))
         return samples
+
+
+def _said(finished: AttemptFinished) -> str:
+    """What became of an attempt, as "attempt 1 of step x ..."."""
+    if finished.unknown:
+        return f"has an unknown outcome: {finished.detail}"
+    if finished.ok:
+        return f"was carried out, status {finished.status}"
+    return f"was not carried out: {finished.detail.removeprefix('not carried out: ')}"
 
 
 def _pooled(pairs: Mapping[int, tuple[int, int]], bucket: int, step_s: int) -> float | None:

@@ -94,11 +94,15 @@ class Bench:
         desk.step(ref, number=1, action="run", confirm="y")
         return ref
 
-    def told(self) -> list[str]:
-        """Everything on the timelines that says that something was not carried out."""
+    def said(self) -> list[str]:
+        """Everything on the timelines."""
         with self.store.read() as tx:
             entries = [e for one in tx.incidents.open() for e in tx.incidents.timeline(one.uuid)]
-        return [e.entry.text for e in entries if "not carried out" in e.entry.text]
+        return [e.entry.text for e in entries]
+
+    def told(self) -> list[str]:
+        """What of it says that something was not carried out."""
+        return [text for text in self.said() if "not carried out" in text]
 
     @contextmanager
     def busy(self) -> Iterator[None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -145,8 +145,8 @@ def test_a_step_that_was_begun_is_not_begun_by_the_next_owner(
         with one.bench.store.read() as tx:
             run = tx.runs.live()[0]
         (effect,) = unbegun(*opened(run), clock.at, one.bench.configured.settings.runbooks.allow)
-        assert one.bench.runs._begin(Asked(run.id, effect, one.post.epoch)) == ""
-        assert "begun before" in one.bench.runs._begin(Asked(run.id, effect, one.post.epoch))
+        assert one.bench.runs._begin(Asked(run.id, effect, one.post.epoch)).why == ""
+        assert "begun before" in one.bench.runs._begin(Asked(run.id, effect, one.post.epoch)).why
         clock.move(LEASE.total_seconds() + 1)
         other.turn()
         assert other.bench.state(ref) == "unknown"
@@ -247,23 +247,113 @@ def test_a_process_that_ends_ends_its_command_in_time(machines: tuple[Machine, M
     assert any("because the daemon ended" in text for text in said)
 
 
+def its_turn_comes(one: Machine) -> None:
+    """Wait until what waited has left the pool's queue."""
+    wait_for(one.bench.runs._carrier._pool._work_queue.empty, "its turn comes")
+
+
+def test_a_step_whose_begin_is_written_while_the_process_ends_is_not_carried_out(
+    machines: tuple[Machine, Machine],
+) -> None:
+    """It would take as long as it likes, or be ended in its midst: it is not started, which is
+    known, so that nobody has to find out."""
+    one, other = machines
+    with ExitStack() as held:
+        with one.bench.busy():
+            ref = one.bench.started()
+            held.enter_context(other.bench.store.write())
+        its_turn_comes(one)
+        ended = threading.Thread(target=one.bench.runs.close)
+        ended.start()
+        wait_for(one.bench.runs._carrier._closing.is_set, "it is told to end")
+    ended.join()
+    assert (other.bench.state(ref), other.bench.marks()) == ("failed", 0)
+    assert any("not carried out: the daemon ended" in text for text in other.bench.told())
+
+
+def test_a_step_whose_turn_meets_a_lapsed_lease_runs_once_it_is_renewed(
+    machines: tuple[Machine, Machine], clock: Hands
+) -> None:
+    """Nobody else took the job meanwhile, so it is ours in the same epoch."""
+    one, _ = machines
+    with one.bench.busy():
+        ref = one.bench.started()
+        clock.move(LEASE.total_seconds() + 1)
+    its_turn_comes(one)
+    wait_for(lambda: not one.bench.runs._carrier._waiting, "it is turned down")
+    for _ in range(2):
+        one.turn()
+    assert one.post.epoch == 1
+    wait_for(lambda: one.bench.state(ref) == "succeeded", "it is carried out")
+    one.bench.close()
+    assert one.bench.marks() == 1
+
+
+PATIENT = '#!/bin/sh\nuntil [ -e "$1.go" ]; do sleep 0.1; done\necho once >> "$1"\n'
+
+
+def under_way(one: Machine) -> tuple[str, Path]:
+    """An incident whose step is being carried out, and what it waits for."""
+    one.bench.mark.with_name("mark").write_text(PATIENT)
+    ref = one.bench.started()
+    wait_for(one.bench.runs._carrier.under_way, "it runs")
+    return ref, one.bench.mark.with_name("marked.go")
+
+
+def test_an_outcome_that_could_not_be_written_is_written_when_the_store_is_back(
+    tmp_path: Path, machines: tuple[Machine, Machine], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody has to find out what the daemon knows."""
+    one, _ = machines
+    ref, go = under_way(one)
+    with away(tmp_path, machines):
+        go.touch()
+        wait_for(lambda: "is not recorded" in caplog.text, "it is not written")
+        assert one.bench.marks() == 1
+    wait_for(lambda: one.bench.state(ref) == "succeeded", "it is written")
+
+
+def test_an_outcome_that_is_another_owners_to_ask_about_is_on_the_timeline(
+    machines: tuple[Machine, Machine], clock: Hands
+) -> None:
+    """The new owner asks a person what became of the step, and the person can read it there."""
+    one, other = machines
+    ref, go = under_way(one)
+    clock.move(LEASE.total_seconds() + 1)
+    other.turn()
+    assert other.bench.state(ref) == "unknown"
+    go.touch()
+    said = "attempt 1 of step mark was carried out, status 0"
+    wait_for(lambda: said in other.bench.said(), "it is said")
+    assert other.bench.state(ref) == "unknown", "the new owner's word stands"
+
+
+@contextmanager
+def away(folder: Path, machines: tuple[Machine, Machine]) -> Iterator[None]:
+    """The store does not answer meanwhile."""
+    database, aside = folder / "x.db", folder / "away.db"
+    for machine in machines:
+        machine.bench.store.engine.dispose()
+    database.rename(aside)
+    database.write_bytes(b"no database, but long enough to look like one" * 9)
+    yield
+    for machine in machines:
+        machine.bench.store.engine.dispose()
+    aside.rename(database)
+
+
 def test_nothing_begins_while_the_store_does_not_answer(
     tmp_path: Path, machines: tuple[Machine, Machine], clock: Hands
 ) -> None:
     """Whether it may is not known; when the store is back in time it is carried out, once."""
     one, _ = machines
-    with one.bench.busy():
-        ref = one.bench.started()
-        for machine in machines:
-            machine.bench.store.engine.dispose()
-        (tmp_path / "x.db").rename(tmp_path / "away.db")
-        (tmp_path / "x.db").write_bytes(b"no database, but long enough to look like one" * 9)
-    queue = one.bench.runs._carrier._pool._work_queue
-    wait_for(queue.empty, "its turn comes")
-    clock.move(5)
-    assert one.bench.marks() == 0
-    one.bench.store.engine.dispose()
-    (tmp_path / "away.db").rename(tmp_path / "x.db")
+    with ExitStack() as stack:
+        with one.bench.busy():
+            ref = one.bench.started()
+            stack.enter_context(away(tmp_path, machines))
+        its_turn_comes(one)
+        clock.move(5)
+        assert one.bench.marks() == 0
     wait_for(lambda: one.bench.state(ref) == "succeeded", "it is carried out")
     assert one.bench.marks() == 1
 

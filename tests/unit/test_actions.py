@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -14,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from monitor.actions import KEPT, carry_out
+from monitor.actions import carry_out
+from monitor.command import KEPT, LATE, Stop
 from monitor.http_client import HttpClient
 from monitor.notify.loopback.server import Answer, Request
 from runbooks.events import AttemptFinished, StartAttempt
@@ -118,7 +121,7 @@ def test_a_command_over_its_time_is_ended_with_its_children() -> None:
     """Its whole group is ended, one that ignores a polite request too; the outcome is unknown."""
     done = shell("trap '' TERM; sleep 60 & echo $!; wait; sleep 60", seconds=0.5)
     assert (done.ok, done.unknown) == (False, True)
-    assert ", as its time was up; " in done.detail
+    assert ", because its time was up; " in done.detail
 
 
 def test_a_grandchild_that_keeps_the_pipe_delays_nothing(tmp_path: Path) -> None:
@@ -244,3 +247,114 @@ def _zombie(process: Path) -> bool:
     with contextlib.suppress(OSError):
         return process.joinpath("stat").read_text().rpartition(")")[2].split()[0] == "Z"
     return True
+
+
+LEAVES = """echo $$ >> {told}; sleep 60 & echo $! >> {told}; trap '' TERM
+setsid sh -c 'echo $$ >> {told}; exec sleep 60' &
+(setsid sh -c 'trap "" TERM; echo $$ >> {told}; while :; do sleep 1; done' &)
+wait; while :; do sleep 1; done"""
+"""A command with a child, one in another session, and an orphan there that ignores SIGTERM."""
+
+
+def pids(told: Path, count: int) -> list[Path]:
+    """The processes that have said who they are, all of them."""
+    wait_for(lambda: told.exists() and len(told.read_text().split()) == count, "all run")
+    return [Path("/proc") / pid for pid in told.read_text().split()]
+
+
+def gone(processes: list[Path]) -> bool:
+    """Whether none of them runs any more."""
+    return all(not each.exists() or _zombie(each) for each in processes)
+
+
+def owner(script: str, seconds: float = 60) -> subprocess.Popen[bytes]:
+    """A process that carries out a script."""
+    code = f"from tests.unit.test_actions import shell; shell({script!r}, seconds={seconds})"
+    return subprocess.Popen([sys.executable, "-c", code])
+
+
+def test_nothing_of_a_command_outlives_a_daemon_that_is_killed(tmp_path: Path) -> None:
+    """Its children too, those that have left its session, and those whose parent is gone."""
+    daemon = owner(LEAVES.format(told=tmp_path / "told"))
+    try:
+        running = pids(tmp_path / "told", 4)
+        assert not gone(running[:1])
+        daemon.kill()
+        daemon.wait()
+        wait_for(lambda: gone(running), "they are gone")
+    finally:
+        daemon.kill()
+
+
+def test_a_command_ends_in_time_while_its_daemon_stands_still(tmp_path: Path) -> None:
+    """A daemon that is frozen ends nothing: the warden knows the time, too."""
+    daemon = owner(LEAVES.format(told=tmp_path / "told"), seconds=3)
+    try:
+        running = pids(tmp_path / "told", 4)
+        daemon.send_signal(signal.SIGSTOP)
+        wait_for(lambda: gone(running), "they are gone")
+    finally:
+        daemon.kill()
+        daemon.wait()
+
+
+def test_a_command_over_its_time_leaves_nobody_behind(tmp_path: Path) -> None:
+    """Whoever has left its session is ended with it, and it is not said that anybody is left."""
+    done = shell(LEAVES.format(told=tmp_path / "told"), seconds=3)
+    assert gone(pids(tmp_path / "told", 4))
+    assert (done.ok, done.unknown) == (False, True)
+    assert "still be running" not in done.detail
+
+
+def test_a_command_that_is_told_to_end_may_tidy_up(tmp_path: Path) -> None:
+    """SIGTERM comes first, once; what it does then in time is done."""
+    tidied = tmp_path / "tidied"
+    script = f"trap 'echo x >> {tidied}; sleep 0.5; exit 0' TERM; sleep 60 & wait"
+    done = shell(script, seconds=1)
+    assert (done.ok, done.unknown) == (False, True)
+    assert tidied.read_text() == "x\n"
+
+
+def test_a_command_whose_warden_is_killed_may_have_left_something(tmp_path: Path) -> None:
+    """The command dies with it; of what it had started nobody knows, and that is said."""
+    told = tmp_path / "told"
+    done = shell(f"echo $$ > {told}; kill -9 $PPID; exec sleep 60")
+    assert (done.ok, done.unknown) == (False, True)
+    assert "what it started may still be running" in done.detail
+    wait_for(lambda: gone(pids(told, 1)), "the command is gone", 20)
+
+
+def test_an_argument_that_no_process_can_have_starts_nothing() -> None:
+    """It is a failure like another, and nothing is unknown."""
+    done = shell("echo \0")
+    assert (done.ok, done.unknown) == (False, False)
+    assert done.detail.startswith("cannot start /bin/sh: ")
+
+
+@pytest.mark.parametrize("told", ["", "the run was aborted"])
+def test_what_may_not_begin_any_more_does_not(tmp_path: Path, told: str) -> None:
+    """It is too late, or to end before it has begun: no command, no request, and that is known."""
+    stop = Stop(latest=0.0 if not told else math.inf)
+    if told:
+        stop.tell(told)
+    flags = Flags()
+    with FaultyServer(flags) as server, HttpClient() as http:
+        for request in (
+            CommandRequest(
+                argv=("touch", str(tmp_path / "touched")), effect=Effect.READ_ONLY, env={}
+            ),
+            HttpRequest(method="POST", url=f"{server.url}/x", effect=Effect.REVERSIBLE),
+        ):
+            effect = StartAttempt(
+                step="one",
+                attempt=1,
+                request=request,
+                executable="/usr/bin/touch",
+                timeout=timedelta(seconds=5),
+                key="key-1",
+            )
+            done = carry_out(effect, http, stop)
+            assert (done.ok, done.unknown) == (False, False)
+            assert done.detail == f"not carried out: {told or LATE}"
+    assert flags.seen == []
+    assert not (tmp_path / "touched").exists()
