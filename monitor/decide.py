@@ -42,7 +42,7 @@ from monitor.stream.holes import beyond
 from monitor.stream.rules import Rule
 from monitor.stream.series import dims_of, expand
 from monitor.stream.signals import Plan, Signal
-from monitor.timers import run_timers
+from monitor.timers import Hands, run_timers
 from monitor.watchdog import tick
 
 logger = logging.getLogger(__name__)
@@ -117,6 +117,7 @@ class Decide:
         self._rules = tuple(rules)
         self._watchers = Watchers(plan, profile, rules)
         self._certain = Certain(self._signals, pager, metrics)
+        self._hands = Hands()
         self._ready = False
         self._building: Iterator[None] | None = None
         self._position: int | None = None
@@ -152,7 +153,7 @@ class Decide:
                         decided = replace(decided, caught_up=False)
                     self._certain.gaps(tx, now)
                     self._stream(tx, pipeline, now)
-                    run_timers(tx, self._pager, now, seconds=SITTING_S)
+                    run_timers(tx, self._pager, now, seconds=SITTING_S, hands=self._hands)
                 self._observe(tx, self.now or now)
         except (StoreUnavailable, Fenced):
             self.forget()

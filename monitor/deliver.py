@@ -24,28 +24,22 @@ from monitor.config.settings import Configured
 from monitor.faults import fault_point
 from monitor.incidents.timeline import Entry
 from monitor.metrics import Metrics
-from monitor.notify.channel import (
-    NO_INCIDENT,
-    Channel,
-    Kind,
-    Outcome,
-    Refused,
-    Retry,
-    Sent,
-    Unknown,
-)
+from monitor.notify.attempt import attempt
+from monitor.notify.channel import NO_INCIDENT, Channel, Kind, Retry, Sent, Unknown
 from monitor.outcomes import Done, Outcomes
 from monitor.paging import Pager
 from monitor.processes.gates import gated
 from monitor.store.lease_rows import Lease
-from monitor.store.outbox import Queued
+from monitor.store.outbox import LONGEST_WAIT, Queued
 from monitor.store.store import Store, StoreUnavailable, Tx
 
 logger = logging.getLogger(__name__)
 
 FIRST_RETRY_S = 1.0
-LONGEST_RETRY_S = 300.0
+LONGEST_RETRY_S = LONGEST_WAIT.total_seconds()
 """A provider's outage may last a day; a page is tried every five minutes until it is over."""
+OURS_S = 10.0
+"""What we lack ourselves (a secret) may be back at any moment, and to look costs little."""
 GIVE_UP = timedelta(hours=24)
 PRESENT = timedelta(seconds=10)
 """A process that has not been heard of for so long is gone, and another sends its pages."""
@@ -58,6 +52,8 @@ JOB = "deliver:"
 
 def retry_in(attempts: int, outcome: Retry | Unknown) -> float:
     """Seconds until the next try: the provider's wish, or 1, 2, 4 ... at most 300."""
+    if isinstance(outcome, Retry) and outcome.ours:
+        return OURS_S
     if isinstance(outcome, Retry) and outcome.after_s is not None:
         return min(max(outcome.after_s, 0.0), LONGEST_RETRY_S)
     return float(min(FIRST_RETRY_S * 2 ** (min(attempts, 12) - 1), LONGEST_RETRY_S))
@@ -241,11 +237,7 @@ class Deliver:
                 logger.warning("page %s has another sender meanwhile, or nobody knows", page.id)
                 continue
             started = time.monotonic()
-            outcome: Outcome = (
-                Refused(f"no receiver {page.receiver!r} in the configuration")
-                if channel is None
-                else channel.send(page.message, self._clock())
-            )
+            outcome = attempt(channel, page.receiver, page.message, self._clock())
             fault_point("K7")
             try:
                 self._outcomes.keep(Done(page, outcome, time.monotonic() - started))
@@ -277,7 +269,9 @@ class Deliver:
         rings = page.message.kind is not Kind.DIGEST
         if rings:
             self._metrics.pages.labels(page.receiver, word).inc()
-        tx.outbox.attempt(page, word, detail, done.seconds, now)
+        ours = isinstance(outcome, Retry) and outcome.ours
+        if not ours:
+            tx.outbox.attempt(page, word, detail, done.seconds, now)
         match outcome:
             case Sent(receipt=receipt):
                 tx.outbox.sent(page, self._owner, receipt, detail, now)
@@ -286,10 +280,11 @@ class Deliver:
                     self._metrics.page_latency.labels(page.receiver).observe(max(0.0, waited))
                 self._tell(tx, page, "SENT", f"{page.receiver} accepted the {page.message.kind}")
             case Retry() | Unknown() if now - page.created_at < GIVE_UP or self._is_old(page):
-                # Our own deaths say nothing of the receiver: they make no page wait.
+                # Our own deaths and lacks say nothing of the receiver: they make no page wait.
                 wait_s = retry_in(tx.outbox.heard(page), outcome)
                 at = tx.leases.now(now) + timedelta(seconds=wait_s)
-                tx.outbox.again(page, self._owner, at, detail)
+                if tx.outbox.again(page, self._owner, at, detail) and ours:
+                    self._withheld(tx, page, detail, now)
             case _:
                 tx.outbox.dead(page, self._owner, detail)
                 self._failed(tx, page, detail, now)
@@ -298,24 +293,34 @@ class Deliver:
         """A page of a recording is dated by its own time; only its attempts say how long it is."""
         return page.attempts < GIVE_UP.total_seconds() / LONGEST_RETRY_S
 
+    def _withheld(self, tx: Tx, page: Queued, detail: str, now: datetime) -> None:
+        """Say once that a page waits for us, and ring the fallback: it may wait for long."""
+        if self._tell(tx, page, "WAITS", f"{page.receiver} cannot be sent to: {detail}"):
+            logger.warning("page %s to %s waits: %s", page.id, page.receiver, detail)
+            self._elsewhere(tx, page, now, "waits for its secret")
+
     def _failed(self, tx: Tx, page: Queued, detail: str, now: datetime) -> None:
         logger.error("page %s to %s failed: %s", page.id, page.receiver, detail)
         self._tell(tx, page, "DEAD", f"{page.receiver} will not take it: {detail}")
+        gone = page.receiver not in self._channels
+        self._elsewhere(tx, page, now, "is no longer configured" if gone else "is broken")
+
+    def _elsewhere(self, tx: Tx, page: Queued, now: datetime, why: str) -> None:
+        """Ring the fallback in place of a receiver; without one, whom the route names now."""
         incident = tx.incidents.get(page.incident)
         if incident is None or page.message.kind is not Kind.TRIGGER:
             return
-        gone = page.receiver not in self._channels
         if self._fallback and self._fallback != page.receiver:
-            reason = "is no longer configured" if gone else "is broken"
-            reason = f"delivery to {page.receiver} {reason}"
+            reason = f"delivery to {page.receiver} {why}"
             self._pager.ring(tx, incident, (self._fallback,), now, reason)
-        elif gone:
+        elif page.receiver not in self._channels:
             self._pager.reroute(tx, incident, page.receiver, now)
 
-    def _tell(self, tx: Tx, page: Queued, kind: str, text: str) -> None:
+    def _tell(self, tx: Tx, page: Queued, kind: str, text: str) -> bool:
+        """Write it on the incident's timeline; False where it stands there already."""
         if page.incident == NO_INCIDENT:
             logger.info("%s: %s", page.message.id, text)
-            return
+            return False
         repeat = f" (attempt {page.attempts}, possible repeat)" if page.attempts > 1 else ""
         entry = Entry(
             kind=kind,
@@ -325,4 +330,4 @@ class Deliver:
             key=f"{kind.lower()}:{page.id}",
             data={"receiver": page.receiver, "attempt": page.attempts},
         )
-        tx.incidents.append(page.incident, (entry,), self._clock())
+        return tx.incidents.append(page.incident, (entry,), self._clock()) > 0

@@ -181,7 +181,10 @@ class HttpClient:
             self._under_way.add(exchange)
         try:
             thread = threading.Thread(target=exchange.run, name="http", daemon=True)
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError as error:
+                raise NotSentError(f"{where}: {error}, nothing was sent") from None
             if not exchange.done.wait(timeout_s):
                 exchange.give_up(f"no answer within {timeout_s:g} s")
         finally:

@@ -97,6 +97,11 @@ class Retry:
 
     reason: str
     after_s: float | None = None
+    ours: bool = False
+    """Nothing was tried: we lack what it takes, a secret that cannot be read.
+
+    It says nothing of the provider, so no wait grows by it, and another road is taken meanwhile.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,7 @@ class PagerDutyChannel:
         try:
             key = self._settings.routing_key.reveal()
         except SecretUnavailableError as error:
-            return Refused(str(error))
+            return Retry(str(error), ours=True)
         refused = ""
         for event in sizes:
             body = json.dumps({"routing_key": key, **event}).encode()

@@ -17,7 +17,7 @@ from typing import Any
 
 from monitor.config.secret import SecretUnavailableError
 from monitor.http_client import HttpClient
-from monitor.notify.channel import ALONE, Kind, Message, Outcome, Refused, Sent, Unknown
+from monitor.notify.channel import ALONE, Kind, Message, Outcome, Retry, Sent, Unknown
 from monitor.notify.settings import SlackSettings
 from monitor.notify.slack_blocks import (
     Block,
@@ -87,7 +87,7 @@ class SlackChannel:
         try:
             token = settings.token.reveal()
         except SecretUnavailableError as error:
-            raise CallError(Refused(str(error))) from None
+            raise CallError(Retry(str(error), ours=True)) from None
         return SlackCall(self._http, settings.base_url, token, settings.timeout_s)
 
 

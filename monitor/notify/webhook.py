@@ -96,7 +96,7 @@ class WebhookChannel:
             secret = self._settings.secret.reveal()
             address = self._settings.address()
         except SecretUnavailableError as error:
-            return Refused(str(error))
+            return Retry(str(error), ours=True)
         except ValueError as error:
             return Refused(f"the secret address of {self.name} is not one: {error}")
         body = json.dumps(document(message), separators=(",", ":")).encode()

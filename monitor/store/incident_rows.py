@@ -263,9 +263,10 @@ class IncidentRows:
 
     # -- timeline -------------------------------------------------------------------------------
 
-    def append(self, uuid: str, entries: Iterable[Entry], now: datetime) -> None:
-        """Append entries; one whose key is there already is left out."""
+    def append(self, uuid: str, entries: Iterable[Entry], now: datetime) -> int:
+        """Append entries; one whose key is there already is left out. How many are new."""
         head = self._head(uuid)
+        new = 0
         for entry in entries:
             if entry.key and self._has(uuid, entry.key):
                 continue
@@ -286,6 +287,8 @@ class IncidentRows:
                     digest=head.digest,
                 )
             )
+            new += 1
+        return new
 
     def _marked(self, entry: Entry) -> Entry:
         # The chain is over what the row will say.

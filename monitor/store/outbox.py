@@ -24,6 +24,8 @@ from monitor.store.upserts import insert_new
 
 LEASE = timedelta(seconds=30)
 """Longer than any channel's own time-out."""
+LONGEST_WAIT = timedelta(minutes=5)
+"""No page waits longer for its next attempt, whatever a provider wishes."""
 WAITING = ("new", "claimed")
 A_PAGE = t.outbox.c.kind != str(Kind.DIGEST)
 """A digest waits in the same line, and nobody has to get up for it."""
@@ -151,13 +153,17 @@ class OutboxRows:
             limit: at most this many.
             busy: receivers that are being sent to already.
             clock: what leases run on (`LeaseRows.now`); None: `now`. What is due by it is due too,
-                so that a machine whose own clock is behind pages in time.
+                so that a machine whose own clock is behind pages in time; and what is dated further
+                ahead than any wait, because the clock that dated it was put back.
         """
         o = t.outbox
         clock = now if clock is None else clock
+        at = max(now, clock)
+        # Another may have written a little later than our `clock`, and still be sending: LEASE more
+        # than is ever written makes sure that it is not.
         due = sa.or_(
-            sa.and_(o.c.state == "new", o.c.next_at <= max(now, clock)),
-            sa.and_(o.c.state == "claimed", o.c.lease_until <= clock),
+            sa.and_(o.c.state == "new", _past(o.c.next_at, at, LONGEST_WAIT + LEASE)),
+            sa.and_(o.c.state == "claimed", _past(o.c.lease_until, clock, LEASE + LEASE)),
         )
         free = o.c.receiver.not_in(list(busy))
         query = (
@@ -327,6 +333,13 @@ class OutboxRows:
             ).scalar()
             or 0
         )
+
+
+def _past(
+    until: sa.Column[datetime], clock: datetime, longest: timedelta
+) -> sa.ColumnElement[bool]:
+    """Whether a wait is over, or ends so late that it was dated by another clock than this."""
+    return sa.or_(until <= clock, until > clock + longest)
 
 
 def _claimed(row: Any, receipt: dict[str, str]) -> Queued:

@@ -29,6 +29,7 @@ from monitor.watch.emergency import Road
 from monitor.watch.episodes import Episode
 from monitor.watch.facts import Facts, Memory, first_memory, gather, remember
 from monitor.watch.heartbeat import Beat, Heart
+from monitor.watch.lacks import Lacks
 from monitor.watch.patience import NoAnswer, Patience
 from monitor.watch.reserve import Reserve, Room
 from monitor.watch.settings import MEBIBYTE
@@ -101,6 +102,7 @@ class Auditor:
         # Each daemon has keys of its own: one whose store is back must not end another's page.
         self._where = f"{self._host}:{blake2b(whose, digest_size=4).hexdigest()}"
         self._bypass = Bypass(road, self._where, self._host)
+        self._lacks = Lacks(configured.receivers)
         self._started = now
         self._answered_at = now
         self._answered_s: float | None = None
@@ -296,6 +298,7 @@ class Auditor:
         if self._audited_s is not None and steady_s - self._audited_s < every:
             return
         self._audited_s = steady_s
+        self._lacks.look(now)
         if not self._try(lambda: self._examine(now, ours=ours)):
             self._bypass.forget()
             return
@@ -379,6 +382,7 @@ class Auditor:
             yield from checks.audit(self._facts, self._memory, limits, self._driven_before)
         yield from checks.jumps(self._jump, now)
         yield from self._low(now)
+        yield from self._lacks.found
         if self._road.unwritten:
             yield Finding(
                 check="spool",

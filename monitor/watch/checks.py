@@ -32,6 +32,7 @@ CHECKS = (
     "lease",
     "clock",
     "spool",
+    "secret",
 )
 """Every name that a finding may have: the metric's labels."""
 OVERDUE = timedelta(seconds=60)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 
+from monitor.notify.attempt import attempt
 from monitor.notify.channel import Channel, Message, Outcome, Refused, Retry, Sent, Unknown
 from monitor.watch.episodes import Episode, fold
 from monitor.watch.patience import NoAnswer, Patience
@@ -56,6 +57,8 @@ class _Attempts:
     count: int
     next_s: float
     """When the next is due, by the steady clock: the wall's may jump."""
+    ours: int = 0
+    """How many of them came to nothing because of us; they make nothing wait."""
 
 
 class Road:
@@ -228,21 +231,21 @@ class Road:
             message.id, _Attempts(1 if message.id in self._again else 0, steady_s)
         )
         known.count += 1
-        known.next_s = steady_s + retry_in(known.count)
+        known.next_s = steady_s + retry_in(known.count - known.ours)
         sending = replace(message, attempt=known.count)
         channel = self._channels.get(receiver)
 
         def send() -> None:
-            outcome: Outcome = (
-                Refused(f"no receiver {receiver!r} in the configuration")
-                if channel is None
-                else channel.send(sending, now)
-            )
+            outcome = attempt(channel, receiver, sending, now)
             self._reports.put(Report(sending, episode.id, outcome, now))
 
         job = threading.Thread(target=send, name=f"emergency-{receiver}", daemon=True)
-        self._busy[receiver] = job
-        job.start()
+        try:
+            job.start()
+        except RuntimeError as error:
+            self._reports.put(Report(sending, episode.id, Retry(str(error), ours=True), now))
+        else:
+            self._busy[receiver] = job
 
     def _collect(self) -> None:
         while True:
@@ -257,9 +260,10 @@ class Road:
         if episode is None:
             return
         word, detail, receipt = _words(report.outcome)
-        wish = report.outcome.after_s if isinstance(report.outcome, Retry) else None
-        if wish is not None and (known := self._attempts.get(report.message.id)) is not None:
-            known.next_s += min(wish, LONGEST_RETRY_S)
+        known = self._attempts.get(report.message.id)
+        if known is not None and isinstance(report.outcome, Retry):
+            known.next_s += min(report.outcome.after_s or 0.0, LONGEST_RETRY_S)
+            known.ours += report.outcome.ours
         started = episode.opened.at if episode.closed is None else episode.closed.at
         if word in {"retry", "unknown"} and report.at - started > GIVE_UP:
             word, detail = "refused", f"not accepted in 24 hours; {detail}"

@@ -49,13 +49,17 @@ class Patience:
         """The answer of `question`, or what it raised.
 
         Raises:
-            NoAnswer: not within `timeout_s`.
+            NoAnswer: not within `timeout_s`, or there is no thread left to ask.
         """
         if self._thread is not None and self._thread.is_alive():
             raise NoAnswer(f"{self._name} still does not answer")
         asked = _Question(question)
-        self._thread = threading.Thread(target=asked.run, name=self._name, daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=asked.run, name=self._name, daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            raise NoAnswer(f"{self._name} could not be asked: {error}") from None
+        self._thread = thread
         if not asked.answered.wait(timeout_s):
             raise NoAnswer(f"{self._name} did not answer within {timeout_s:g} s")
         self._thread.join(timeout_s)

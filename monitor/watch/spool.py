@@ -239,6 +239,8 @@ class Spool:
     def adopt(self, leftover: Path) -> bool:
         """Take over what another spool still owes, and remove it; whether it owed anything.
 
+        An episode that is here already was taken whole, so what is left of it there is a copy.
+
         Raises:
             SpoolUnavailable: it is held, or ours cannot be written; it stays as it was.
         """
@@ -246,9 +248,13 @@ class Spool:
         try:
             ours = {record.id for record in self.records if isinstance(record, Opened)}
             owed = [each for each in compacted(other.records) if _episode_of(each) not in ours]
-            for record in owed:
-                self.append(record)
+            if owed:
+                self.rewrite([*self.records, *owed])
             leftover.unlink()
+            # One that came back after a power cut would page anew, once ours is filed.
+            _sync_folder(leftover.parent)
+        except OSError as problem:
+            raise SpoolUnavailable(f"cannot remove {leftover}: {problem.strerror}") from problem
         finally:
             other.close()
         return bool(owed)

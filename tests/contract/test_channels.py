@@ -173,13 +173,18 @@ def test_a_changed_secret_is_read_again(remote: Case, tmp_path: Path) -> None:
     assert isinstance(remote.channel.send(message(), NOW), Sent)
 
 
-def test_a_missing_secret_is_refused_by_its_place(remote: Case, tmp_path: Path) -> None:
-    """Without its secret a channel refuses and says which file is missing."""
+def test_a_missing_secret_is_ours_to_bring_back(remote: Case, tmp_path: Path) -> None:
+    """Without its secret a channel sends nothing, says which file, and sends once it is back."""
     (path,) = tmp_path.iterdir()
+    secret = path.read_text()
     path.unlink()
     outcome = remote.channel.send(message(), NOW)
-    assert isinstance(outcome, Refused)
+    assert isinstance(outcome, Retry)
+    assert outcome.ours
     assert str(path) in outcome.reason
+    assert not remote.arrived()
+    path.write_text(secret)
+    assert isinstance(remote.channel.send(message(), NOW), Sent)
 
 
 @pytest.mark.parametrize(

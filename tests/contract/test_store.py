@@ -23,7 +23,7 @@ from monitor.store import tables as t
 from monitor.store.decision_rows import Point, Seen, TierRow
 from monitor.store.engine import sqlite_path
 from monitor.store.finding_rows import QUARANTINE_KEPT, GapRow, Quarantined
-from monitor.store.outbox import LEASE
+from monitor.store.outbox import LEASE, LONGEST_WAIT
 from monitor.store.ownership import owner, owner_lock
 from monitor.store.run_rows import RunRow
 from monitor.store.store import Store, StoreError, StoreUnavailable, Tx
@@ -584,6 +584,28 @@ def test_a_retry_waits_and_a_dead_page_blocks_nobody(store: Store) -> None:
         (page,) = tx.outbox.claim("me", T0 + minutes(1))
         assert page.message.id == "a2"
         assert tx.outbox.counts() == {"dead": 1, "claimed": 1}
+
+
+def test_a_page_dated_further_ahead_than_any_wait_is_due(store: Store) -> None:
+    """A clock that is put back holds no page up for as long; a wait that is honest is kept."""
+    with store.write() as tx:
+        put(tx, "a")
+        put(tx, "b", incident_id="j")
+        one, other = tx.outbox.claim("me", T0)
+        assert tx.outbox.again(one, "me", T0 + LONGEST_WAIT, "429")
+        assert tx.outbox.again(other, "me", T0 + minutes(120), "the clock was two hours ahead")
+    assert claimed(store) == ["b"]
+    assert claimed(store, at=T0 - minutes(120)) == ["a", "b"], "b's claim is by that clock too"
+
+
+def test_a_claim_dated_further_ahead_than_any_lease_has_run_out(store: Store) -> None:
+    """Who claimed it by a clock that was put back since may be dead; one that lives is left."""
+    with store.write() as tx:
+        put(tx, "a")
+    assert claimed(store, "dead", T0 + minutes(120)) == ["a"]
+    assert claimed(store, "me", T0 + minutes(120) - LEASE) == []
+    assert claimed(store, "me", T0) == ["a"]
+    assert claimed(store, "another", T0 - timedelta(seconds=1)) == []
 
 
 def test_what_a_dead_daemon_held_is_released(store: Store) -> None:

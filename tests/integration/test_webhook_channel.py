@@ -56,15 +56,16 @@ def test_the_document_is_whole_and_versioned(
 def test_the_address_may_be_a_secret(
     server: WebhookServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is read anew at each page; what is missing or no address refuses it and is not shown."""
+    """It is read anew at each page; what is missing waits, and what is no address is not shown."""
     monkeypatch.setenv("TOCSIN_TEST_HOOK", SECRET)
     settings = WebhookSettings(
         name="w", url=Secret(env="TOCSIN_TEST_URL"), secret=Secret(env="TOCSIN_TEST_HOOK")
     )
     channel = WebhookChannel(settings, HttpClient())
-    refused = channel.send(message(), NOW)
-    assert isinstance(refused, Refused)
-    assert "TOCSIN_TEST_URL" in refused.reason
+    waits = channel.send(message(), NOW)
+    assert isinstance(waits, Retry)
+    assert waits.ours
+    assert "TOCSIN_TEST_URL" in waits.reason
     for wrong in ("http://elsewhere.example/t0ken", "t0ken"):
         monkeypatch.setenv("TOCSIN_TEST_URL", wrong)
         refused = channel.send(message(), NOW)

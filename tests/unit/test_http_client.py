@@ -55,6 +55,24 @@ def test_a_refused_connection_has_sent_nothing(client: HttpClient) -> None:
         client.request("POST", f"http://127.0.0.1:{port}/", body=b"x")
 
 
+def test_a_machine_without_a_thread_left_has_sent_nothing(
+    server: FaultyServer, client: HttpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The request can be repeated, and the client works on when there are threads again."""
+    start = threading.Thread.start
+
+    def none_left(thread: threading.Thread) -> None:
+        if thread.name == "http":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with monkeypatch.context() as scarce:
+        scarce.setattr(threading.Thread, "start", none_left)
+        with pytest.raises(NotSentError, match="can't start new thread"):
+            client.request("POST", server.url)
+    assert client.request("POST", server.url).status == 200
+
+
 def test_a_name_server_that_hangs_is_left_at_the_deadline(
     server: FaultyServer, client: HttpClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from monitor.alerting.routes import Route
 from monitor.completeness import IDLE, complete_until
-from monitor.deliver import LONGEST_RETRY_S, retry_in
+from monitor.deliver import LONGEST_RETRY_S, OURS_S, retry_in
 from monitor.notify.channel import Kind, Retry, Unknown
 from monitor.paging import Policy, concerns, message, render_links
 from monitor.store.stream_rows import PartitionRow
@@ -73,6 +73,12 @@ def test_a_provider_s_wish_is_granted_within_bounds() -> None:
     assert retry_in(9, Retry("429", after_s=0.0)) == 0.0
     assert retry_in(1, Retry("429", after_s=-5.0)) == 0.0
     assert retry_in(1, Retry("429", after_s=1e9)) == LONGEST_RETRY_S
+
+
+def test_what_we_lack_ourselves_makes_no_page_wait() -> None:
+    """A secret may be back at any moment: the pace is the same after a day."""
+    assert retry_in(0, Retry("no secret", ours=True)) == OURS_S
+    assert retry_in(10_000, Retry("no secret", ours=True)) == OURS_S
 
 
 def part(

@@ -31,3 +31,17 @@ def test_what_hangs_is_asked_again_only_when_it_has_answered() -> None:
     assert patience._thread is not None
     patience._thread.join(20)
     assert patience.ask(lambda: 8, 20) == 8
+
+
+def test_a_machine_without_a_thread_left_gets_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The asker goes on as after a hang, and asks again when there are threads."""
+
+    def none_left(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    patience = Patience("the store")
+    with monkeypatch.context() as scarce:
+        scarce.setattr(threading.Thread, "start", none_left)
+        with pytest.raises(NoAnswer, match="can't start"):
+            patience.ask(lambda: 7, 20)
+    assert patience.ask(lambda: 7, 20) == 7

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import tempfile
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -43,6 +47,10 @@ def opened(name: str = "one", title: str = "storage down") -> Opened:
         at=NOW,
         receivers=("slack", "pagerduty"),
     )
+
+
+def sent(episode: str, to: str) -> Tried:
+    return Tried(message=f"{episode}:{to}:trigger", episode=episode, at=NOW, outcome="sent")
 
 
 RECORDS: st.SearchStrategy[Record] = st.one_of(
@@ -203,6 +211,74 @@ def test_what_a_daemon_that_is_gone_has_left_is_adopted_once(tmp_path: Path) -> 
     assert not ours.adopt(left)
     assert parse(ours.path.read_bytes()).records == (opened("two"),)
     ours.close()
+
+
+STEPS = ("open", "flock", "write", "fsync", "rename", "unlink")
+
+
+class Cut(BaseException):
+    """The process is killed."""
+
+
+def _failing(monkeypatch: pytest.MonkeyPatch, at: int, kill: bool) -> list[str]:
+    """Let the call numbered `at` of those that change the disk fail; the calls that were made."""
+    made: list[str] = []
+
+    def failing(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*given: Any, **more: Any) -> Any:
+            made.append(name)
+            if len(made) - 1 == at:
+                if name == "write":
+                    real(given[0], bytes(given[1])[:40])
+                raise Cut if kill else OSError(errno.ENOSPC, "No space left on device")
+            return real(*given, **more)
+
+        return call
+
+    monkeypatch.setattr(os, "open", failing("open", os.open))
+    monkeypatch.setattr(fcntl, "flock", failing("flock", fcntl.flock))
+    monkeypatch.setattr(os, "write", failing("write", os.write))
+    monkeypatch.setattr(os, "fsync", failing("fsync", os.fsync))
+    monkeypatch.setattr(Path, "rename", failing("rename", Path.rename))
+    monkeypatch.setattr(Path, "unlink", failing("unlink", Path.unlink))
+    return made
+
+
+@pytest.mark.parametrize("kill", [False, True], ids=["full disk", "kill"])
+def test_a_fault_at_any_moment_of_an_adoption_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kill: bool
+) -> None:
+    """Whatever fails, the next adoption has the whole episode, once, with all that was tried."""
+    end = Closed(episode="one", at=NOW, text="back")
+    owed: list[Record] = [opened("one"), sent("one", "slack"), sent("one", "pagerduty"), end]
+    seen: set[str] = set()
+    whole, made = False, list[str]()
+    for at in range(40):
+        ours, left = tmp_path / f"{at}" / "ours", tmp_path / f"{at}" / "left"
+        for path, first in ((ours, [opened("own")]), (left, owed)):
+            spool = Spool(path)
+            spool.rewrite(first)
+            spool.close()
+        heir = Spool(ours)
+        with monkeypatch.context() as faulty, suppress(SpoolUnavailable, Cut):
+            made = _failing(faulty, at, kill)
+            heir.adopt(left)
+        heir.close()
+        seen |= set(made)
+        whole = len(made) <= at
+        heir = Spool(ours)
+        assert not heir.said
+        if left.exists():
+            assert not whole
+            heir.adopt(left)
+        assert not left.exists()
+        assert heir.records == [opened("own"), *owed]
+        heir.close()
+        if whole:
+            break
+    assert whole
+    assert made[-3:] == ["unlink", "open", "fsync"], "a power cut brings what was adopted back"
+    assert seen == set(STEPS)
 
 
 @given(st.lists(RECORDS, max_size=20))
