@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import time
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 from monitor.clock import WallClock
@@ -15,11 +15,12 @@ from monitor.config.options import RunOptions, socket_path, state_dir, store_fil
 from monitor.config.revisions import keep_start
 from monitor.config.settings import Configured, KafkaSource, Settings, resolve
 from monitor.held import ORPHANS_S
-from monitor.logs import configure_logs
+from monitor.logs import configure_logs, flush_logs, log_uncaught
 from monitor.processes.arrival import first_look
 from monitor.processes.cores import cores
 from monitor.processes.errand import Errand
 from monitor.processes.launch import (
+    Unreachable,
     UsageError,
     desk_held,
     digest_key,
@@ -58,7 +59,16 @@ def main(options: RunOptions, spare: Spare | None = None) -> int:
         DeskError: `invalid` for a wrong flag, `unavailable` for what does not answer.
     """
     configure_logs()
-    with refusals(), ExitStack() as stack:
+    try:
+        with refusals():
+            return _run(options, spare)
+    finally:
+        # What a command then says comes after it.
+        flush_logs()
+
+
+def _run(options: RunOptions, spare: Spare | None) -> int:
+    with ExitStack() as stack:
         if spare is not None:
             stack.callback(spare.dismiss)
         configured = resolve(settings_for(options, os.environ))
@@ -122,7 +132,7 @@ def _supervise(configured: Configured, options: RunOptions, spare: Spare | None)
         stack.enter_context(desk_held(desk, ORPHANS_S))
         silent_s = _silent(settings)
         with closing(open_source(settings)):
-            digest_key(settings)
+            silent_s = _keyless(settings, silent_s)
         place = stack.enter_context(place_of(settings.store, lock, os.environ))
         folder = stack.enter_context(private_folder())
         sockets = _sockets(settings, desk, stack)
@@ -159,6 +169,7 @@ def _supervise(configured: Configured, options: RunOptions, spare: Spare | None)
             _address(sockets.get("http")),
         )
         supervisor.spare = spare
+        log_uncaught()
         return supervisor.run()
 
 
@@ -175,6 +186,21 @@ def _silent(settings: Settings) -> float | None:
         return None
     logger.error("the store is waited for, and people are told: %s", absent)
     return began
+
+
+def _keyless(settings: Settings, silent_s: float | None) -> float | None:
+    """As `silent_s`; where the key cannot be made for now, the store is of no use either.
+
+    Raises:
+        UsageError: a server store, and the configuration names no key.
+        SecretUnavailableError: the key cannot be read.
+    """
+    try:
+        digest_key(settings)
+    except Unreachable as problem:
+        logger.error("%s; people are told", problem)  # noqa: TRY400 - the words say it
+        return time.monotonic() if silent_s is None else silent_s
+    return silent_s
 
 
 def _fitting(settings: Settings) -> None:
@@ -220,5 +246,6 @@ def _stacks(store: str) -> Path:
     if file is not None:
         return file.with_name(file.name + ".stalls")
     folder = state_dir(os.environ)
-    folder.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError):  # who writes there says so
+        folder.mkdir(parents=True, exist_ok=True)
     return folder / "stalls"

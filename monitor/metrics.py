@@ -25,11 +25,12 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.metrics_core import CounterMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from monitor.metric_files import MetricFile, homeless
+
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 FATES = ("event", "quarantined", "tombstone")
 GAPS = ("retention", "truncated", "unreadable")
 LOOPS = ("ingest", "decide", "deliver", "runs")
-
 
 SHARED = "PROMETHEUS_MULTIPROC_DIR"
 """The variable that names the folder in which the processes of a daemon keep their metrics."""
@@ -48,10 +49,10 @@ class Gauge(prometheus_client.Gauge):
 def share(process: str, folder: Path) -> None:
     """Keep the metrics of this process under its name in `folder`; before the first one is made.
 
-    By its name and not by its pid, so that a process that is started again counts on, and a daemon
-    that starts one every minute does not fill the folder.
+    By its name and not by its pid: a process that is started again counts on, in the same files.
     """
     os.environ[SHARED] = str(folder)
+    values.MmapedDict = MetricFile  # type: ignore[assignment,attr-defined] # has the same methods
     values.ValueClass = values.MultiProcessValue(lambda: process)  # type: ignore[no-untyped-call] # has no types
 
 
@@ -304,7 +305,6 @@ class Metrics:
             ["loop"],
             registry=self.registry,
         )
-
         self.config_reload_success = Gauge(
             "tocsin_config_reload_success",
             "Whether the last reload of the configuration was taken (1) or refused (0).",
@@ -322,6 +322,11 @@ class Metrics:
             registry=self.registry,
         )
         self.build.labels(version("tocsin")).set(1)
+        self.log_dropped = Counter(
+            "tocsin_log_lines_dropped_total",
+            "Lines of the log that were dropped, because nobody read them or they had no room.",
+            registry=self.registry,
+        )
         ProcessCollector(registry=self.registry)
         # A rate misses what a counter began with, so it begins at nought.
         for fate in FATES:
@@ -350,7 +355,6 @@ class Metrics:
             "Alerts that a peer refused for good.",
             registry=self.registry,
         )
-
         self.answers = Counter(
             "tocsin_answers_total",
             "Answers from outside (buttons, web hooks of a pager), by source and outcome.",
@@ -426,11 +430,7 @@ class Metrics:
         for look in self._looks:
             look()
         registry = self._of_all()
-        if shared := SHARED in os.environ:
-            ProcessCollector(registry=registry)
         if self._restarts is not None:
-            if not shared:
-                raise RuntimeError(f"restarts are told where {SHARED} is set")
             registry.register(_Processes(self._restarts))
         return generate_latest(registry)
 
@@ -439,9 +439,12 @@ class Metrics:
         return self._of_all().get_sample_value(name, labels) or 0.0
 
     def _of_all(self) -> CollectorRegistry:
-        folder = os.environ.get(SHARED)
-        if not folder:
-            return self.registry
+        """Of all processes; of this one alone where it has no room to write down its own."""
         registry = CollectorRegistry()
-        MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call] # has no types
+        folder = os.environ.get(SHARED)
+        if not folder or homeless():
+            registry.register(self.registry)
+        else:
+            MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call] # has no types
+            ProcessCollector(registry=registry)
         return registry

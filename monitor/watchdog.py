@@ -8,16 +8,19 @@ source or the store may call them without knowing who runs it.
 
 from __future__ import annotations
 
-import faulthandler
 import logging
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from traceback import walk_stack
 from typing import Protocol
+
+from monitor.logs import flush_logs
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +29,10 @@ STALLED = 70
 LOOK_S = 1.0
 LARGEST = 256 * 1024
 """Bytes from which on the file of stacks is put aside; one older one is kept."""
+DEEPEST = 40
+"""Frames that are told of one thread, the newest."""
+WORDS_S = 3.0
+"""The last words of a process have so long, for the disk and for who reads the log."""
 
 
 class Beat:
@@ -151,7 +158,16 @@ class Watchdog:
             self._beat()
 
     def _end(self, stalled: list[str]) -> None:
-        names = ", ".join(stalled)
+        # A disk that hangs or a collector that reads nothing may keep the words, never the end.
+        words = partial(self._last_words, ", ".join(stalled))
+        saying = threading.Thread(target=words, name="last words", daemon=True)
+        saying.start()
+        saying.join(WORDS_S)
+        os._exit(STALLED)
+
+    def _last_words(self, names: str) -> None:
+        stacks = where_threads_stand()
+        write_stacks(self._stacks, f"stall of {names}", stacks)
         logger.critical(
             "no sign of life of %s for %.0f s: ending this process; where its threads stand is in "
             "%s",
@@ -159,20 +175,36 @@ class Watchdog:
             self._stall_s,
             self._stacks,
         )
-        faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
-        write_stacks(self._stacks, f"stall of {names}")
-        os._exit(STALLED)
+        for one in stacks:
+            logger.critical("%s", one)
+        flush_logs()
 
 
-def write_stacks(path: Path, why: str) -> None:
-    """Append where every thread of this process stands; the file is bounded."""
+def where_threads_stand() -> list[str]:
+    """A text for each thread of this process: its name, and its frames, the newest last.
+
+    No source file is read for it, and nothing waits for who reads it, which `faulthandler` does
+    with the interpreter's lock in its hand.
+    """
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    found = []
+    for ident, frame in sys._current_frames().items():  # noqa: SLF001 - its documented name
+        frames = list(walk_stack(frame))[:DEEPEST]
+        lines = [
+            f'  File "{at.f_code.co_filename}", line {line} in {at.f_code.co_name}'
+            for at, line in reversed(frames)
+        ]
+        found.append("\n".join([f"thread {names.get(ident, ident)}:", *lines]))
+    return found
+
+
+def write_stacks(path: Path, why: str, stacks: Sequence[str]) -> None:
+    """Append where the threads of this process stand; the file is bounded."""
     try:
         if path.exists() and path.stat().st_size > LARGEST:
             path.replace(path.with_name(path.name + ".1"))
+        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         with path.open("a") as file:
-            at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-            file.write(f"\n{at} pid {os.getpid()}: {why}\n")
-            file.flush()
-            faulthandler.dump_traceback(file=file, all_threads=True)
+            file.write("\n".join([f"\n{at} pid {os.getpid()}: {why}", *stacks, ""]))
     except OSError as problem:
         logger.warning("where the threads stand was not written to %s: %s", path, problem)

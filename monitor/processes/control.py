@@ -23,7 +23,6 @@ from monitor.health import processes
 from monitor.http import app as http
 from monitor.inbound.build import open_ways_in
 from monitor.inbound.hooks import Hook, hooks_app
-from monitor.metrics import Metrics
 from monitor.processes.arrival import Doorman, await_store
 from monitor.processes.errand import Errand
 from monitor.processes.handover import Handover
@@ -49,7 +48,7 @@ def serve_control(life: Life) -> int:
     errand, listeners, stopping = life.errand, life.listeners, life.stopping
     configured = resolve(errand.settings)
     roles = configured.settings.processes.roles
-    metrics = Metrics(lambda: {one.name: one.restarts for one in read_roster(errand.roster)})
+    metrics = life.metrics(lambda: {one.name: one.restarts for one in read_roster(errand.roster)})
     spool = configured.settings.watch.spool
     watched = places(configured.settings.store, spool, os.environ, errand.place.key)
     doorman = Doorman(listeners, metrics, partial(one_line, watched.state))

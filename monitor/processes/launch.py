@@ -8,7 +8,7 @@ import secrets
 import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -306,6 +306,7 @@ def digest_key(settings: Settings) -> bytes:
     Raises:
         UsageError: a server store, and the configuration names no key.
         SecretUnavailableError: the key cannot be read.
+        Unreachable: it cannot be made or read.
     """
     if settings.digest_key is not None:
         return settings.digest_key.reveal().encode()[:64]
@@ -313,11 +314,29 @@ def digest_key(settings: Settings) -> bytes:
     if file is None:
         raise UsageError("a server store needs `digest_key: {file: ...}` in the configuration")
     path = key_beside(file)
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_bytes()[:64]
-    with os.fdopen(descriptor, "wb") as stream:
-        stream.write(secrets.token_bytes(32))
-    return path.read_bytes()
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _make_key(path)
+        key = path.read_bytes()[:64]
+    except OSError as problem:
+        raise Unreachable(f"cannot make or read the key {path}: {problem.strerror}") from problem
+    if not key:
+        raise Unreachable(f"the key {path} is empty: remove it, and another one is made")
+    return key
+
+
+def _make_key(path: Path) -> None:
+    """Whole or not at all: a disk may be full, and an empty key keeps no secret."""
+    fresh = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(secrets.token_bytes(32))
+            stream.flush()
+            os.fsync(descriptor)
+        # Unlike a renaming it leaves a key that another process has made meanwhile.
+        with suppress(FileExistsError):
+            os.link(fresh, path)
+    finally:
+        fresh.unlink(missing_ok=True)

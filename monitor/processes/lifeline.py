@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
 
+from monitor.logs import count_dropped
+from monitor.metrics import Metrics, Restarts
 from monitor.processes.errand import Errand
 from monitor.watchdog import Watchdog
 
@@ -45,6 +47,12 @@ class Life:
         """Not started; its signs of life go to the supervisor, with what `say` adds."""
         stall_s = self.errand.settings.processes.stall.total_seconds()
         return Watchdog(stall_s, self.errand.stacks, beats(self.line, say))
+
+    def metrics(self, restarts: Restarts | None = None) -> Metrics:
+        """Of this process, lines of its log that are dropped among them."""
+        metrics = Metrics(restarts)
+        count_dropped(metrics.log_dropped.inc)
+        return metrics
 
 
 def tie(life: Life) -> None:

@@ -18,8 +18,8 @@ from collections.abc import Callable
 from functools import partial
 from queue import SimpleQueue
 
-from monitor.logs import configure_logs
-from monitor.metrics import Metrics, share
+from monitor.logs import configure_logs, log_uncaught
+from monitor.metrics import share
 from monitor.processes.errand import receive
 from monitor.processes.handover import Handover
 from monitor.processes.launch import refusals
@@ -56,7 +56,7 @@ def audit(life: Life) -> int:
     return process.audit(
         partial(Handover(errand.adopted).in_force, errand.settings),
         life.stopping,
-        Metrics(),
+        life.metrics(),
         life.watchdog(),
         os.environ,
         daemon=errand.place.key,
@@ -74,6 +74,7 @@ def main(arguments: list[str]) -> int:
         return 0
     errand, listeners = told
     configure_logs(process=errand.name)
+    log_uncaught()
     share(errand.name, errand.metrics)
     faulthandler.enable(all_threads=True)
     # What a core would hold is nobody's to keep: texts of events, secrets.
@@ -94,7 +95,6 @@ def main(arguments: list[str]) -> int:
 if __name__ == "__main__":
     ended = main(sys.argv[1:])
     logging.shutdown()
-    sys.stderr.flush()
     # All is closed in order. To take so large a program apart costs half a second of a core, which
     # on a busy machine is a large part of the time that a drain has.
     os._exit(ended)

@@ -11,7 +11,6 @@ import msgspec
 from monitor.clock import WallClock
 from monitor.config.settings import KafkaSource, Settings, resolve
 from monitor.ingest import Ingest
-from monitor.metrics import Metrics
 from monitor.processes.arrival import await_store
 from monitor.processes.errand import Errand
 from monitor.processes.launch import digest_key, member_of, open_source
@@ -40,7 +39,7 @@ def read(life: Life) -> int:
     """Until told to stop; the exit status."""
     stopping = life.stopping
     configured = resolve(named_worker(life.errand))
-    settings, metrics = configured.settings, Metrics()
+    settings, metrics = configured.settings, life.metrics()
     store = await_store(settings, stopping, life.watchdog)
     if store is None:
         return 0

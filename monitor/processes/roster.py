@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import shutil
 import tempfile
@@ -15,8 +16,15 @@ from pathlib import Path
 
 import msgspec
 
+logger = logging.getLogger(__name__)
+
 _PREFIX = "tocsin-run-"
 _ALIVE = "alive"
+ROOM = 4 * 1024 * 1024
+"""Bytes that the files of a daemon may need."""
+IN_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of ours, with a random name, is made in it
+NOWHERE = Path("/nonexistent/tocsin-run")
+""""In" a folder that by Debian's policy is never there, and that only root could make."""
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,10 +45,13 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """The daemon's private folder; `descriptor` holds its lock, for whoever inherits it."""
+    """The daemon's private folder; `descriptor` holds its lock, for whoever inherits it.
+
+    None where there is no folder: nothing can be written at its path, and nothing is there.
+    """
 
     path: Path
-    descriptor: int
+    descriptor: int | None
 
     @property
     def metrics(self) -> Path:
@@ -55,17 +66,57 @@ class Folder:
 
 @contextmanager
 def private_folder() -> Iterator[Folder]:
-    """A temporary folder for one daemon; those of daemons that were killed are swept away."""
-    _sweep(Path(tempfile.gettempdir()))
-    path = Path(tempfile.mkdtemp(prefix=_PREFIX))
-    descriptor = os.open(path / _ALIVE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """A temporary folder for one daemon; those of daemons that were killed are swept away.
+
+    Where no disk has room for one the daemon works without: its path is one that nobody can make.
+    """
+    path, descriptor = NOWHERE, None
+    for root in _roots():
+        _sweep(root)
+        if descriptor is None:
+            path, descriptor = _made(root)
+    if descriptor is None:
+        logger.error(
+            "no temporary folder has room, make some and start again: until then /metrics shows "
+            "the control process only, and nothing can be reloaded"
+        )
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        (path / "metrics").mkdir()
         yield Folder(path, descriptor)
     finally:
+        if descriptor is not None:
+            shutil.rmtree(path, ignore_errors=True)
+            os.close(descriptor)
+
+
+def _roots() -> list[Path]:
+    """Folders that may have room, TMPDIR first; the last is in memory."""
+    found = [Path(os.environ["TMPDIR"])] if os.environ.get("TMPDIR") else []
+    with contextlib.suppress(FileNotFoundError):  # none has
+        found.append(Path(tempfile.gettempdir()))
+    return list(dict.fromkeys([*found, IN_MEMORY]))
+
+
+def _made(root: Path) -> tuple[Path, int | None]:
+    """A folder with room for our files, and its lock; no lock where it cannot be had."""
+    descriptor = None
+    try:
+        path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=root))
+    except OSError as problem:
+        logger.warning("no temporary folder in %s: %s", root, problem.strerror)
+        return NOWHERE, None
+    try:
+        descriptor = os.open(path / _ALIVE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        os.posix_fallocate(descriptor, 0, ROOM)
+        os.ftruncate(descriptor, 0)
+        (path / "metrics").mkdir()
+    except OSError as problem:
+        logger.warning("no room in %s: %s", root, problem.strerror)
         shutil.rmtree(path, ignore_errors=True)
-        os.close(descriptor)
+        if descriptor is not None:
+            os.close(descriptor)
+        return NOWHERE, None
+    return path, descriptor
 
 
 def _sweep(root: Path) -> None:

@@ -129,6 +129,8 @@ class Supervisor:
     _partitions: int = 0
     _status: int = 0
     _written: list[Member] = field(default_factory=list)
+    _unwritten: bool = False
+    """The roster could not be written, which was said."""
 
     def stop(self) -> None:
         """Drain and end; may be called from a signal handler."""
@@ -311,9 +313,17 @@ class Supervisor:
             )
             for child in self.children.values()
         ]
-        if members != self._written:
+        if members == self._written:
+            return
+        try:
             write_roster(self.staff.errand.roster, members)
-            self._written = members
+        except OSError as problem:
+            # It only tells of us: whoever asks reads the last one, and each turn tries again.
+            if not self._unwritten:
+                logger.warning("the list of processes is not written: %s", problem.strerror)
+            self._unwritten = True
+            return
+        self._written, self._unwritten = members, False
 
     # -- the end --------------------------------------------------------------------------------
 

@@ -29,6 +29,24 @@ PASSING = frozenset(
 """Primary codes of what SQLite may be over with soon: another writer, a full or a failing disk."""
 
 
+PASSING_STATES = ("08", "53", "57")
+"""Classes of SQLSTATE: the connection, a full disk or too little memory, a server that is ended."""
+
+
+def may_pass(problem: sa.exc.DBAPIError) -> bool:
+    """Whether what broke a transaction off may be over by itself, say a full disk.
+
+    Args:
+        problem: of a database that had answered.
+    """
+    if isinstance(problem.orig, sqlite3.Error):
+        # Python's own mistakes with it have no code.
+        code: int = getattr(problem.orig, "sqlite_errorcode", 0)
+        return code & 0xFF in PASSING
+    state: str | None = getattr(problem.orig, "sqlstate", None)
+    return problem.connection_invalidated or (state or "").startswith(PASSING_STATES)
+
+
 def may_come_back(problem: StoreError) -> bool:
     """Whether it is worth waiting for the store, with nothing changed in the configuration.
 
@@ -43,8 +61,6 @@ def may_come_back(problem: StoreError) -> bool:
     if not isinstance(cause, sa.exc.DBAPIError):
         return True
     if isinstance(cause.orig, sqlite3.Error):
-        # Python's own mistakes with it have no code.
-        code: int = getattr(cause.orig, "sqlite_errorcode", 0)
-        return code & 0xFF in PASSING
+        return may_pass(cause)
     said = str(cause.orig)
     return not any(words in said for words in REFUSALS)

@@ -21,6 +21,7 @@ from alembic.script import ScriptDirectory
 from monitor.faults import fault_point
 from monitor.store import postgres
 from monitor.store import tables as t
+from monitor.store.absence import may_pass
 from monitor.store.engine import sqlite_path
 from monitor.store.errors import StoreError, StoreUnavailable
 from monitor.store.ownership import owner_of
@@ -113,7 +114,8 @@ def migrate(engine: sa.Engine) -> str | None:
     except sa.exc.DBAPIError as problem:
         if postgres.sqlstate(problem) == postgres.DENIED:
             raise _may_not(engine, before.revision) from problem
-        raise StoreError(
+        kind = StoreUnavailable if may_pass(problem) else StoreError
+        raise kind(
             f"the store could not be upgraded from schema {before.revision} and is as it was: "
             f"{problem.orig}"
         ) from problem

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
-from monitor.store.errors import StoreError
+from monitor.store.errors import StoreError, StoreUnavailable
 
 PAGES = 2_048
 """Copied at a time: 8 MB."""
@@ -33,7 +34,8 @@ def copy_sqlite(
         progress: told how far it is.
 
     Raises:
-        StoreError: the target is there already, or something cannot be read or written.
+        StoreError: the target is there already, or something cannot be read or written;
+            `StoreUnavailable` where there is no room.
     """
     partial = target.with_name(f"{target.name}.partial")
     if target.exists() and not replace:
@@ -48,10 +50,19 @@ def copy_sqlite(
             _put(partial, target)
         sync(target.parent)
     except (OSError, sqlite3.Error) as problem:
-        raise StoreError(f"cannot copy the store to {target}: {problem}") from problem
+        kind = StoreUnavailable if _full(problem) else StoreError
+        raise kind(f"cannot copy the store to {target}: {problem}") from problem
     finally:
         with suppress(OSError):
             partial.unlink()
+
+
+def _full(problem: OSError | sqlite3.Error) -> bool:
+    if isinstance(problem, OSError):
+        return problem.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+    # Python's own mistakes with it have no code.
+    code: int = getattr(problem, "sqlite_errorcode", 0)
+    return code & 0xFF == sqlite3.SQLITE_FULL
 
 
 def _make(path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import resource
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -13,9 +14,15 @@ from typing import Any
 import pytest
 
 from monitor.config.options import RunOptions
-from monitor.config.settings import FileSource, KafkaSource, SimulatedSource
+from monitor.config.settings import FileSource, KafkaSource, Settings, SimulatedSource
 from monitor.logs import configure_logs
-from monitor.processes.launch import UsageError, parse_source, settings_for
+from monitor.processes.launch import (
+    Unreachable,
+    UsageError,
+    digest_key,
+    parse_source,
+    settings_for,
+)
 from monitor.profiles import PROFILES
 from tui.cli import main
 
@@ -214,3 +221,22 @@ def test_a_dead_broker_does_not_flood_the_log() -> None:
     configure_logs()
     assert not logging.getLogger("kafka.net").isEnabledFor(logging.WARNING)
     assert logging.getLogger("kafka.net").isEnabledFor(logging.CRITICAL)
+
+
+def test_a_key_is_made_whole_or_not_at_all(tmp_path: Path) -> None:
+    """A full disk leaves no empty key behind, which would keep no secret; with room it is made."""
+    settings = Settings(store=f"sqlite:///{tmp_path / 'x.db'}")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        with pytest.raises(Unreachable, match="cannot make or read the key"):
+            digest_key(settings)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
+    key = digest_key(settings)
+    assert len(key) == 32
+    assert digest_key(settings) == key
+    (tmp_path / "x.db.key").write_bytes(b"")
+    with pytest.raises(Unreachable, match="is empty: remove it"):
+        digest_key(settings)

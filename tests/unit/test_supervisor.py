@@ -391,6 +391,46 @@ SHARED = """
     """
 
 
+def test_metrics_that_outgrow_their_disk_stay_in_memory_until_it_has_room(tmp_path: Path) -> None:
+    """No value is lost or ends the process; who scrapes reads what has found a place."""
+    code = """
+        import resource, sys, time
+        from pathlib import Path
+        from monitor import metric_files
+        from monitor.metrics import Metrics, share
+        share("control", Path(sys.argv[1]))
+        metrics = Metrics(dict)
+        size = metric_files.FILE_BYTES
+        most = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, most))
+        for number in range(1000):
+            metrics.quarantined.labels(f"rule-{number}").inc(number)
+        name = "tocsin_quarantined_total"
+        def told(number):
+            return metrics.value(name, rule=f"rule-{number}")
+        assert not metric_files.homeless()
+        assert (told(1), told(999)) == (1, 0), (told(1), told(999))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+        time.sleep(metric_files.AGAIN_S + 0.1)
+        metrics.lag.set(1)
+        assert told(999) == 999, told(999)
+        assert metrics.render().decode().count(name + "{") == 1000
+        """
+    done = run(code, str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("metrics: no room") == 1
+    again = run(SHARED + "\n    print(metrics.render().decode())\n", "control", str(tmp_path))
+    assert 'tocsin_quarantined_total{rule="rule-999"} 999.0' in again.stdout
+
+
+def test_without_a_place_for_its_metrics_a_process_tells_its_own(tmp_path: Path) -> None:
+    """The folder is gone: /metrics still answers, restarts and all."""
+    done = run(SHARED + "\n    print(metrics.render().decode())\n", "control", str(tmp_path / "no"))
+    assert done.returncode == 0, done.stderr
+    assert "tocsin_build_info" in done.stdout
+    assert 'tocsin_process_restarts_total{process="ingest-0"} 2.0' in done.stdout
+
+
 def test_the_metrics_of_all_processes_are_told_by_one(tmp_path: Path) -> None:
     """Counters add up over lives and processes; the gauges of a dead one are gone."""
     count = SHARED + "\n    metrics.records.labels('event').inc(5)\n    metrics.lag.set(7)\n"
