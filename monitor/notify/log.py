@@ -7,6 +7,7 @@ import threading
 from datetime import UTC, datetime
 from typing import TextIO
 
+from monitor.logs import Stream
 from monitor.notify.channel import DIGEST_LINES, Kind, Message, Outcome, Retry, Sent
 from monitor.notify.fit import fit
 from monitor.notify.links import sound_links
@@ -15,6 +16,8 @@ from monitor.text import vis
 
 MAX_LINE = 8 * 1024
 """Bytes; longer lines are split or dropped by common log collectors."""
+PATIENCE_S = 5.0
+"""For a reader that stands still: other receivers are not to wait for it."""
 
 
 def line(message: Message, now: datetime, *, text_limit: int = 1000) -> str:
@@ -57,12 +60,15 @@ class LogChannel:
     def __init__(self, settings: LogSettings, stream: TextIO) -> None:
         self.name = settings.name
         self._stream = stream
+        self._reader = Stream(stream)
         self._lock = threading.Lock()
 
     def send(self, message: Message, now: datetime) -> Outcome:
-        """Write and flush one line; a full or closed stream is worth another try."""
+        """Write and flush one line; a stream that is full, closed or not read is tried again."""
         try:
             with self._lock:
+                if not self._reader.ready(PATIENCE_S):
+                    return Retry("nobody reads the log")
                 self._stream.write(line(message, now) + "\n")
                 self._stream.flush()
         except (OSError, ValueError) as error:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import json
+import os
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.notify.channel import Kind, Link, Message, Retry
+from monitor.notify.channel import Kind, Link, Message, Retry, Sent
 from monitor.notify.fit import fit, units
 from monitor.notify.links import sound_links
 from monitor.notify.log import MAX_LINE, LogChannel, line
@@ -103,6 +105,21 @@ def test_a_page_is_one_bounded_line_of_ascii(page: Message) -> None:
     assert text.isprintable()
     what = "digest" if page.kind is Kind.DIGEST else "page"
     assert json.loads(text)["schema"] == f"tocsin.{what}/v1"
+
+
+def test_a_log_that_nobody_reads_holds_nobody_up() -> None:
+    """A full pipe is another try; the page comes once somebody reads again."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writing, b"x" * 65536)
+    os.set_blocking(writing, True)
+    with os.fdopen(reading, "rb") as reader, os.fdopen(writing, "w") as stream:
+        channel = LogChannel(LogSettings(name="log"), stream)
+        assert isinstance(channel.send(message(), NOW), Retry)
+        reader.read(65536)
+        assert isinstance(channel.send(message(), NOW), Sent)
 
 
 def test_a_log_that_cannot_be_written_is_tried_again() -> None:
