@@ -12,17 +12,18 @@ from monitor.alerting.routes import Route
 from monitor.incidents.actions import acknowledge
 from monitor.notify.channel import Sent
 from monitor.paging import Pager, Policy
+from monitor.store.outbox import LONGEST_WAIT
 from monitor.store.store import Store, Tx
 from monitor.watch.bypass import STUCK
 from tests.integration.test_watch_ordinary import deliver
 from tests.integration.watch_stage import Stage, secrets, sqlite, stage
 from tests.making import incident
 
-LATER = timedelta(hours=1)
+LATER = LONGEST_WAIT
 
 
 def refused_everywhere(store: Store) -> None:
-    """An incident whose only page no receiver takes; it is tried again in an hour."""
+    """An incident whose only page no receiver takes; it waits as long as any can."""
     now = datetime.now(UTC)
     with store.write() as tx:
         made = incident(detected_at=now, impact_at=now)
