@@ -148,6 +148,9 @@ class Killing:
         passing = self._rng.randint(1, PASSINGS.get(point, 1))
         before = fell(self._tree, point)
         self._start(f"{point}:{passing}")
+        with suppress(Stuck):
+            # Until then orphans of the life before, who do not die there, may do the work.
+            wait_until(self._stands, "a daemon of this life", HIT_S)
         for death in range(1, plan.deaths + 1):
             if point == "K8":
                 self._refuse_some()
@@ -225,6 +228,10 @@ class Killing:
         self._tree.env = {"TOCSIN_FAULT": fault}
         self.closers.no_answer()
         self._tree.start()
+
+    def _stands(self) -> bool:
+        """Whether the supervisor of this life has the store to itself."""
+        return f"supervisor {self._tree.pid}:" in self._tree.said()
 
     def _died(self, point: str, count: int) -> bool:
         """Whether so many have died there in time."""
