@@ -12,7 +12,7 @@ from pathlib import Path
 
 from monitor.clock import WallClock
 from monitor.config.options import RunOptions, socket_path, state_dir, store_file
-from monitor.config.revisions import keep_start
+from monitor.config.revisions import keep_owners
 from monitor.config.settings import Configured, KafkaSource, Settings, resolve
 from monitor.held import ORPHANS_S
 from monitor.logs import configure_logs, flush_logs, log_uncaught
@@ -104,7 +104,7 @@ def _replay(configured: Configured, source: Source, options: RunOptions) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: daemon.stopping.set())
         # Its incidents are of another time: what changed today is not told to them.
-        keep_start(store, settings, WallClock().now(), tell=False)
+        keep_owners(store, settings, WallClock().now(), tell=False)
         if isinstance(source, SimulatedLog):
             daemon.announce(source.simulation.announcements())
         listeners = {"http": listen(settings.http)} if settings.http else {}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
+from monitor.store.store import Tx
 from monitor.store.stream_rows import PartitionRow
 
 IDLE = timedelta(seconds=30)
@@ -12,13 +14,46 @@ IDLE = timedelta(seconds=30)
 SEEN = timedelta(seconds=30)
 """What is known of a partition counts for so long: what nobody reads any more is not idle."""
 
+AHEAD = timedelta(seconds=60)
+"""Events may be this far ahead of our clock."""
+NEAR = timedelta(minutes=5)
+"""A partition that is no further behind our clock vouches for it."""
 
-def complete_until(parts: Sequence[PartitionRow], now: datetime) -> int | None:
+
+def complete_until(
+    parts: Sequence[PartitionRow],
+    now: datetime,
+    *,
+    live: bool = True,
+    decided: int | None = None,
+) -> int | None:
     """End of the last bucket that every partition has closed; None while one is unread.
 
     A partition read to its end for `IDLE`, or a recording that has ended, does not block; when
-    nothing blocks, the furthest decides.
+    nothing blocks, the furthest decides; of a `live` stream nothing later than `latest`.
     """
+    end = _closed_by_all(parts, now)
+    most = latest(parts, now, decided) if live else None
+    return end if end is None or most is None else min(end, most // 60 * 60)
+
+
+def latest(parts: Sequence[PartitionRow], now: datetime, decided: int | None) -> int | None:
+    """When a complete bucket ends at the latest; None where our clock says nothing of it.
+
+    Where a partition has nothing but a producer with a fast clock, its time must not become
+    everybody's: nothing later than now is complete while as many partitions are near our clock as
+    are ahead of it. What is `decided` beyond that was so by this rule: then it is our clock that
+    was put back, and nobody waits until it is there again.
+    """
+    clock, far = now.timestamp(), AHEAD.total_seconds()
+    limit = int(clock + far)
+    off = [part.closed - clock for part in parts if part.closed is not None]
+    ahead = sum(each > far for each in off)
+    near = sum(-NEAR.total_seconds() <= each <= far for each in off)
+    return limit if 0 < ahead <= near and (decided or 0) <= limit else None
+
+
+def _closed_by_all(parts: Sequence[PartitionRow], now: datetime) -> int | None:
     if not parts:
         return None
     closed = [part.closed for part in parts if part.closed is not None]
@@ -32,7 +67,27 @@ def complete_until(parts: Sequence[PartitionRow], now: datetime) -> int | None:
     return max(closed)
 
 
+def partitions(tx: Tx, pipeline: int, now: datetime) -> list[PartitionRow]:
+    """All partitions of the current topic, their times as the clock that `now` is of has them.
+
+    Ingest notes them on the clock that all machines share, as leases are.
+    """
+    parts = tx.stream.partitions(pipeline)
+    apart = now - tx.leases.now(now)
+    return [_moved(part, apart) for part in parts] if apart else parts
+
+
+def _moved(part: PartitionRow, by: timedelta) -> PartitionRow:
+    return replace(
+        part,
+        caught_up_at=part.caught_up_at and part.caught_up_at + by,
+        behind_since=part.behind_since and part.behind_since + by,
+        seen_at=part.seen_at and part.seen_at + by,
+    )
+
+
 def _idle(part: PartitionRow, now: datetime) -> bool:
-    if part.caught_up_at is None or part.seen_at is None:
+    if part.caught_up_at is None or part.seen_at is None or part.outrun:
         return False
-    return now - part.caught_up_at >= IDLE and now - part.seen_at <= SEEN
+    # A look from the future was taken before the clock was put back: it says nothing of now.
+    return now - part.caught_up_at >= IDLE and abs(now - part.seen_at) <= SEEN

@@ -11,14 +11,15 @@ import logging
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from monitor import scoreboard
 from monitor.alerting import alerts, grouping, pages
 from monitor.alerting.alerts import Advance, Alert, Change, Reading
-from monitor.completeness import complete_until
+from monitor.completeness import complete_until, partitions
 from monitor.config.settings import Configured
+from monitor.definitions import UNCHANGED, definitions
 from monitor.detection import Detection
 from monitor.incidents import actions
 from monitor.incidents.model import Incident, Origin
@@ -33,8 +34,8 @@ from monitor.processes.posts import Guard, Sole
 from monitor.profiles import Profile
 from monitor.rates import series_id
 from monitor.silence import TITLES, stream_readings
+from monitor.sitting import Sitting
 from monitor.spending import ledgers, tiers_of
-from monitor.store.decision_rows import Seen
 from monitor.store.lease_rows import Fenced
 from monitor.store.store import Store, StoreUnavailable, Tx
 from monitor.store.stream_rows import Counts
@@ -60,20 +61,6 @@ class Decided:
     buckets: int
     caught_up: bool
     """No complete bucket is left, and no never-event."""
-
-
-@dataclass(slots=True)
-class _Sitting:
-    """Several buckets in one transaction: what is read once for all, and written once after."""
-
-    tx: Tx
-    pipeline: int
-    tiers: Mapping[str, str]
-    firing: Mapping[str, Alert]
-    """Alerts not cleared, by fingerprint."""
-    eventful: bool = False
-    """There may be an incident or a never-event that a recording's clock has news for."""
-    kept: list[Seen] = field(default_factory=list)
 
 
 class Decide:
@@ -120,6 +107,7 @@ class Decide:
         self._hands = Hands()
         self._ready = False
         self._building: Iterator[None] | None = None
+        self._definitions = UNCHANGED
         self._position: int | None = None
         """Where the detectors stand: the end of the last bucket that they know."""
         self._spent_at = datetime.min.replace(tzinfo=UTC)
@@ -142,6 +130,8 @@ class Decide:
                 self._post.guard(tx)
                 pipeline = tx.stream.pipeline(self._plan, now)
                 decided = Decided(0, caught_up=False)
+                if not self._replay:
+                    tx.heirs.position(pipeline, self._plan.bucket_s)
                 if ready:
                     decided = self._buckets(tx, pipeline, now, limit)
                 if self._replay:
@@ -190,19 +180,20 @@ class Decide:
     def _build(self) -> Iterator[None]:
         with self._store.read() as tx:
             pipeline = tx.stream.known_pipeline(self._plan)
-            self._position = None if pipeline is None else tx.decisions.position(pipeline)
+            at = self._position = None if pipeline is None else tx.decisions.position(pipeline)
+            known = self._definitions = definitions(tx, self._plan, at)
         budgets = self._pager.policy.budgets
-        yield from self._detection.rebuild(self._store.read, self._position, budgets)
-        yield from self._watchers.rebuild(self._store.read, self._position)
+        yield from self._detection.rebuild(self._store.read, at, budgets, known)
+        yield from self._watchers.rebuild(self._store.read, at, known)
 
     # -- buckets --------------------------------------------------------------------------------
 
     def _buckets(self, tx: Tx, pipeline: int, now: datetime, limit: int) -> Decided:
-        parts = tx.stream.partitions(pipeline)
-        end = complete_until(parts, now)
+        position = tx.decisions.position(pipeline)
+        parts = partitions(tx, pipeline, now)
+        end = complete_until(parts, now, live=not self._replay, decided=position)
         if end is not None:
             self._metrics.complete.set(end)
-        position = tx.decisions.position(pipeline)
         if position != self._position:
             self.forget()  # somebody else has decided meanwhile
             return Decided(0, caught_up=False)
@@ -214,7 +205,8 @@ class Decide:
         counts = tx.stream.counts(pipeline, first, stop)
         by_people = {name: row.tier for name, row in tx.decisions.tiers().items()}
         tiers = by_people | tiers_of(tx, self._plan, self._profile)
-        sitting = _Sitting(tx, pipeline, tiers, tx.incidents.firing())
+        sitting = Sitting(tx, pipeline, tiers, tx.incidents.firing())
+        sitting.mixed_until = tx.heirs.mixed_until(pipeline)
         sitting.eventful = bool(tx.incidents.open_counts() or tx.stream.open_occurrences(limit=1))
         last = tx.stream.last_bucket(pipeline, before=first)
         patience = time.monotonic() + SITTING_S
@@ -237,6 +229,7 @@ class Decide:
                 self.now = at
         tx.decisions.save_points(sitting.kept)
         self._watchers.save(tx, stop)
+        self._definitions = self._definitions.save(tx, stop)
         tx.decisions.move(pipeline, stop, datetime.fromtimestamp(stop, UTC))
         self._position = stop
         tx.touch()
@@ -249,10 +242,13 @@ class Decide:
             return now
         return datetime.fromtimestamp(bucket + self._plan.bucket_s + self._plan.lateness_s, UTC)
 
-    def _bucket(self, sitting: _Sitting, bucket: int, counts: Counts, now: datetime) -> None:
+    def _bucket(self, sitting: Sitting, bucket: int, counts: Counts, now: datetime) -> None:
         tx, firing, kept = sitting.tx, sitting.firing, sitting.kept
         scoreboard.bucket(self._metrics, self._plan, counts)
         series = expand(self._plan, counts.base, counts.narrow)
+        uncounted = sitting.left_out(bucket, self._definitions.other)
+        for name in uncounted & series.keys():
+            del series[name]
         watched = {
             series_id(alert.signal, dims_of(self._signals[alert.signal], alert.dimensions))
             for alert in firing.values()
@@ -267,6 +263,7 @@ class Decide:
             budgets=self._pager.policy.budgets,
             watched=watched,
             kept=kept,
+            uncounted=uncounted,
         )
         readings += self._watchers.step(
             tx, sitting.pipeline, bucket, counts, series, firing, sitting.tiers, kept
@@ -343,7 +340,7 @@ class Decide:
         incident = Incident(
             uuid=incident_uuid(alert.fingerprint, alert.detected_at),
             number=tx.incidents.next_number(),
-            title=pages.title(alert, self._title(alert.signal)),
+            title=pages.title(alert, self._watchers.title(alert.signal)),
             severity=alert.severity,
             origin=origin,
             detected_at=alert.detected_at,
@@ -365,9 +362,6 @@ class Decide:
         logger.info("incident %s opened", incident.name)
         return incident
 
-    def _title(self, signal: str) -> str:
-        return self._watchers.title(signal)
-
     def _join(
         self,
         tx: Tx,
@@ -378,7 +372,7 @@ class Decide:
     ) -> Incident:
         incident = place.incident
         assert incident is not None
-        title = pages.title(alert, self._title(alert.signal))
+        title = pages.title(alert, self._watchers.title(alert.signal))
         others = tx.incidents.alerts_of(incident.uuid)
         incident = grouping.led_by(incident, alert, others, title)
         joined = grouping.joined(incident, alert, others, groups if place.news else frozenset())
@@ -412,9 +406,10 @@ class Decide:
         incident = tx.incidents.get(alert.incident)
         if incident is None or not incident.is_open:
             return
+        title = self._watchers.title(alert.signal)
         entry = Entry(
             kind="CLEAR",
-            text=f"{self._title(alert.signal)} {pages.where(alert.dimensions)}: {advance.reason}",
+            text=f"{title} {pages.where(alert.dimensions)}: {advance.reason}",
             actor="detector",
             occurred_at=alert.updated_at,
         )
@@ -431,7 +426,7 @@ class Decide:
 
     def _stream(self, tx: Tx, pipeline: int, now: datetime) -> None:
         firing = tx.incidents.firing()
-        readings = stream_readings(tx.stream.partitions(pipeline), firing, now)
+        readings = stream_readings(partitions(tx, pipeline, now), firing, now)
         self._advance(tx, pipeline, readings, firing, now)
 
     def _observe(self, tx: Tx, now: datetime) -> None:

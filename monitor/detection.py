@@ -16,9 +16,10 @@ from detectors.rate import RateBank
 from monitor.alerting.alerts import Reading
 from monitor.alerting.budget import Budgets
 from monitor.couplings import Couplings
+from monitor.definitions import UNCHANGED, Definitions
 from monitor.division import Division
 from monitor.profiles import Profile
-from monitor.rates import Judged, Rates, Tiers
+from monitor.rates import SEPARATOR, Judged, Rates, Tiers
 from monitor.slices import Slices
 from monitor.store.decision_rows import Point, Seen
 from monitor.store.store import Reads, Tx
@@ -55,8 +56,17 @@ class Detection:
         self._seen_at: dict[str, int] = {}
         """The last bucket in which a series had traffic."""
         self.states: dict[str, int] = {}
+        self._definitions = UNCHANGED
+        self._young = False
+        """The snapshots in the store are those of other signals."""
 
-    def rebuild(self, reads: Reads, position: int | None, budgets: Budgets) -> Iterator[None]:
+    def rebuild(
+        self,
+        reads: Reads,
+        position: int | None,
+        budgets: Budgets,
+        definitions: Definitions = UNCHANGED,
+    ) -> Iterator[None]:
         """Bring the bank to `position` (end of the last decided bucket) from what is stored.
 
         It gives way after each bucket, with no transaction open: whoever pages need not wait.
@@ -65,7 +75,9 @@ class Detection:
             reads: opens a view; what was decided up to `position` is the same in each.
             position: None where nothing was decided yet.
             budgets: what each team may spend.
+            definitions: which points are whose.
         """
+        self._definitions = definitions
         with reads() as tx:
             self._division.rebuild(tx, budgets)
         self._rates = Rates(self._plan, self._profile, self._division)
@@ -74,30 +86,58 @@ class Detection:
         if position is None:
             return
         with reads() as tx:
-            start = self._restore(tx, position) or max(0, position - REPLAYED_S)
-        yield from self._replay(reads, start, position)
-        yield from self._replay_slices(reads, start, position)
+            start, children = self._restore(tx, position)
+        self._young = 0 < definitions.changed_at >= start
+        yield from self._replay(reads, start or max(0, position - REPLAYED_S), position)
+        yield from self._replay_slices(reads, children, position)
 
-    def _restore(self, tx: Tx, position: int) -> int:
-        """Go on from the newest snapshots; the start of what is to be replayed on top."""
+    def _restore(self, tx: Tx, position: int) -> tuple[int, int]:
+        """Go on from the newest snapshots; where replays begin, of the points and of children."""
         names = (SNAPSHOT, FLEETS, SLICES)
         stored = [one for one in map(tx.decisions.snapshot, names) if one is not None]
         if len(stored) < len(names) or len({end for end, _ in stored}) > 1:
-            return 0
+            return 0, 0
         (start, rates), (_, fleets), (_, slices) = stored
         if start > position:
-            return 0
+            return 0, 0
         try:
             bank, pool = RateBank.restore(rates), Pool.restore(fleets)
             children = Slices.restore(slices, self._plan, self._profile)
         except ValueError as problem:
             logger.warning("the snapshot is not used, the points are replayed: %s", problem)
-            return 0
-        if children is None or not self._rates.take(bank, pool, children):
-            return 0
+            return 0, 0
+        if children is None:
+            return 0, 0
+        if not self._holds(tx, bank, start):
+            # What was never among the points is kept: children are not learned anew for it.
+            children.forget(name for name in self._signals if self._anew(name, start))
+            self._rates.slices = children
+            return 0, start
+        if not self._rates.take(bank, pool, children):
+            return 0, 0
         self._couplings, self._seen_at = self._coupled(tx, start), _seen_at(tx, start)
         self._couple(self._rates.known)
-        return start
+        return start, start
+
+    def _holds(self, tx: Tx, bank: RateBank, start: int) -> bool:
+        """Whether a bank, as it was at `start`, has of every signal what is its own, and no more.
+
+        Another set of signals may have stored it: of those it did not have the points are wanted,
+        of those that it had otherwise nothing.
+        """
+        if start > self._definitions.changed_at:
+            return True
+        has = {name.split(SEPARATOR, 1)[0] for name in bank.ids}
+        missing = [name for name in self._signals if name not in has]
+        return not any(self._anew(name, start) for name in has & self._signals.keys()) and not any(
+            tx.decisions.first_point([name], self._definitions.own(name, 0), start) is not None
+            for name in missing
+        )
+
+    def _anew(self, signal: str, start: int) -> bool:
+        """Whether a signal was new, or became another, at `start` or since."""
+        since = self._definitions.since.get(signal, 0)
+        return since > 0 and since >= start
 
     def _coupled(self, tx: Tx, start: int) -> Couplings:
         """As stored at `start`; begun anew without: no page waits until tickets are learned."""
@@ -132,7 +172,8 @@ class Detection:
     def _points(self, tx: Tx, begin: int, stop: int) -> dict[int, dict[str, dict[Dims, Pair]]]:
         found: dict[int, dict[str, dict[Dims, Pair]]] = {}
         for bucket, signal, points in tx.decisions.all_points(self._signals, begin, stop):
-            found.setdefault(bucket, {})[signal] = {p.dims: (p.k, p.n) for p in points}
+            if bucket >= self._definitions.own(signal, 0):
+                found.setdefault(bucket, {})[signal] = {p.dims: (p.k, p.n) for p in points}
         return found
 
     def _replay_slices(self, reads: Reads, start: int, end: int) -> Iterator[None]:
@@ -165,6 +206,7 @@ class Detection:
         budgets: Budgets,
         watched: Set[str],
         kept: list[Seen],
+        uncounted: Set[str] = frozenset(),
     ) -> list[Reading]:
         """Judge one bucket and return the readings that could move an alert.
 
@@ -177,12 +219,14 @@ class Detection:
             budgets: what each team may spend.
             watched: ids of series whose alert is firing.
             kept: the points to be stored are added here.
+            uncounted: signals of which the cells do not tell; they are not among `series` either.
         """
         judged = self._judge(bucket, series, watched)
-        children = self._rates.slices.step(bucket, base)
+        children = self._rates.slices.step(bucket, base, uncounted)
         kept += [*self._seen(judged), *self._couplings.seen(self._rates.bank.latest)]
         end = bucket + self._plan.bucket_s
-        hourly = end % SNAPSHOT_EVERY_S == 0
+        # The snapshots of other signals would have all points replayed at the next start, too.
+        hourly, self._young = end % SNAPSHOT_EVERY_S == 0 or self._young, False
         if self._divide(tx, end, tiers, budgets, hourly=hourly) or hourly:
             tx.decisions.save_snapshot(SNAPSHOT, end, self._rates.bank.snapshot())
             tx.decisions.save_snapshot(SEEN, end, msgspec.msgpack.encode(self._seen_at))

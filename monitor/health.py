@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -9,6 +10,7 @@ from monitor import views
 from monitor.alerting.budget import PARENTS
 from monitor.alerting.ledger import proposals
 from monitor.config.settings import Configured
+from monitor.processes.posts import JOBS
 from monitor.processes.roster import Member
 from monitor.spending import ledgers, tiers_of
 from monitor.store.store import Tx
@@ -20,7 +22,6 @@ from monitor.stream.vocabulary import OTHER
 BEHIND_WARN_S = 60.0
 BEHIND_BAD_S = 600.0
 RECENT = timedelta(minutes=10)
-JOBS = ("decide", "runs")
 COUNTED_S = 3600
 """A signal that nothing was counted for in this long is called switched off."""
 
@@ -85,13 +86,15 @@ def processes(
     Args:
         tx: tells the leases.
         now: aware UTC, of the wall.
-        members: as the supervisor wrote them down.
+        members: as the supervisor wrote them down; none where it had no room to.
         holder: the name under which this process takes leases.
         recent: a process that was started again within this is worth a warning.
     """
     down = [one for one in members if one.pid is None or _restarted(one, now, recent)]
     well = [one for one in members if one.up and one not in down]
     lines = [f"{', '.join(one.name for one in well)} up"] if well else []
+    if not members:
+        lines = ["who is up is not known: no room for the list in the temporary folder"]
     lines += [_not_yet(one) for one in members if one not in well]
     clock = tx.leases.now(now)
     owners: dict[str, list[str]] = {}
@@ -104,9 +107,8 @@ def processes(
             whose, since = "nobody's", f"until {lease.until:%Y-%m-%d %H:%M:%S} UTC {lease.holder}'s"
         owners.setdefault(f"{whose}, {since}", []).append(lease.name)
     lines += [f"{', '.join(jobs)} {whose}" for whose, jobs in owners.items()]
-    state = "warn" if down else "ok"
-    text = "; ".join(lines) or "starting"
-    return views.Health(name="processes", state=state, text=text)  # type: ignore[arg-type] # ok or warn
+    state = "warn" if down or not members else "ok"
+    return views.Health(name="processes", state=state, text="; ".join(lines))  # type: ignore[arg-type] # ok or warn
 
 
 def _restarted(one: Member, now: datetime, recent: timedelta) -> bool:
@@ -135,10 +137,10 @@ def _lag(parts: list[PartitionRow], now: datetime, *, live: bool) -> float | Non
 def _pager(tx: Tx) -> views.Health:
     counts = tx.outbox.counts()
     waiting = counts.get("new", 0) + counts.get("claimed", 0)
-    if counts.get("dead", 0):
-        return views.Health(
-            name="pager", state="bad", text=f"{counts['dead']} pages were refused for good"
-        )
+    # Of open incidents only: what nobody can do anything about any more hides what comes next.
+    if dead := tx.watch.refused():
+        text = f"{dead} pages of open incidents were refused for good"
+        return views.Health(name="pager", state="bad", text=text)
     if waiting:
         return views.Health(name="pager", state="warn", text=f"{waiting} pages wait")
     if refused := tx.digests.refused():
@@ -178,11 +180,22 @@ def _stream(parts: list[PartitionRow], lag: float | None) -> views.Health:
     if not parts:
         return views.Health(name="stream", state="warn", text="nothing was read yet")
     left = sum(max(0, part.end - part.position) for part in parts)
-    text = f"{parts[0].topic}: {len(parts)} partitions, {left} records wait"
+    text = f"{parts[0].topic}: {len(parts)} partitions, {left} records wait{_strange(parts)}"
     if lag is not None and lag > BEHIND_BAD_S:
         return views.Health(name="stream", state="bad", text=text)
     state = "warn" if lag is not None and lag > BEHIND_WARN_S else "ok"
     return views.Health(name="stream", state=state, text=text)  # type: ignore[arg-type] # ok or warn
+
+
+def _strange(parts: list[PartitionRow]) -> str:
+    """Events whose time or id is in doubt, of all that were ever judged."""
+    totals: Counter[str] = Counter()
+    for part in parts:
+        totals.update(part.totals)
+    told = {"late": "came late", "clamped": "were far ahead", "conflict": "had another's id"}
+    found = [f"{totals[fate]} {text}" for fate, text in told.items() if totals[fate]]
+    events = totals.total() - totals["clamped"]
+    return f"; of {events} events {', '.join(found)}" if found else ""
 
 
 def _quarantine(tx: Tx) -> views.Health:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -17,13 +17,16 @@ from monitor import recovery
 from monitor.faults import fault_point
 from monitor.metrics import Metrics
 from monitor.store.finding_rows import GapRow, Quarantined
+from monitor.store.heir_rows import Inherited
 from monitor.store.store import Store, StoreUnavailable, Tx
-from monitor.stream.counting import Arrival, Counter, Emission, Progress
+from monitor.stream.cells import FATES, Arrival, Emission, Progress
+from monitor.stream.counting import Counter
 from monitor.stream.decode import Decoded, Rejected, Skipped, decode
 from monitor.stream.event import Amend
 from monitor.stream.signals import Plan
 from monitor.stream.sources.source import (
     Assigned,
+    Began,
     Chunk,
     Gap,
     Lag,
@@ -36,6 +39,7 @@ from monitor.stream.sources.source import (
     SourceUnavailable,
 )
 from monitor.stream.tally import Tally
+from monitor.watchdog import tick
 
 logger = logging.getLogger(__name__)
 
@@ -52,14 +56,25 @@ class _Share:
 
     partition: Partition
     counter: Counter
-    unsaved: list[Emission] = field(default_factory=list)
+    begun: bool
+    """It is known where it begins. Before, there is no progress: it would say offset 0."""
+    told: dict[str, int] = field(default_factory=dict)
+    """Fates that the metrics know of."""
+    unsaved: Emission | None = None
     """Taken from the counter and not written yet: the store did not answer."""
     quarantine: list[Quarantined] = field(default_factory=list)
     gaps: list[GapRow] = field(default_factory=list)
 
+    def gather(self) -> Emission | None:
+        """All that the counter has to tell and that is not in the store."""
+        if self.begun:
+            new = self.counter.take()
+            self.unsaved = new if self.unsaved is None else self.unsaved.then(new)
+        return self.unsaved
+
     def saved(self) -> None:
         """All of it is in the store."""
-        self.unsaved = []
+        self.unsaved = None
         self.quarantine = []
         self.gaps = []
 
@@ -72,6 +87,8 @@ class Ingest:
     ) -> None:
         self._store = store
         self._source = source
+        for fate in FATES:
+            metrics.events.labels(fate)  # a rate misses what a counter began with
         self._tally = Tally(plan)
         self._plan = plan
         self._metrics = metrics
@@ -153,6 +170,8 @@ class Ingest:
                 return taken
             case Assigned():
                 self._assigned(item.partitions, now)
+            case Began():
+                self._began(item)
             case Revoked():
                 self._revoked(item.partitions, now)
             case Gap():
@@ -171,22 +190,33 @@ class Ingest:
         try:
             with self._store.write() as tx:
                 self._write(tx, now)
+                seen = tx.leases.now(now)
                 for topic, topic_id in {(x.partition.topic, x.partition.topic_id) for x in lags}:
                     positions = [
                         (x.partition.number, x.position, x.end)
                         for x in lags
                         if x.partition.topic_id == topic_id
                     ]
-                    tx.stream.liveness(topic, topic_id, positions, now)
+                    tx.stream.liveness(topic, topic_id, positions, seen)
         except StoreUnavailable:
             self._source.pause()
             raise
         fault_point("K4")
         for share in self._shares.values():
+            self._tell(share)
             share.saved()
         self._source.resume()
         self._saved_at = now
         self._unsaved = False
+
+    def _tell(self, share: _Share) -> None:
+        """The fates of what is stored now; each is told once, by whoever judged it first."""
+        if share.unsaved is None:
+            return
+        totals = share.unsaved.progress.totals
+        for fate, count in totals.items():
+            self._metrics.events.labels(fate).inc(max(0, count - share.told.get(fate, 0)))
+        share.told = totals
 
     def _lags(self) -> list[Lag]:
         try:
@@ -198,6 +228,7 @@ class Ingest:
     def finish(self, now: datetime) -> None:
         """Treat what is read as all there is: close every bucket and write it."""
         for share in self._shares.values():
+            share.begun = True
             share.counter.finish()
         self.flush(now)
         self._finished = True
@@ -211,9 +242,8 @@ class Ingest:
     def _write(self, tx: Tx, now: datetime) -> None:
         pipeline = tx.stream.pipeline(self._plan, now)
         for share in self._shares.values():
-            share.unsaved.append(share.counter.take())
-            where = (pipeline, share.partition.topic_id, share.partition.number)
-            for emission in share.unsaved:
+            if (emission := share.gather()) is not None:
+                where = (pipeline, share.partition.topic_id, share.partition.number)
                 tx.stream.save(*where, emission)
             fault_point("K3")
             tx.stream.quarantine(share.quarantine)
@@ -223,21 +253,32 @@ class Ingest:
     def _assigned(self, partitions: Iterable[Partition], now: datetime) -> None:
         # Others may read the rest: decide must know of every partition before it trusts a bucket.
         topology = None if self._source.finite else self._source.topology()
-        replayed = 0
+        replayed, inherited = 0, dict[Partition, Inherited | None]()
         with self._store.write() as tx:
             if topology is not None:
-                tx.stream.known(topology.topic, topology.topic_id, topology.partitions, now)
+                seen = tx.leases.now(now)
+                tx.stream.known(topology.topic, topology.topic_id, topology.partitions, seen)
                 self.partitions = len(topology.partitions)
             pipeline = tx.stream.pipeline(self._plan, now)
             for partition in partitions:
                 key = (pipeline, partition.topic_id, partition.number)
+                if not self._source.finite:
+                    inherited[partition] = tx.heirs.inherit(self._plan, *key)
                 progress = tx.stream.progress(*key)
                 if progress is not None and not self._source.finite:
                     replayed += max(0, progress.hi - progress.low_water)
                 counter = Counter(self._tally, progress or Progress(), tx.stream.words(*key))
-                self._shares[partition] = _Share(partition, counter)
+                self._shares[partition] = _Share(partition, counter, progress is not None)
+                self._shares[partition].told = {} if progress is None else progress.totals
                 self._source.start(partition, None if progress is None else progress.low_water)
         recovery.tell(self._metrics, "events replayed", replayed)
+        _tell_inherited(inherited)
+
+    def _began(self, begin: Began) -> None:
+        share = self._shares.get(begin.partition)
+        if share is not None and not share.begun:
+            share.counter.pass_over(begin.offset)
+            share.begun = True
 
     def _revoked(self, partitions: Iterable[Partition], now: datetime) -> None:
         self.flush(now)
@@ -249,25 +290,32 @@ class Ingest:
         share = self._shares.get(p)
         if share is None:
             return
-        after = gap.last + 1
+        first = gap.first
         if gap.reason == "truncated":
-            # What comes at these offsets now is new: it must not be taken for a replay.
-            after = gap.first
+            # What comes at these offsets now is new: it must not be taken for a replay, nor be
+            # written over by what was counted there and is not stored yet.
+            self.flush(now)
             with self._store.write() as tx:
-                tx.stream.rewind(tx.stream.pipeline(self._plan, now), p.topic_id, p.number, after)
-            share.counter.rewind(after)
-        self._metrics.gaps.labels(gap.reason).inc(gap.last - gap.first + 1)
-        share.gaps.append(
-            GapRow(p.topic, p.topic_id, p.number, gap.first, gap.last, gap.reason, now)
-        )
-        self._source.start(p, after)
+                tx.stream.rewind(p.topic_id, p.number, first)
+            share.counter.rewind(first)
+        else:
+            first = max(first, share.counter.judged)  # what a replay misses was counted before
+            share.counter.pass_over(gap.last + 1)
+        if first <= gap.last:
+            self._metrics.gaps.labels(gap.reason).inc(gap.last - first + 1)
+            share.gaps.append(
+                GapRow(p.topic, p.topic_id, p.number, first, gap.last, gap.reason, now)
+            )
+        self._source.start(p, share.counter.next_offset)
 
     def _take(self, chunk: Chunk, now: datetime) -> int:
         share = self._shares.get(chunk.partition)
         if share is None:
             return 0  # revoked meanwhile: its new owner reads it
+        share.begun = True
         for record in chunk.records:
             self._count(share, record, now)
+            tick()
         return len(chunk.records)
 
     def _count(self, share: _Share, record: Record, now: datetime) -> None:
@@ -281,7 +329,13 @@ class Ingest:
                 kind = "amend" if isinstance(event, Amend) else "interaction"
                 share.counter.add(
                     Arrival(
-                        record.offset, record.timestamp_ms, kind, event, record.value or b"", flags
+                        record.offset,
+                        record.timestamp_ms,
+                        kind,
+                        event,
+                        record.value or b"",
+                        flags,
+                        record.appended,
                     )
                 )
                 self._metrics.records.labels("event").inc()
@@ -313,3 +367,16 @@ class Ingest:
             )
         )
         self._metrics.quarantined.labels(rule).inc()
+
+
+def _tell_inherited(inherited: Mapping[Partition, Inherited | None]) -> None:
+    for partition, heir in inherited.items():
+        if heir is not None:
+            left = f"; {heir.passed} s of events are judged by neither" if heir.passed else ""
+            logger.info(
+                "%s-%d is counted by other signals from offset %d on, where those before stood%s",
+                partition.topic,
+                partition.number,
+                heir.offset,
+                left,
+            )

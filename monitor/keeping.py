@@ -86,7 +86,7 @@ def _answers() -> Iterator[None]:
     try:
         yield
     except backup.NotOurs as problem:
-        hint = "as the database's owner: " + " && ".join(problem.commands)
+        hint = "; ".join(map(str, problem.steps))
         raise DeskError("refused", str(problem), hint) from problem
     except StoreUnavailable as problem:
         raise DeskError("unavailable", str(problem)) from problem
@@ -122,7 +122,7 @@ def back_up(store: Kept, target: Path, progress: Progress) -> Copy:
     """
     _there(store)
     with _answers():
-        return backup.back_up(store.url, target, progress)
+        return backup.back_up(store.url, target, progress, store.password)
 
 
 def restore(store: Kept, source: Path, now: datetime, progress: Progress) -> Copy:
@@ -132,7 +132,7 @@ def restore(store: Kept, source: Path, now: datetime, progress: Progress) -> Cop
         DeskError: a daemon runs, or the backup is not whole.
     """
     with _answers():
-        return backup.restore(store.url, source, now, progress)
+        return backup.restore(store.url, source, now, progress, store.password)
 
 
 def migrate(store: Kept) -> Migrated:

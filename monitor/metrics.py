@@ -96,10 +96,10 @@ class Metrics:
     def _stream(self) -> None:
         """What is read."""
         self.records = Counter(
-            "tocsin_records_total",
-            "Records read, by fate.",
-            ["fate"],
-            registry=self.registry,
+            "tocsin_records_total", "Records read, by fate.", ["fate"], registry=self.registry
+        )
+        self.events = Counter(
+            "tocsin_events_total", "What became of records.", ["fate"], registry=self.registry
         )
         self.quarantined = Counter(
             "tocsin_quarantined_total",
@@ -130,6 +130,12 @@ class Metrics:
             ["what"],
             registry=self.registry,
         )
+        self.aged = Counter(
+            "tocsin_aged_rows_total", "Rows that aged, by table.", ["table"], registry=self.registry
+        )
+        self.kept_since = Gauge(
+            "tocsin_kept_since_timestamp_seconds", "All since then is kept.", registry=self.registry
+        )
         self.lag = Gauge(
             "tocsin_lag_records",
             "Records on the log not read yet, over all partitions.",
@@ -150,9 +156,7 @@ class Metrics:
             registry=self.registry,
         )
         self.buckets = Counter(
-            "tocsin_buckets_decided_total",
-            "Buckets decided.",
-            registry=self.registry,
+            "tocsin_buckets_decided_total", "Buckets decided.", registry=self.registry
         )
         self.series = Gauge(
             "tocsin_series",
@@ -247,10 +251,7 @@ class Metrics:
             registry=self.registry,
         )
         self.outbox = Gauge(
-            "tocsin_outbox_pages",
-            "Pages in the outbox, by state.",
-            ["state"],
-            registry=self.registry,
+            "tocsin_outbox_pages", "Pages queued, by state.", ["state"], registry=self.registry
         )
         self.outbox_oldest = Gauge(
             "tocsin_outbox_oldest_timestamp_seconds",
@@ -381,9 +382,7 @@ class Metrics:
     def _watch(self) -> None:
         """The auditor."""
         self.watch_looked = Gauge(
-            "tocsin_watch_timestamp_seconds",
-            "When the auditor last looked.",
-            registry=self.registry,
+            "tocsin_watch_timestamp_seconds", "When the auditor looked.", registry=self.registry
         )
         self.watch_findings = Gauge(
             "tocsin_watch_findings",

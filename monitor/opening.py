@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 import time
 import uuid
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from monitor.alerting import pages
@@ -16,10 +17,16 @@ from monitor.incidents.model import Incident, Origin
 from monitor.incidents.timeline import Entry
 from monitor.metrics import Metrics
 from monitor.paging import Pager
+from monitor.store.finding_rows import GapRow
 from monitor.store.store import Tx
-from monitor.stream.counting import Occurrence
+from monitor.stream.cells import Occurrence
 from monitor.stream.signals import Signal
 from monitor.watchdog import tick
+
+FOLD_S = 300
+"""What is lost within so long of an open incident is one entry of its timeline."""
+GAPS_NAMED = 8
+"""Gaps that come at once and get an entry each."""
 
 
 def incident_uuid(name: str, at: datetime) -> str:
@@ -70,9 +77,7 @@ class Certain:
         known: dict[str, str] = {}
         while found := tx.stream.open_occurrences(until=until):
             if not known:
-                # The oldest of a group comes last and stays.
-                newest_first = reversed(tx.incidents.open())
-                known = {group: i.uuid for i in newest_first for group in i.groups}
+                known = {group: one.uuid for group, one in _by_group(tx).items()}
             for topic_id, number, occurrence in found:
                 if time.monotonic() > patience:
                     return False
@@ -135,26 +140,90 @@ class Certain:
         return incident.uuid
 
     def gaps(self, tx: Tx, now: datetime) -> None:
-        """Page for every range of records that could not be read and was not told yet."""
+        """Page for records that could not be read, or note their sum on the topic's open incident.
+
+        A producer with a broken codec makes a gap of each batch: what comes in `FOLD_S` becomes
+        one note.
+        """
+        by_topic: dict[str, list[GapRow]] = defaultdict(list)
         for gap in tx.stream.open_gaps():
-            count = gap.last - gap.first + 1
-            text = (
-                f"{count} records of {gap.topic}-{gap.number} were not there to be read: offsets "
-                f"{gap.first} to {gap.last} ({gap.reason})"
-            )
-            incident = Incident(
-                uuid=incident_uuid(f"gap:{gap.topic_id}:{gap.number}:{gap.first}", gap.at),
-                number=tx.incidents.next_number(),
-                title=f"Offset gap: {count} records of {gap.topic}-{gap.number} lost",
-                severity="SEV2",
-                origin=Origin.NO_DATA,
-                detected_at=gap.at,
-                impact_at=gap.at,
-                groups=frozenset({f"gap:{gap.topic_id}"}),
-            )
-            entry = Entry(kind="DETECT", text=text, actor="ingest", occurred_at=gap.at)
-            tx.incidents.save(incident)
-            tx.incidents.append(incident.uuid, (entry,), now)
-            self._pager.page(tx, incident, now, "records were lost: the counts have a hole")
-            tx.stream.gap_handled(gap, now)
+            by_topic[gap.topic_id].append(gap)
+        known = _by_group(tx) if by_topic else {}
+        for topic_id, found in by_topic.items():
+            incident = known.get(f"gap:{topic_id}")
+            if incident is None:
+                self._lost(tx, found, now)
+            elif not self._lost_again(tx, incident, found, now):
+                continue
+            for gap in found:
+                tx.stream.gap_handled(gap, now)
             tx.touch()
+
+    def _lost(self, tx: Tx, found: Sequence[GapRow], now: datetime) -> None:
+        """Open the incident of a topic."""
+        first = min(found, key=lambda gap: gap.at)
+        incident = Incident(
+            uuid=incident_uuid(f"gap:{first.topic_id}:{first.number}:{first.first}", first.at),
+            number=tx.incidents.next_number(),
+            title=f"Offset gap: {_records(found)} of {_partitions(found)} lost",
+            severity="SEV2",
+            origin=Origin.NO_DATA,
+            detected_at=first.at,
+            impact_at=first.at,
+            groups=frozenset({f"gap:{first.topic_id}"}),
+        )
+        entries = [
+            Entry(
+                kind="DETECT",
+                text=f"{_records([gap])} of {gap.topic}-{gap.number} were not there to be read: "
+                f"offsets {gap.first} to {gap.last} ({gap.reason})",
+                actor="ingest",
+                occurred_at=gap.at,
+            )
+            for gap in found[:GAPS_NAMED]
+        ]
+        if len(found) > GAPS_NAMED:
+            rest = found[GAPS_NAMED:]
+            text = f"and {_records(rest)} more, in {len(rest)} gaps of {_partitions(rest)}"
+            entries.append(Entry(kind="DETECT", text=text, actor="ingest", occurred_at=first.at))
+        tx.incidents.save(incident)
+        tx.incidents.append(incident.uuid, entries, now)
+        self._pager.page(tx, incident, now, "records were lost: the counts have a hole")
+
+    def _lost_again(
+        self, tx: Tx, incident: Incident, found: Sequence[GapRow], now: datetime
+    ) -> bool:
+        """Note what was lost since the last note; False while that is too fresh."""
+        gaps, records = tx.stream.lost(found[0].topic_id, incident.detected_at)
+        many = "one gap" if len(found) == 1 else f"{len(found)} gaps"
+        reasons = ", ".join(sorted({gap.reason for gap in found}))
+        last = max(found, key=lambda gap: gap.at)
+        text = (
+            f"again: {_records(found)} of {_partitions(found)} in {many} ({reasons}), the last at "
+            f"offsets {last.first} to {last.last}; {records} records in {gaps} gaps since it began"
+        )
+        entry = Entry(
+            kind="DETECT",
+            text=text,
+            actor="ingest",
+            occurred_at=last.at,
+            key=f"lost:{now.timestamp() // FOLD_S:.0f}",
+            data={"gaps": gaps, "records": records},
+        )
+        return tx.incidents.append(incident.uuid, (entry,), now) > 0
+
+
+def _by_group(tx: Tx) -> dict[str, Incident]:
+    """The open incidents by their groups; the oldest of a group comes last and stays."""
+    return {group: one for one in reversed(tx.incidents.open()) for group in one.groups}
+
+
+def _records(found: Sequence[GapRow]) -> str:
+    count = sum(gap.last - gap.first + 1 for gap in found)
+    return "1 record" if count == 1 else f"{count} records"
+
+
+def _partitions(found: Sequence[GapRow]) -> str:
+    names = sorted({f"{gap.topic}-{gap.number}" for gap in found})
+    more = f" and {len(names) - 3} more partitions" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more

@@ -27,12 +27,12 @@ Tiers = Mapping[str, str]
 """Tier by signal."""
 Children = Mapping[tuple[str, str], Loud]
 """The lone child that speaks, by signal and environment."""
-_SEPARATOR = "\x1f"
+SEPARATOR = "\x1f"
 
 
 def series_id(signal: str, dims: Dims) -> str:
     """The name of a series in the bank."""
-    return _SEPARATOR.join((signal, *dims))
+    return SEPARATOR.join((signal, *dims))
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,7 @@ class Rates:
     def _fleet_reading(self, fleet: Fleet, end: int, tiers: Tiers) -> Reading:
         signal, dims = self.known.get(fleet.loudest, (None, ()))
         loudest = where(named(signal, dims)) if signal is not None else ""
-        name = fleet.group.split(_SEPARATOR)[0]
+        name = fleet.group.split(SEPARATOR)[0]
         return self.fleets.reading(fleet, loudest, tiers[name], end)
 
     def _demand(self, signal: Signal, dims: Dims) -> None:
@@ -169,7 +169,7 @@ class Rates:
             self.slices.demand(signal.name, whole[0], more)
 
     def _know(self, name: str) -> bool:
-        signal_name, *dims = name.split(_SEPARATOR)
+        signal_name, *dims = name.split(SEPARATOR)
         signal = self._signals.get(signal_name)
         if signal is None:
             return False

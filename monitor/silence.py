@@ -16,6 +16,7 @@ import msgspec
 from detectors.absence import AbsenceDetector
 from detectors.model import State, Verdict
 from monitor.alerting.alerts import Alert, Reading
+from monitor.definitions import UNCHANGED, Definitions
 from monitor.store.decision_rows import Point, Seen
 from monitor.store.store import Tx
 from monitor.store.stream_rows import Counts, PartitionRow
@@ -95,14 +96,14 @@ class Silences:
             self._by = self._signal.by if self._signal is not None else ()
         self._features: dict[Dims, _Feature] = {}
 
-    def rebuild(self, tx: Tx, position: int | None) -> None:
+    def rebuild(self, tx: Tx, position: int | None, definitions: Definitions = UNCHANGED) -> None:
         """Know again what usually comes, from the hourly snapshot and the volumes stored since."""
         self._features = {}
         if position is None or self._signal is None:
             return
-        start = position - int(REMEMBERED.total_seconds())
+        start = definitions.own(self._signal.name, position - int(REMEMBERED.total_seconds()))
         stored = tx.decisions.snapshot(self._snapshot_name)
-        if stored is not None and start <= stored[0] <= position:
+        if stored is not None and start < stored[0] <= position:
             try:
                 self._features = self._restored(stored[1])
             except ValueError as problem:

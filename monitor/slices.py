@@ -7,7 +7,7 @@ for the series and the fleet to say.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -96,23 +96,35 @@ class Slices:
         """Want so many nats more than the profile's thresholds before a child of it speaks."""
         self._more[signal, environment] = more
 
-    def step(self, bucket: int, base: Base) -> dict[tuple[str, str], Loud]:
-        """Judge one bucket: the loudest lone child, by signal and environment."""
+    def step(
+        self, bucket: int, base: Base, uncounted: Set[str] = frozenset()
+    ) -> dict[tuple[str, str], Loud]:
+        """Judge one bucket: the loudest lone child, by signal and environment.
+
+        Args:
+            bucket: its start, unix seconds.
+            base: its cells.
+            uncounted: signals of which they do not tell.
+        """
         sums = {name: slot_sums(self._plan, base, (ENVIRONMENT, name)) for name in self._dimensions}
-        told = self._judge(bucket, sums)
+        told = self._judge(bucket, sums, uncounted)
         for dimension in self._dimensions:
             self._weigh(dimension, sums[dimension])
         if (bucket + self._plan.bucket_s) % RENEWED_S == 0:
             self._renew()
         return told
 
-    def _judge(self, bucket: int, sums: Mapping[str, Sums]) -> dict[tuple[str, str], Loud]:
+    def _judge(
+        self, bucket: int, sums: Mapping[str, Sums], uncounted: Set[str]
+    ) -> dict[tuple[str, str], Loud]:
         if not self._members:
             return {}
         plan = self._plan
         k, n = [], []
         for one in self._members.values():
-            counts = sums[one.dimension].get((one.environment, one.value))
+            counts = None
+            if one.signal not in uncounted:
+                counts = sums[one.dimension].get((one.environment, one.value))
             k.append(counts[plan.numerators[one.signal]] if counts else 0)
             n.append(counts[plan.denominators[one.signal]] if counts else 0)
         lasting = self._bank.step(bucket, plan.bucket_s, list(self._members), k, n)
@@ -172,13 +184,7 @@ class Slices:
             if dimension not in signal.by
         ]
         names = {one.name for one in wanted}
-        gone = [name for name in self._members if name not in names]
-        if gone:
-            self._bank.drop(gone)
-            self._bursts.drop(gone)
-            self._members = {k: v for k, v in self._members.items() if k in names}
-            self._speaking &= names
-            self._hushed &= names
+        self._keep(names)
         families: dict[Dims, list[str]] = {}
         for one in self._members.values():
             families.setdefault(_family(one), []).append(one.name)
@@ -188,6 +194,20 @@ class Slices:
                 self._bank.bear(one.name, families.get(_family(one), ()), alarm=alarm)
                 self._bursts.add(one.name, min_excess=alarm.min_excess)
                 self._members[one.name] = one
+
+    def forget(self, signals: Iterable[str]) -> None:
+        """These signals were others so far."""
+        gone = set(signals)
+        self._keep({name for name, one in self._members.items() if one.signal not in gone})
+
+    def _keep(self, names: set[str]) -> None:
+        gone = [name for name in self._members if name not in names]
+        if gone:
+            self._bank.drop(gone)
+            self._bursts.drop(gone)
+            self._members = {k: v for k, v in self._members.items() if k in names}
+            self._speaking &= names
+            self._hushed &= names
 
     def reading(self, loud: Loud, tier: str, at: int) -> Reading:
         """A child's verdict as one of the whole.
@@ -228,14 +248,13 @@ class Slices:
         made, bank = cls(plan, profile), RateBank.restore(rates)
         if bank.config != profile.children or bank.bucket_s != plan.bucket_s:
             return None
-        if not {one.signal for one in stored.members} <= made._signals.keys():
-            return None
         made._bank, made._bursts = bank, Bursts.restore(minutes, profile.bursts)
         made._members = {one.name: one for one in stored.members}
         made._speaking, made._hushed = set(stored.speaking), set(stored.hushed)
         for environment, dimension, weights in stored.tops:
             made._tops[environment, dimension] = top = made._top()
             top.load(weights)
+        made.forget({one.signal for one in stored.members} - made._signals.keys())
         return made
 
 

@@ -58,6 +58,17 @@ def vis(text: str, *, limit: int | None = None, newlines: bool = False) -> str:
     return "".join(out) + cut
 
 
+def utf8(text: str) -> str:
+    r"""`text` with lone surrogates, which UTF-8 has no bytes for, made visible.
+
+    A shell hands over what was typed in another encoding as such.
+
+    >>> utf8("caf\udce9")
+    'caf\\udce9'
+    """
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
 def slack(text: str, *, limit: int = 2900) -> str:
     """`text` for Slack's mrkdwn: `& < >` escaped, so that data makes no mention and no link."""
     safe = vis(text, limit=limit, newlines=True)

@@ -378,7 +378,7 @@ def _pointed(data: object, pointer: str) -> object:
     for part in pointer.split("/")[1:]:
         if isinstance(data, dict):
             data = data.get(part)
-        elif isinstance(data, list) and part.isdigit() and int(part[:6]) < len(data):
+        elif isinstance(data, list) and part.isdecimal() and int(part[:6]) < len(data):
             data = data[int(part[:6])]
         else:
             return None

@@ -12,7 +12,7 @@ from monitor.incidents.model import Incident, Origin
 from monitor.notify.channel import Kind, Message
 from monitor.store.note_rows import NoteRow
 from monitor.store.outbox import Queued
-from monitor.stream.counting import Arrival
+from monitor.stream.cells import Arrival
 from monitor.stream.decode import Decoded, decode
 from monitor.stream.event import Amend, Event
 from monitor.stream.sources.source import Record

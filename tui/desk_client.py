@@ -25,6 +25,7 @@ from monitor.config.options import DEFAULT_STORE, socket_path, store_file
 from monitor.desk.port import DeskPort
 from monitor.detect_views import Backtest, Explanation
 from monitor.rule_views import Budget, RuleChange, RuleMoved, RuleRow, Ticket
+from monitor.text import utf8
 from monitor.views import DeskError, StepAction
 
 T = TypeVar("T")
@@ -34,6 +35,8 @@ TIMEOUT_S = 30.0
 
 MAX_ANSWER = 64 * 1024 * 1024
 """Bytes; a page of timeline is far smaller, more is not a desk."""
+UNKNOWN = "whether it was done is not known: look before again"
+"""The hint where the answer to a command was lost."""
 
 
 class _Fault(msgspec.Struct):
@@ -78,7 +81,7 @@ class DeskClient(ABC):
         """
 
     def _call(self, method: str, kind: type[T], /, **arguments: Any) -> T:
-        status, answer = self._ask(method, msgspec.json.encode(arguments))
+        status, answer = self._ask(method, msgspec.json.encode(_sendable(arguments)))
         return _decode(answer, status, kind, self.where)
 
     def ping(self) -> None:
@@ -301,7 +304,10 @@ class SocketDesk(DeskClient):
 
     def _ask(self, method: str, body: bytes) -> tuple[int, bytes]:
         connection = _UnixConnection(self.path, self._timeout_s)
+        there = False
         try:
+            connection.connect()
+            there = True
             connection.request(
                 "POST", f"/desk/v1/{method}", body, {"Content-Type": "application/json"}
             )
@@ -317,11 +323,26 @@ class SocketDesk(DeskClient):
             raise DeskError(
                 "unavailable",
                 f"no answer from the daemon at {self.path}: {str(error) or type(error).__name__}",
-                "is `tocsin run` running? --socket or --store names another one",
+                self._hint(method, there=there),
             ) from error
         finally:
             connection.close()
         return response.status, answer
+
+    @staticmethod
+    def _hint(method: str, *, there: bool) -> str:
+        from monitor.desk.methods import COMMANDS  # only a call that fails asks
+
+        if there and method in COMMANDS:
+            return UNKNOWN
+        return "is `tocsin run` running? --socket or --store names another one"
+
+
+def _sendable(value: Any) -> Any:
+    """An argument as JSON takes it."""
+    if isinstance(value, dict):
+        return {utf8(key): _sendable(each) for key, each in value.items()}
+    return utf8(value) if isinstance(value, str) else value
 
 
 def _decode(answer: bytes, status: int, kind: type[T], where: str) -> T:
@@ -416,32 +437,8 @@ def connect(place: Place, *, warn: Callable[[str], None], timeout_s: float = TIM
             f"no daemon listens at {path}, and there is no store at {file}",
             "start one with `tocsin run`, or name a store with --store sqlite:///FILE",
         )
-    desk_direct = _direct(store, place.config, warn)
+    from tui.direct_desk import direct  # the store is loaded only without a daemon
+
+    desk_direct = direct(store, place.config, warn)
     warn("no daemon is running: using the store directly; commands are recorded and end with 6")
     return desk_direct
-
-
-def _direct(store: str, config: Path | None, warn: Callable[[str], None]) -> DeskPort:
-    """The store as `config` has it judged; mistakes in that leave the door open (break-glass).
-
-    Raises:
-        DeskError: the store cannot be opened, or a living daemon owns it.
-    """
-    # the store and the configuration are loaded only without a daemon
-    from monitor.config.settings import load
-    from monitor.desk.desk import open_direct
-    from runbooks.problems import Problems
-
-    if config is None:
-        return open_direct(store)
-    try:
-        settings = load(config)[0]
-        password = settings.store_password if settings.store == store else None
-        settings = msgspec.structs.replace(settings, store=store, store_password=password)
-        return open_direct(store, settings)
-    except Problems as found:
-        why = str(found.problems[0]).partition("\n")[0]
-    except OSError as error:
-        why = str(error)
-    warn(f"{config} is left out, it has mistakes: {why}; see: tocsin config check {config}")
-    return open_direct(store)

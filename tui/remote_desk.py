@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from monitor.desk.methods import COMMANDS
 from monitor.http_client import HttpClient, HttpError, NotSentError, Response
 from monitor.views import DeskError
-from tui.desk_client import MAX_ANSWER, TIMEOUT_S, DeskClient
+from tui.desk_client import MAX_ANSWER, TIMEOUT_S, UNKNOWN, DeskClient
 from tui.desks import Login
 
 TRIES = 3
@@ -73,7 +73,7 @@ class RemoteDesk(DeskClient):
         except NotSentError as error:
             raise self._lost(error, "nothing was done") from None
         except HttpError as error:
-            raise self._lost(error, "whether it was done is not known: look before again") from None
+            raise self._lost(error, UNKNOWN) from None
 
     def _question(self, method: str, body: bytes) -> Response:
         deadline = time.monotonic() + self._timeout_s

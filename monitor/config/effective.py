@@ -11,6 +11,8 @@ import msgspec
 from monitor.url import holds_token, masked, without_password
 
 _ABSENT = object()
+_OF_ONE_MACHINE = ("roles", "workers")
+"""Of `processes`: which part of the daemon a machine does; who shares a store differs in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +58,18 @@ def body(data: Mapping[str, object]) -> str:
     return msgspec.json.encode(data, order="sorted").decode()
 
 
-def digest(text: str) -> str:
-    """SHA-256 of a body, in hexadecimal."""
-    return hashlib.sha256(text.encode()).hexdigest()
+def shared(data: Mapping[str, object]) -> dict[str, object]:
+    """`data` without what only says which part of the daemon one machine does."""
+    processes = data.get("processes")
+    if not isinstance(processes, dict):
+        return dict(data)
+    rest = {key: value for key, value in processes.items() if key not in _OF_ONE_MACHINE}
+    return {**data, "processes": rest}
+
+
+def digest(data: Mapping[str, object]) -> str:
+    """SHA-256 of what is shared of `data`, in hexadecimal: the same on machines of one file."""
+    return hashlib.sha256(body(shared(data)).encode()).hexdigest()
 
 
 def differences(before: object, after: object) -> list[Difference]:

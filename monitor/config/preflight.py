@@ -1,4 +1,4 @@
-"""`tocsin run --check`: all that a start needs is tried; nothing is started, and nothing sent."""
+"""`tocsin run --check`: all that a start needs is looked at; nothing is started, made or sent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import msgspec
 from monitor.clock import WallClock
 from monitor.config.options import RunOptions, store_file
 from monitor.config.secret import Secret, SecretUnavailableError
-from monitor.config.settings import Configured, FileSource, Settings, resolve
+from monitor.config.settings import Configured, FileSource, KafkaSource, Settings, resolve
 from monitor.desk import certificate
 from monitor.desk.settings import Tls
 from monitor.desk.tls import CertificateUnusable, make_context
@@ -25,12 +25,12 @@ from monitor.processes.launch import (
     UsageError,
     open_channels,
     open_source,
-    open_store,
     refusals,
     settings_for,
 )
 from monitor.spending import ledgers, tiers_of
-from monitor.store.store import StoreError
+from monitor.store.outlook import outlook
+from monitor.store.store import StoreError, Tx
 from monitor.stream.sources.source import SourceUnavailable
 from monitor.views import Health
 
@@ -47,7 +47,9 @@ class Preflight:
 
 
 def preflight(options: RunOptions, env: Mapping[str, str]) -> Preflight:
-    """Read the configuration, resolve its secrets, reach the source and open the store.
+    """Read the configuration, resolve its secrets, reach the source and look at the store.
+
+    Nothing is made, changed or sent. Slack is asked for a connection, which is not used.
 
     Raises:
         Problems: the configuration has mistakes.
@@ -77,15 +79,33 @@ def _parts(configured: Configured) -> Iterator[tuple[Health, int]]:
     if settings.desk.tls is not None:
         yield _try("desk.tls", partial(_tls, settings.desk.tls))
     yield try_source(settings)
-    store = _try("store", lambda: _store(settings))
-    yield store
-    if store[1] == 0:
-        yield from _crowds(configured)
+    warnings: list[Health] = []
+    yield _try("store", lambda: _store(configured, warnings))
+    yield from ((one, 0) for one in warnings)
 
 
 def try_source(settings: Settings) -> tuple[Health, int]:
     """Whether the source is there, and what of it; reads nothing."""
-    return _try("source", lambda: _source(settings))
+    part, status = _try("source", lambda: _source(settings))
+    if status == 0 and isinstance(settings.source, KafkaSource):
+        return _advised(part, settings.source), status
+    return part, status
+
+
+def _advised(part: Health, source: KafkaSource) -> Health:
+    """With what to change about who writes the times of records."""
+    from monitor.stream.sources.kafka_client import TopicLookup  # a file needs no Kafka client
+
+    with closing(TopicLookup(source.kafka(""))) as lookup:
+        times = lookup.timestamp_type()
+    if times != "CreateTime":
+        return part
+    text = (
+        f"{part.text}; its producers write the times of its records (CreateTime), and where one "
+        "source is alone on a partition nothing tells that its clock is wrong: make "
+        "message.timestamp.type of the topic LogAppendTime"
+    )
+    return Health(name=part.name, state="warn", text=text)
 
 
 def _try(name: str, look: Callable[[], str], of: str = "") -> tuple[Health, int]:
@@ -165,19 +185,24 @@ def _source(settings: Settings) -> str:
     return f"{topology.topic}, {count} partition{'' if count == 1 else 's'}"
 
 
-def _crowds(configured: Configured) -> Iterator[tuple[Health, int]]:
+def _store(configured: Configured, warnings: list[Health]) -> str:
+    """What a start would make of it; what is to be warned of goes to `warnings`."""
+    secret = configured.settings.store_password
+    password = None if secret is None else secret.reveal
+    with outlook(configured.settings.store, password) as found:
+        if found.warning:
+            warnings.append(Health(name="store", state="warn", text=found.warning))
+        if found.tx is None:
+            return found.text
+        warnings += _crowds(configured, found.tx)
+        count = len(found.tx.incidents.search(limit=100_000))
+    return f"{found.text}, {count} incident{'' if count == 1 else 's'}"
+
+
+def _crowds(configured: Configured, tx: Tx) -> Iterator[Health]:
     """Teams with more paging series than a budget is meant for, as the store knows them."""
-    settings = configured.settings
-    with closing(open_store(settings)) as store, store.read() as tx:
-        tiers = tiers_of(tx, configured.plan, configured.profile, settings.rules)
-        budgets, capped = configured.policy.budgets, configured.policy.capped
-        found = ledgers(tx, budgets, tiers, WallClock().now(), capped=capped)
-    for one in found:
+    tiers = tiers_of(tx, configured.plan, configured.profile, configured.settings.rules)
+    budgets, capped = configured.policy.budgets, configured.policy.capped
+    for one in ledgers(tx, budgets, tiers, WallClock().now(), capped=capped):
         if one.crowded:
-            yield Health(name="budget", state="warn", text=one.crowded), 0
-
-
-def _store(settings: Settings) -> str:
-    with closing(open_store(settings)) as store, store.read() as tx:
-        incidents = len(tx.incidents.search(limit=100_000))
-    return f"opened, {incidents} incident{'' if incidents == 1 else 's'}"
+            yield Health(name="budget", state="warn", text=one.crowded)

@@ -22,6 +22,7 @@ TAKEN = (
     "desk.tls.origins",
     "inbound.people",
     "watch",
+    "store_retention",
 )
 """These and all below them; any other key waits for a start."""
 NOT_TAKEN = ("watch.spool",)

@@ -13,6 +13,7 @@ from monitor.alerting.routes import Route, parse_matcher
 from monitor.config.budget import Budget
 from monitor.config.digest import DigestSettings
 from monitor.config.files import read
+from monitor.config.kept import DEFAULT, Retention
 from monitor.config.references import LOG_RECEIVER, dangling, inline, masked, signals_of
 from monitor.config.secret import Secret
 from monitor.desk.settings import Desk
@@ -239,6 +240,8 @@ class Settings(_Part, frozen=True, kw_only=True):
         store: Database URL: `sqlite:///PATH`, or `postgresql://USER@HOST/DATABASE` with libpq's
             parameters (`?sslmode=verify-full`); no password, see `store_password`.
         store_password: Secret for a PostgreSQL store; absent: libpq's own ways (`.pgpass`).
+        store_retention: How long counts and judged points are kept, from 29d on. What people and
+            incidents did is kept for ever, and with an incident the points of its chart.
         profile: quiet, page or loud.
         source: Where events come from.
         stream: How they are counted.
@@ -260,6 +263,7 @@ class Settings(_Part, frozen=True, kw_only=True):
     version: Annotated[int, msgspec.Meta(ge=1, le=1)] = 1
     store: str = "sqlite:///tocsin.db"
     store_password: Secret | None = None
+    store_retention: Retention = DEFAULT
     profile: ProfileName = "quiet"
     source: KafkaSource | FileSource | SimulatedSource | None = None
     stream: Stream = Stream()

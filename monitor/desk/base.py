@@ -14,9 +14,12 @@ from monitor.incidents.model import Incident
 from monitor.incidents.timeline import Entry
 from monitor.paging import Pager, trusted_labels
 from monitor.store.joined import Transactions
-from monitor.store.store import StoreUnavailable, Tx
+from monitor.store.store import StoreUnavailable, StoreUncertain, Tx
 from monitor.views import ConfigReloaded, DeskError, Done, Health, Principal
 from runbooks.events import Effect
+
+UNCERTAIN = "whether it was done is not known: look before again"
+"""The hint where an answer was lost on its way."""
 
 Perform = Callable[[str, Sequence[Effect]], None]
 """Does in the world what a stored transition of a run asks for."""
@@ -82,7 +85,7 @@ class DeskBase:
         found: Incident | None = None
         if text == "LATEST":
             found = tx.incidents.latest()
-        elif text.isdigit() and len(text) < 10:
+        elif text.isascii() and text.isdigit() and len(text) < 10:
             found = tx.incidents.by_number(int(text))
         if found is None:
             raise DeskError("not_found", f"no incident {ref!r}", "list them: tocsin inc list")
@@ -127,7 +130,7 @@ class DeskBase:
 
 
 class _Guarded:
-    """A transaction whose failures are the desk's: nothing was written, and it says so."""
+    """A transaction whose failures are the desk's: it says whether anything was written."""
 
     def __init__(
         self, store: Transactions, *, writing: bool, acting: tuple[str, str] = ("", "")
@@ -146,5 +149,7 @@ class _Guarded:
     def __exit__(self, *details: object) -> bool | None:
         try:
             return self._manager.__exit__(*details)  # type: ignore[arg-type] # handed through as given
+        except StoreUncertain as problem:
+            raise DeskError("unavailable", str(problem), UNCERTAIN) from None
         except StoreUnavailable as problem:
             raise DeskError("unavailable", str(problem), "nothing was written; try again") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from monitor import views
 from monitor.config.effective import body, digest, plain
+from monitor.config.revisions import is_of
 from monitor.desk.base import DeskBase
 from monitor.store.revision_rows import KEPT, Revision
 from monitor.views import DeskError
@@ -29,9 +30,9 @@ class ConfigDesk(DeskBase):
         if number or self._who.via == "direct":
             return _row(found, found.body)
         # Several machines may share a store; what is in force is what this daemon runs with.
-        text = body(plain(self._configured.settings))
-        row = _row(found, text)
-        return row if digest(text) == found.digest else _elsewhere(row, text)
+        data = plain(self._configured.settings)
+        row = _row(found, body(data))
+        return row if is_of(found, data) else _elsewhere(row, digest(data))
 
     def reload_config(self) -> views.ConfigReloaded:
         """Take the configuration as it is on disk now, whole or not at all."""
@@ -51,13 +52,13 @@ def _row(revision: Revision, text: str) -> views.ConfigRevision:
     )
 
 
-def _elsewhere(row: views.ConfigRevision, text: str) -> views.ConfigRevision:
+def _elsewhere(row: views.ConfigRevision, digest: str) -> views.ConfigRevision:
     return views.ConfigRevision(
         number=0,
         at=row.at,
         who="",
         via="",
         note="in force here; the last revision is another machine's",
-        digest=digest(text),
-        body=text,
+        digest=digest,
+        body=row.body,
     )

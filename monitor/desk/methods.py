@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
@@ -26,6 +27,11 @@ def _hints(name: str) -> Mapping[str, Any]:
     return inspect.get_annotations(getattr(DeskPort, name), eval_str=True)
 
 
+def arguments(name: str) -> dict[str, Any]:
+    """What a method takes: its arguments and their types."""
+    return {key: kind for key, kind in _hints(name).items() if key != "return"}
+
+
 def _is_command(name: str) -> bool:
     kind = _hints(name)["return"]
     return isinstance(kind, type) and issubclass(kind, Done)
@@ -42,18 +48,55 @@ def invoke(desk: DeskPort, name: str, body: bytes) -> object:
         DeskError: `invalid` for arguments it does not take, or what the desk says.
     """
     method = getattr(desk, name)
-    known = {key: kind for key, kind in _hints(name).items() if key != "return"}
+    typed = _typed(name, body)
     try:
-        arguments = msgspec.json.decode(body or b"{}", type=dict[str, Any])
-        strange = sorted(arguments.keys() - known.keys())
-        if strange:
-            raise DeskError("invalid", f"{name} takes no {vis(strange[0], limit=60)!r}")
-        typed = {key: msgspec.convert(value, known[key]) for key, value in arguments.items()}
-        for key, value in typed.items():
-            if isinstance(value, int) and not 0 <= value <= _MOST:
-                raise DeskError("invalid", f"{name}: {key} is 0 to {_MOST}")
         inspect.signature(method).bind(**typed)
-    except (msgspec.MsgspecError, TypeError) as problem:
-        raise DeskError("invalid", f"{name}: {vis(str(problem), limit=200)}") from None
+    except TypeError as problem:
+        raise DeskError("invalid", f"{name}: {problem}") from None
     answer: object = method(**typed)
     return answer
+
+
+def _typed(name: str, body: bytes) -> dict[str, Any]:
+    """The arguments as the method wants them.
+
+    Raises:
+        DeskError: `invalid`, some are not.
+    """
+    known = arguments(name)
+    try:
+        given = msgspec.json.decode(body or b"{}", type=dict[str, Any])
+        strange = sorted(given.keys() - known.keys())
+        if strange:
+            raise DeskError("invalid", f"{name} takes no {vis(strange[0], limit=60)!r}")
+        typed = {key: msgspec.convert(value, known[key]) for key, value in given.items()}
+    except RecursionError:
+        raise DeskError("invalid", f"{name}: nested too deeply") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError) as problem:
+        raise DeskError("invalid", f"{name}: {vis(str(problem), limit=200)}") from None
+    for key, value in typed.items():
+        if said := _unsound(value):
+            raise DeskError("invalid", f"{name}: {key} {said}")
+    return typed
+
+
+def _unsound(value: object) -> str:
+    """Why an argument of the right type is still none that a store takes; empty when it is."""
+    if isinstance(value, datetime) and not _is_moment(value):
+        return "is no UTC time: write it like 2026-11-22T09:00:00Z"
+    if isinstance(value, int) and not 0 <= value <= _MOST:
+        return f"is 0 to {_MOST}"
+    if isinstance(value, dict) and any(
+        isinstance(each, int) and abs(each) > _MOST for each in value.values()
+    ):
+        return f"has a number beyond {_MOST}"
+    return ""
+
+
+def _is_moment(at: datetime) -> bool:
+    """Whether a time has a zone, and can be told in UTC."""
+    try:
+        at.astimezone(UTC)
+    except OverflowError:
+        return False
+    return at.tzinfo is not None

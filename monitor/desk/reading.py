@@ -10,18 +10,18 @@ from monitor.alerting.alerts import Alert, Cause
 from monitor.alerting.fitting import ChangeFact
 from monitor.config.settings import Configured
 from monitor.division import Division
+from monitor.evidence import stored_series
 from monitor.incidents import actions
 from monitor.incidents.model import Incident
 from monitor.incidents.timeline import Linked
 from monitor.paging import concerns, render_links
-from monitor.silence import NO_DATA, VOLUME
 from monitor.store.decision_rows import Point
 from monitor.store.finding_rows import Quarantined
 from monitor.store.incident_rows import ChangeRow
 from monitor.store.note_rows import NoteRow
 from monitor.store.outbox import Queued
 from monitor.store.store import Tx
-from monitor.stream.series import Dims, dims_of, named
+from monitor.stream.series import named
 from runbooks.allow import AllowList
 from runbooks.model import Effect, Manual, ManualUndo, Runbook, WaitSignal
 from runbooks.outlook import next_step, preview
@@ -37,15 +37,10 @@ def series_points(
     tx: Tx, configured: Configured, signal: str, dimensions: dict[str, str], first: int, end: int
 ) -> list[tuple[int, Point | None]]:
     """(bucket start, point or None) of one series."""
-    counted = configured.counted(signal)
-    dims: Dims
-    volume = configured.plan.volume()
-    if signal == NO_DATA and volume is not None:
-        signal, dims = VOLUME, dims_of(volume, dimensions)
-    elif counted is not None:
-        signal, dims = counted.name, dims_of(counted, dimensions)
-    else:
+    stored = stored_series(configured, signal, dimensions)
+    if stored is None:
         return []
+    signal, dims = stored
     step = configured.plan.bucket_s
     found = tx.decisions.points(signal, first, end)
     return [

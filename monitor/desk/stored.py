@@ -50,7 +50,8 @@ def fed(
 
     def points(begin: int, until: int) -> Mapping[int, Sequence[Point]]:
         with reading() as tx:
-            return tx.decisions.points(source, begin, until)
+            # What is older is there of incidents only: from that no rule can be judged.
+            return tx.decisions.points(source, max(begin, tx.ageing.mark()), until)
 
     if isinstance(rule, Watched) or not has_children(rule):
         return Fed(points, None, "")

@@ -7,7 +7,7 @@ uvicorn, each in a thread of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -38,17 +38,31 @@ __all__ = [
 
 def health_app(
     metrics: Metrics,
-    healthy: Callable[[], tuple[bool, list[str]]],
+    ready: Callable[[], tuple[bool, list[str]]],
+    well: Callable[[], tuple[bool, list[str]]],
     hooks: Starlette | None = None,
 ) -> Starlette:
-    """`/healthz` (alive), `/readyz` (does its job), `/metrics`; inbound `/hooks/` if there are."""
+    """What is served for health: four addresses, and inbound `/hooks/` if there are.
+
+    `/healthz` is always 200 (alive), so that a liveness probe restarts what hangs and nothing else.
+    `/readyz` is 200 where this daemon serves, whatever it has to tell; `/statusz` only where no
+    part is bad. `/metrics` is for Prometheus.
+
+    Args:
+        metrics: of the daemon.
+        ready: whether it serves, and lines that say why; asks nothing that may not answer.
+        well: whether all is well, and a line for each part.
+        hooks: of others.
+    """
 
     async def healthz(_request: Request) -> Response:
         return Response("ok\n", media_type="text/plain")
 
     async def readyz(_request: Request) -> Response:
-        good, lines = await run_in_threadpool(healthy)
-        return Response("\n".join(lines) + "\n", 200 if good else 503, media_type="text/plain")
+        return _told(*await run_in_threadpool(ready))
+
+    async def statusz(_request: Request) -> Response:
+        return _told(*await run_in_threadpool(well))
 
     async def scrape(_request: Request) -> Response:
         return Response(await run_in_threadpool(metrics.render), media_type=CONTENT_TYPE)
@@ -58,10 +72,15 @@ def health_app(
         routes=[
             Route("/healthz", healthz),
             Route("/readyz", readyz),
+            Route("/statusz", statusz),
             Route("/metrics", scrape),
             *mounts,
         ]
     )
+
+
+def _told(good: bool, lines: Sequence[str]) -> Response:
+    return Response("\n".join(lines) + "\n", 200 if good else 503, media_type="text/plain")
 
 
 def waiting_app(metrics: Metrics, why: Callable[[], list[str]]) -> Starlette:
@@ -76,6 +95,9 @@ def waiting_app(metrics: Metrics, why: Callable[[], list[str]]) -> Starlette:
         # Not 404: who calls a hook tries again, and a person's command says what it waits for.
         return error_answer(DeskError("unavailable", "; ".join(await run_in_threadpool(why))))
 
-    app = health_app(metrics, lambda: (False, why()))
+    def nothing_yet() -> tuple[bool, list[str]]:
+        return False, why()
+
+    app = health_app(metrics, nothing_yet, nothing_yet)
     app.add_route("/{path:path}", elsewhere, methods=["GET", "HEAD", "POST", "PUT", "DELETE"])
     return app

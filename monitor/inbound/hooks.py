@@ -192,7 +192,7 @@ def _headers(given: Mapping[str, str]) -> dict[str, str]:
 def _length(request: Request) -> int:
     """What the caller says of the length of the body; 0 where nothing is said."""
     said = request.headers.get("content-length", "")
-    return int(said) if said.isdigit() and len(said) <= 18 else 0
+    return int(said) if said.isdecimal() and len(said) <= 18 else 0
 
 
 async def _body(request: Request, most: int) -> bytes | None:

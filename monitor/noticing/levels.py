@@ -7,7 +7,7 @@ its parent or is a matter of attribution.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -16,6 +16,7 @@ from detectors.drift import LevelChange, LevelDetector
 from monitor.alerting.alerts import fingerprint
 from monitor.alerting.fitting import BEFORE, ChangeFact, best_fit
 from monitor.alerting.pages import where
+from monitor.definitions import UNCHANGED, Definitions
 from monitor.noticing.judging import judge_changes, judged_by_checks
 from monitor.store.note_rows import NoteRow
 from monitor.store.store import Tx
@@ -47,30 +48,33 @@ class Levels:
         self._detectors: dict[Key, LevelDetector] = {}
         self._seen: dict[Key, int] = {}
 
-    def rebuild(self, tx: Tx, position: int | None) -> None:
+    def rebuild(self, tx: Tx, position: int | None, definitions: Definitions = UNCHANGED) -> None:
         """Know the levels again, from the hourly snapshot and the points stored since."""
         self._detectors, self._seen = {}, {}
         if position is None:
             return
-        start = position - FORGOTTEN_S
+        oldest = start = position - FORGOTTEN_S
         stored = tx.decisions.snapshot(SNAPSHOT)
         if stored is not None and start <= stored[0] <= position:
             try:
-                self._restore(stored[1])
+                self._restore(stored[1], lambda name: definitions.own(name, 0) < stored[0])
                 start = stored[0]
             except (msgspec.MsgspecError, ValueError) as problem:
                 logger.warning("the snapshot is not used, the points are replayed: %s", problem)
                 self._detectors, self._seen = {}, {}
+        held = {name for name, _ in self._detectors}
         for name in self._signals:
             tick()
-            for bucket, points in tx.decisions.points(name, start, position).items():
+            # A snapshot of other signals lacks those that it did not have.
+            first = definitions.own(name, start if name in held else oldest)
+            for bucket, points in tx.decisions.points(name, first, position).items():
                 tx.revision()  # a server ends a view in which nothing is asked for long
                 for point in points:
                     self._learn((name, point.dims), bucket, (point.k, point.n))
 
-    def _restore(self, data: bytes) -> None:
+    def _restore(self, data: bytes, own: Callable[[str], bool]) -> None:
         for name, dims, seen, snapshot in _STORED.decode(data):
-            if name in self._signals:
+            if name in self._signals and own(name):
                 detector = self._new()
                 detector.restore(snapshot)
                 self._detectors[name, dims], self._seen[name, dims] = detector, seen

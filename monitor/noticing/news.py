@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from detectors.first_seen import FirstSeenDetector, New, News, Use
 from detectors.verdicts import span
 from monitor.alerting.alerts import Alert, Reading
+from monitor.definitions import UNCHANGED, Definitions
 from monitor.store.store import Tx
 from monitor.stream.series import Narrow
 from monitor.stream.signals import Plan, Signal
@@ -40,7 +41,12 @@ class FirstSeen:
         self._detectors: dict[str, FirstSeenDetector] = {}
         self._dirty: set[str] = set()
 
-    def rebuild(self, tx: Tx, _position: int | None = None) -> None:
+    def rebuild(
+        self,
+        tx: Tx,
+        _position: int | None = None,
+        _definitions: Definitions = UNCHANGED,
+    ) -> None:
         """Know again what was seen; it is stored with every sitting."""
         self._detectors = {name: self._new() for name in self._signals}
         self._dirty = set()

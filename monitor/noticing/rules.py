@@ -15,6 +15,7 @@ import msgspec
 
 from detectors.model import State, Verdict
 from monitor.alerting.alerts import Alert, Reading
+from monitor.definitions import UNCHANGED, Definitions
 from monitor.readings import reading_of
 from monitor.store.store import Tx
 from monitor.stream.holes import walk
@@ -47,14 +48,17 @@ class Rules:
         self._gone = set(gone) - self.aliases.keys()
         """Rules that are no longer configured and may still fire."""
 
-    def rebuild(self, tx: Tx, position: int | None) -> None:
+    def rebuild(self, tx: Tx, position: int | None, definitions: Definitions = UNCHANGED) -> None:
         """Know again what the rules read, from the hourly snapshot and the points stored since."""
         self._series = {one.name: {} for one in self._watched}
         if position is None or not self._watched:
             return
-        at, known = self._restored(tx, position)
+        at, known = self._restored(tx, position, definitions)
         starts = {
-            one.name: at if one.name in known else position - one.longest_s for one in self._watched
+            one.name: definitions.own(
+                one.signal.name, at if one.name in known else position - one.longest_s
+            )
+            for one in self._watched
         }
         first = min(starts.values())
         names = {one.signal.name for one in self._watched}
@@ -70,7 +74,7 @@ class Rules:
                 if bucket >= starts[one.name]:
                     self._learn(one, bucket, by_bucket.get(bucket, {}).get(one.signal.name, {}))
 
-    def _restored(self, tx: Tx, position: int) -> tuple[int, set[str]]:
+    def _restored(self, tx: Tx, position: int, definitions: Definitions) -> tuple[int, set[str]]:
         """Where the snapshot stands, and the rules that it holds."""
         stored = tx.decisions.snapshot(SNAPSHOT)
         if stored is None or stored[0] > position:
@@ -78,7 +82,8 @@ class Rules:
         try:
             found = _STORED.decode(stored[1])
             self._gone |= found.keys() - self.aliases.keys()
-            return stored[0], {one.name for one in self._watched if self._restore(one, found)}
+            own = [one for one in self._watched if definitions.own(one.signal.name, 0) < stored[0]]
+            return stored[0], {one.name for one in own if self._restore(one, found)}
         except (msgspec.MsgspecError, ValueError) as problem:
             logger.warning("the snapshot is not used, the points are replayed: %s", problem)
             self._series = {one.name: {} for one in self._watched}

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from detectors.judge import Judgement
 from monitor.alerting.alerts import Alert, Reading
+from monitor.definitions import UNCHANGED, Definitions
 from monitor.explain import causes_of
 from monitor.incidents.timeline import Entry
 from monitor.noticing.judging import due_again, judgement_of, with_judgement
@@ -53,7 +54,9 @@ class Watchers:
         self._by_name.update((signal.name, signal) for signal in plan.signals)
         self._rules = Rules(plan, rules, gone=gone)
 
-    def rebuild(self, reads: Reads, position: int | None) -> Iterator[None]:
+    def rebuild(
+        self, reads: Reads, position: int | None, definitions: Definitions = UNCHANGED
+    ) -> Iterator[None]:
         """Know again what is stored, up to `position` (end of the last decided bucket).
 
         It gives way between its parts, with no transaction open.
@@ -61,10 +64,11 @@ class Watchers:
         Args:
             reads: opens a view; what was decided up to `position` is the same in each.
             position: None where nothing was decided yet.
+            definitions: which points are whose.
         """
         for part in (self._silences, self._sources, self._rules, self._first_seen, self._levels):
             with reads() as tx:
-                part.rebuild(tx, position)
+                part.rebuild(tx, position, definitions)
             yield
 
     def step(

@@ -15,7 +15,7 @@ from pathlib import Path
 from monitor import recovery
 from monitor.clock import WallClock
 from monitor.config.reload import Reload
-from monitor.config.revisions import keep_start
+from monitor.config.revisions import keep_owners, keep_start
 from monitor.config.settings import Configured, resolve
 from monitor.daemon import Control, build_control
 from monitor.desk.doors import serve_desks
@@ -30,17 +30,16 @@ from monitor.processes.launch import read_settings
 from monitor.processes.lifeline import Life
 from monitor.processes.loops import PAUSE_S, Loops, Step, owned
 from monitor.processes.neighbours import neighbour_hooks, neighbour_steps
-from monitor.processes.posts import Post
+from monitor.processes.posts import JOBS, Beside, Post
+from monitor.processes.readiness import Answer, Readiness
 from monitor.processes.roster import read_roster
+from monitor.retention import Retention
 from monitor.store.store import Store, StoreUnavailable
 from monitor.views import DeskError, Principal
 from monitor.watch.state import one_line, places
 from monitor.watchdog import Watch
 
 logger = logging.getLogger(__name__)
-
-JOBS = ("decide", "runs")
-"""Roles of which there is one owner in an installation."""
 
 
 def serve_control(life: Life) -> int:
@@ -80,8 +79,8 @@ def serve_control(life: Life) -> int:
             **neighbour_hooks(control),
             **open_ways_in(control, WallClock().now, stack, watchdog),
         }
-        played = partial(part_played, posts, roles)
-        serve(control, listeners, errand.desk, stack, hooks, watchdog, played=played)
+        ready = Readiness(roles=roles, posts=posts, loops=loops, roster=errand.roster)
+        serve(control, listeners, errand.desk, stack, hooks, watchdog, ready=ready.answer)
         loops.start({**steps(control, roles), **neighbour_steps(control, stack)})
         watchdog.start()
         loops.join()
@@ -147,12 +146,36 @@ def steps(control: Control, roles: Sequence[str]) -> dict[str, Step]:
     if posts:
         found["leases"] = leases
     if "decide" in posts:
-        found["decide"] = owned(posts["decide"], decide, control.decide.forget)
+        found["decide"] = owned(
+            posts["decide"], decide, partial(begin_to_decide, control, posts["decide"])
+        )
+        found["retention"] = ageing(control, Beside(posts["decide"]))
     if "deliver" in roles:
         found["deliver"] = deliver
     if "runs" in posts:
         found["runs"] = owned(posts["runs"], runs, control.runs.forget)
     return found
+
+
+def ageing(control: Control, post: Beside) -> Step:
+    """The loop that removes what is too old to be read by anybody, under the lease of decide."""
+    retention = Retention(control.store, lambda: control.configured, post, control.metrics)
+    control.parts.append(retention.health)
+    return owned(post, retention.step, retention.forget)
+
+
+def begin_to_decide(control: Control, post: Post) -> None:
+    """Before the first step of each epoch: our configuration is the one by which is decided.
+
+    Raises:
+        StoreUnavailable: it is not written yet.
+        Fenced: deciding is somebody else's.
+    """
+    # Between two reloads: what is in force is what the last of them says.
+    with control.decide.gate:
+        settings, now = control.configured.settings, WallClock().now()
+        keep_owners(control.store, settings, now, post.guard)
+    control.decide.forget()
 
 
 def let_go(posts: Sequence[Post]) -> None:
@@ -164,6 +187,11 @@ def let_go(posts: Sequence[Post]) -> None:
             logger.warning("%s is not given back, its lease runs out: %s", post.job, problem)
 
 
+def alone() -> Answer:
+    """Of a recording: one process that plays all parts, and serves as soon as it answers."""
+    return True, ["ready: recording"]
+
+
 def serve(
     control: Control,
     listeners: Mapping[str, socket.socket],
@@ -172,7 +200,7 @@ def serve(
     hooks: Mapping[str, Hook] | None = None,
     watch: Watch | None = None,
     *,
-    played: Callable[[], str] | None = None,
+    ready: Callable[[], Answer] = alone,
 ) -> None:
     """Serve the desk, and health and metrics where there is a listener, until the stack is closed.
 
@@ -183,7 +211,7 @@ def serve(
         stack: closes what is opened here.
         hooks: web hooks of others, by name; None for none.
         watch: ends a process whose loops hang or die.
-        played: says which part this daemon plays; None for a recording, which plays them all.
+        ready: says whether this daemon serves, and as what.
     """
     doors = serve_desks(
         control.configured.settings.desk,
@@ -203,31 +231,19 @@ def serve(
         control.parts.append(doors.remote.health)
     if "http" in listeners:
         mounted = hooks_app(hooks, WallClock().now, control.metrics) if hooks else None
-        app = http.health_app(control.metrics, lambda: healthy(control, played), mounted)
+        app = http.health_app(control.metrics, ready, partial(well, control, ready), mounted)
         health = http.Server(app, listeners["http"], watch=watch)
         health.start()
         stack.callback(health.close)
 
 
-def part_played(posts: Sequence[Post], roles: Sequence[str]) -> str:
-    """`owner` or `standby`, where it is mixed of what; else what is done here, and what is not."""
-    if not posts:
-        return f"{', '.join(roles)} here, {' and '.join(JOBS)} elsewhere"
-    ours = [post.job for post in posts if post.held]
-    others = [post.job for post in posts if not post.held]
-    if not ours or not others:
-        return "owner" if ours else "standby"
-    return f"owner of {', '.join(ours)}, standby of {', '.join(others)}"
-
-
-def healthy(control: Control, played: Callable[[], str] | None = None) -> tuple[bool, list[str]]:
-    """Whether this daemon does its job, and a line for each part; a standby does."""
+def well(control: Control, ready: Callable[[], Answer] = alone) -> Answer:
+    """Whether this daemon serves and no part of it is bad, and a line for each."""
+    serves, lines = ready()
     try:
         overview = control.desk(Principal(name="health", role="reader", via="system")).overview()
     except DeskError as problem:
-        return False, [f"store: bad: {problem.message}"]
+        return False, [*lines, f"store: bad: {problem.message}"]
     parts = [*overview.parts, overview.pager]
-    lines = [f"{p.name}: {p.state}: {p.text}" for p in parts]
-    if played is not None:
-        lines.insert(0, f"ready: {played()}")
-    return all(p.state != "bad" for p in parts), lines
+    lines = [*lines, *(f"{part.name}: {part.state}: {part.text}" for part in parts)]
+    return serves and all(part.state != "bad" for part in parts), lines

@@ -13,7 +13,7 @@ import pickle
 from contextlib import suppress
 from pathlib import Path
 
-from monitor.config.effective import body, digest, plain
+from monitor.config.effective import digest, plain
 from monitor.config.settings import Settings
 from monitor.store.store import Store
 
@@ -74,7 +74,7 @@ class Handover:
         number, settings = found
         with store.read() as tx:
             revision = tx.revisions.get(number)
-        if revision is None or revision.digest != digest(body(plain(settings))):
+        if revision is None or revision.digest != digest(plain(settings)):
             self.drop()
             logger.warning("a reload died before its revision was written: it is as before")
             return

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from monitor.clock import WallClock
 from monitor.metrics import Metrics
-from monitor.processes.posts import Post
+from monitor.processes.posts import Beside, Post
 from monitor.store.lease_rows import Fenced
 from monitor.store.store import StoreUnavailable
 from monitor.watchdog import Watchdog, tick
@@ -28,13 +28,14 @@ Step = Callable[[datetime], bool]
 """One round; whether it found something to do."""
 
 
-def owned(post: Post, step: Step, forget: Callable[[], None]) -> Step:
+def owned(post: Post | Beside, step: Step, begin: Callable[[], None]) -> Step:
     """A step that is done only while its job is ours.
 
     Args:
         post: the job.
         step: is done under the job's guard.
-        forget: makes the room build its state anew; before the first step of each epoch.
+        begin: makes the room build its state anew; before the first step of each epoch, and under
+            the job's guard, too.
     """
     last = 0
 
@@ -43,10 +44,10 @@ def owned(post: Post, step: Step, forget: Callable[[], None]) -> Step:
         epoch = post.begin()
         if not epoch:
             return False
-        if epoch != last:
-            forget()
-            last = epoch
         try:
+            if epoch != last:
+                begin()
+                last = epoch
             return step(now)
         except Fenced as problem:
             post.lose(problem)
@@ -63,6 +64,7 @@ class Loops:
         self._watchdog = watchdog
         self._stopping = stopping
         self._threads: list[threading.Thread] = []
+        self._started = False
         self.broken = False
         """A loop died of an exception."""
 
@@ -72,6 +74,13 @@ class Loops:
             thread = threading.Thread(target=self._guarded, args=(name, step), name=name)
             self._threads.append(thread)
             thread.start()
+        self._started = True
+
+    @property
+    def turning(self) -> bool:
+        """Whether all of them were started and none has ended or was told to."""
+        alive = all(thread.is_alive() for thread in self._threads)
+        return self._started and alive and not self._stopping.is_set()
 
     def join(self) -> None:
         """Wait to be told to stop, then until all have ended."""

@@ -17,6 +17,8 @@ from monitor.store.store import Store, Tx
 
 logger = logging.getLogger(__name__)
 
+JOBS = ("decide", "runs")
+"""Roles of which there is one owner in an installation."""
 LEASE = timedelta(seconds=10)
 RENEW = timedelta(seconds=3)
 
@@ -64,6 +66,49 @@ class Sole:
         """Always ours."""
 
 
+class Beside:
+    """The same job for a second loop of this process, which begins and is fenced by itself."""
+
+    def __init__(self, post: Post) -> None:
+        self.job = post.job
+        self._post = post
+        self._working: Lease | None = None
+
+    @property
+    def held(self) -> bool:
+        """See `Guard`."""
+        return self._post.held
+
+    @property
+    def epoch(self) -> int:
+        """See `Guard`."""
+        return self._post.epoch
+
+    def holds(self, tx: Tx, epoch: int, now: datetime) -> bool:
+        """See `Guard`."""
+        return self._post.holds(tx, epoch, now)
+
+    def begin(self) -> int:
+        """As `Post.begin`."""
+        self._working = self._post.lease
+        return 0 if self._working is None else self._working.epoch
+
+    def guard(self, tx: Tx) -> None:
+        """As `Post.guard`.
+
+        Raises:
+            Fenced: it is not ours, or not in the epoch in which the work began.
+        """
+        if self._working is None:
+            raise Fenced(f"{self.job} is not ours")
+        tx.leases.must_hold(self._working)
+
+    def lose(self, problem: Fenced) -> None:
+        """A transaction was fenced; whether the job is lost the first loop finds out."""
+        logger.warning("fenced: %s; nothing was written", problem)
+        self._working = None
+
+
 class Post:
     """One job, as one process sees it."""
 
@@ -88,9 +133,19 @@ class Post:
         return self._lease is not None
 
     @property
+    def lease(self) -> Lease | None:
+        """Ours, as far as we know."""
+        return self._lease
+
+    @property
     def epoch(self) -> int:
         """Of our lease; 0 without one."""
         return 0 if self._lease is None else self._lease.epoch
+
+    @property
+    def looked(self) -> bool:
+        """Whether we have ever known if it is ours or another's; the store has answered once."""
+        return self._looked_at is not None or self.other is not None
 
     @property
     def lapsed(self) -> Lease | None:

@@ -140,7 +140,7 @@ def write_roster(path: Path, members: list[Member]) -> None:
 
 
 def read_roster(path: Path) -> list[Member]:
-    """The list; empty while there is none."""
+    """The list; empty while there is none, or no room to write it."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=list[Member])
     except FileNotFoundError:

@@ -318,7 +318,10 @@ class Supervisor:
         try:
             write_roster(self.staff.errand.roster, members)
         except OSError as problem:
-            # It only tells of us: whoever asks reads the last one, and each turn tries again.
+            # It only tells of us, each turn tries again; meanwhile nothing is told, not what was.
+            with contextlib.suppress(OSError):
+                self.staff.errand.roster.unlink()
+            self._written = []
             if not self._unwritten:
                 logger.warning("the list of processes is not written: %s", problem.strerror)
             self._unwritten = True

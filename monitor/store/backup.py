@@ -1,23 +1,22 @@
-"""Backup and restore of a SQLite store; for PostgreSQL the commands of its own tools."""
+"""Backup and restore of a SQLite store."""
 
 from __future__ import annotations
 
-import shlex
+import glob
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-import sqlalchemy as sa
-
 from monitor.store.checkup import Finding, check_store
-from monitor.store.engine import file_of, parse
+from monitor.store.dumps import Step, dump_steps, owner_of_tables, restore_steps
+from monitor.store.engine import Password, file_of, parse
 from monitor.store.errors import StoreError
 from monitor.store.keyfile import key_beside, read_key, write_key
 from monitor.store.ownership import owner_lock
-from monitor.store.snapshot import Progress, copy_sqlite, silent, sync
+from monitor.store.snapshot import Progress, copy_sqlite, keep_as, silent, sync
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,19 +36,27 @@ class Copy:
 class NotOurs(StoreError):
     """The store is a server's: its own tools back it up."""
 
-    def __init__(self, commands: tuple[str, ...]) -> None:
+    def __init__(self, steps: tuple[Step, ...]) -> None:
         super().__init__("PostgreSQL is backed up and restored with its own tools")
-        self.commands = commands
+        self.steps = steps
 
 
-def back_up(url: str, target: Path, progress: Progress = silent) -> Copy:
+def back_up(
+    url: str, target: Path, progress: Progress = silent, password: Password | None = None
+) -> Copy:
     """Write one moment of a SQLite store to `target`, its key beside it, while its daemon goes on.
+
+    Args:
+        url: of the store.
+        target: the copy.
+        progress: told how far it is.
+        password: with which a server is asked who owns its tables.
 
     Raises:
         NotOurs: it is on PostgreSQL.
         StoreError: it is not there, or the target is, or another key beside that.
     """
-    path = _file(parse(url), dump_commands(url, target))
+    path = _file(url, lambda owner: dump_steps(url, target, owner), password)
     if not path.exists():
         raise StoreError(f"there is no store at {path}")
     key = read_key(path)
@@ -67,22 +74,31 @@ def back_up(url: str, target: Path, progress: Progress = silent) -> Copy:
     return replace(_described(target), key=str(kept))
 
 
-def restore(url: str, source: Path, now: datetime, progress: Progress = silent) -> Copy:
+def restore(
+    url: str,
+    source: Path,
+    now: datetime,
+    progress: Progress = silent,
+    password: Password | None = None,
+) -> Copy:
     """Put a backup in the place of a SQLite store; what was there is kept beside it, its key too.
 
-    The backup is looked at first, as `tocsin store check` does. No daemon may run.
+    The backup is looked at first, as `tocsin store check` does. No daemon may run. Killed anywhere,
+    it leaves the old store or the new one, never none: a start would make an empty one, and page
+    nobody.
 
     Args:
         url: of the store.
         source: the backup.
         now: names what is kept.
         progress: told how far the copy is.
+        password: with which a server is asked who owns its tables.
 
     Raises:
         NotOurs: it is on PostgreSQL.
         StoreError: a daemon runs, or the backup is damaged, of a newer Tocsin or no store at all.
     """
-    path = _file(parse(url), restore_commands(url, source))
+    path = _file(url, lambda owner: restore_steps(url, source, owner), password)
     if not source.is_file():
         raise StoreError(f"there is no backup at {source}")
     if path.exists() and source.samefile(path):
@@ -99,6 +115,8 @@ def restore(url: str, source: Path, now: datetime, progress: Progress = silent) 
             there = _set_aside(path, aside)
             fresh.replace(path)
             sync(path.parent)
+        except OSError as problem:
+            raise StoreError(f"cannot restore {path}: {problem}") from problem
         finally:
             with suppress(OSError):
                 fresh.unlink()
@@ -125,18 +143,36 @@ def _aside(path: Path, now: datetime) -> Path:
 def _set_aside(path: Path, aside: Path) -> bool:
     """Give the old store another name, with its log, whether it can still be opened or not.
 
-    False where there is none.
+    It keeps its own until the backup takes that over: killed anywhere, there is a store, the old
+    one or the new. False where there is none.
+
+    Raises:
+        StoreError: somebody reads it.
     """
     if not path.exists():
         return False
-    # With all of the log in the file itself it does not matter where this is interrupted.
-    with suppress(sqlite3.Error), closing(sqlite3.connect(path, timeout=5.0)) as old:
-        old.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    for suffix in ("-wal", "-shm", ""):
-        part = path.with_name(path.name + suffix)
-        if part.exists():
-            part.rename(aside.with_name(aside.name + suffix))
+    for other in path.parent.glob(f"{glob.escape(path.name)}.replaced-*"):
+        if other.samefile(path):
+            # A restore before us was killed: nobody is to open one store under two names.
+            other.unlink()
+    if _read_by_others(path):
+        raise StoreError(f"somebody reads {path}: try again when they have ended")
+    # What is left here has no place in the file itself: the store is damaged.
+    logs = [log for end in ("-wal", "-shm") if (log := path.with_name(path.name + end)).exists()]
+    for part in (path, *logs):
+        keep_as(part, aside.with_name(aside.name + part.name.removeprefix(path.name)))
+    sync(path.parent)
+    for log in logs:
+        log.unlink()
     return True
+
+
+def _read_by_others(path: Path) -> bool:
+    """Put all of the log into the file itself; whether a reader is in the way of that."""
+    with suppress(sqlite3.Error), closing(sqlite3.connect(path, timeout=5.0)) as old:
+        busy, _, _ = old.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        return bool(busy)
+    return False
 
 
 def _described(path: Path) -> Copy:
@@ -151,56 +187,13 @@ def _described(path: Path) -> Copy:
     return Copy(str(path), path.stat().st_size, schema, incidents)
 
 
-def _file(url: sa.URL, commands: tuple[str, ...]) -> Path:
-    path = file_of(url)
+def _file(url: str, steps: Callable[[str], tuple[Step, ...]], password: Password | None) -> Path:
+    """The file of a SQLite store.
+
+    Raises:
+        NotOurs: it is a server's; `steps` makes the commands for it, from its owner's name.
+    """
+    path = file_of(parse(url))
     if path is None:
-        raise NotOurs(commands)
+        raise NotOurs(steps(owner_of_tables(url, password)))
     return path
-
-
-# -- PostgreSQL -------------------------------------------------------------------------------
-
-
-def dump_commands(url: str, target: Path) -> tuple[str, ...]:
-    """What writes the whole store to a file; run as the database's owner."""
-    return (
-        f"pg_dump --format=custom --no-privileges --file={_quoted(target)} --dbname={_libpq(url)}",
-    )
-
-
-def restore_commands(url: str, source: Path) -> tuple[str, ...]:
-    """What brings such a file back into an empty database; run as its owner, without daemons."""
-    parsed = parse(url)
-    server = "".join(_options(parsed))
-    database = shlex.quote(parsed.database or "tocsin")
-    return (
-        f"createdb{server} {database}",
-        f"pg_restore --single-transaction --no-owner --no-privileges --dbname={_libpq(url)} "
-        f"{_quoted(source)}",
-        f"tocsin --store {_libpq(url)} store roles --apply",
-        f"tocsin --store {_libpq(url)} store check",
-    )
-
-
-def _options(url: sa.URL) -> Iterator[str]:
-    for name, value in (("host", url.host), ("port", url.port), ("username", url.username)):
-        if value:
-            yield f" --{name}={shlex.quote(str(value))}"
-
-
-def _libpq(url: str) -> str:
-    """The URL as libpq reads it, for a shell; without the password, which `ps` would show."""
-    parsed = parse(url).set(drivername="postgresql")
-    bare = sa.URL.create(
-        "postgresql",
-        username=parsed.username,
-        host=parsed.host,
-        port=parsed.port,
-        database=parsed.database,
-        query={name: value for name, value in parsed.query.items() if "password" not in name},
-    )
-    return shlex.quote(bare.render_as_string())
-
-
-def _quoted(path: Path) -> str:
-    return shlex.quote(str(path))

@@ -8,6 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.types import TypeDecorator
 
+from monitor.text import utf8
+
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 
@@ -33,7 +35,7 @@ def storable(text: str) -> str:
     """
     if "\0" in text:
         text = text.replace("\0", "\\x00")
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+    return utf8(text)
 
 
 class Words(TypeDecorator[str]):

@@ -61,8 +61,17 @@ def sign_in(engine: sa.Engine, password: Password | None) -> None:
         sa.event.listen(engine, "do_connect", ask)
 
 
-def open_to_look(url: str, password: Password | None = None) -> sa.Engine:
+def open_to_look(
+    url: str, password: Password | None = None, *, untouched: bool = False
+) -> sa.Engine:
     """The same for who only reads: a SQLite file is neither made nor changed.
+
+    Args:
+        url: of the store.
+        password: for a server.
+        untouched: leave nothing beside the file either, where SQLite lays an empty log and an
+            index for who reads; for a short look only, since without a log beside it the file is
+            taken for one that nobody writes.
 
     Raises:
         StoreError: the URL is not one we can open.
@@ -74,11 +83,17 @@ def open_to_look(url: str, password: Password | None = None) -> sa.Engine:
     there = sa.URL.create(
         parsed.drivername,
         database=f"file:{quote(str(path.absolute()))}",
-        query={"mode": "ro", "uri": "true"},
+        query={"mode": "ro", "uri": "true", **(_lightly(path) if untouched else {})},
     )
     engine = _create(there, connect_args={"timeout": BUSY_MS / 1000, "isolation_level": None})
     sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
     return engine
+
+
+def _lightly(path: Path) -> dict[str, str]:
+    """How SQLite makes no file of its own: see "Read-Only Databases" of sqlite.org/wal.html."""
+    index = path.with_name(f"{path.name}-shm")
+    return {"readonly_shm": "1"} if index.exists() else {"immutable": "1"}
 
 
 def _open_sqlite(url: sa.URL) -> sa.Engine:

@@ -8,8 +8,15 @@ class StoreError(Exception):
 
 
 class StoreUnavailable(StoreError):
-    """The store does not answer now; try again.
+    """The store does not answer now, and nothing was written: try again."""
 
-    Nothing was written, save when the connection broke while the answer to a COMMIT was under way:
-    then nobody knows, so what is written again must be told by a key or by its position.
+
+class StoreDenied(StoreUnavailable):
+    """Our role lacks a right; nothing was written, and only the store's owner can change that."""
+
+
+class StoreUncertain(StoreUnavailable):
+    """The connection broke while the answer to a COMMIT was under way: nobody knows what holds.
+
+    What is written again must be told by a key or by its position; a person is to look first.
     """

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from monitor.store import tables as t
 from monitor.store.upserts import insert_new
-from monitor.stream.counting import Occurrence
+from monitor.stream.cells import Occurrence
 
 QUARANTINE_KEPT = 10_000
 """Findings kept; the oldest go."""
@@ -95,6 +95,14 @@ class FindingRows:
         return [
             GapRow(**{name: getattr(r, name) for name in GapRow.__dataclass_fields__}) for r in rows
         ]
+
+    def lost(self, topic_id: str, since: datetime) -> tuple[int, int]:
+        """How many gaps a topic had from `since` on, and how many records they are."""
+        g = t.gaps.c
+        records = sa.func.coalesce(sa.func.sum(g.last - g.first + 1), 0)
+        query = sa.select(sa.func.count(), records).where(g.topic_id == topic_id, g.at >= since)
+        row = self._c.execute(query).one()
+        return int(row[0]), int(row[1])
 
     def gap_handled(self, row: GapRow, now: datetime) -> None:
         """It was reported."""

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from monitor.store.errors import StoreError
-from monitor.store.snapshot import sync
+from monitor.store.snapshot import keep_as, sync
 
 
 def key_beside(store: Path) -> Path:
@@ -59,7 +59,7 @@ def write_key(store: Path, key: bytes, aside: Path | None = None) -> Path:
             file.write(key)
         sync(partial)
         if known is not None and aside is not None:
-            path.rename(key_beside(aside))
+            keep_as(path, key_beside(aside))
         partial.rename(path)
         sync(path.parent)
     except OSError as problem:

@@ -83,6 +83,16 @@ def one_migration(connection: sa.Connection) -> None:
     connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION)))
 
 
+def by_index(connection: sa.Connection) -> None:
+    """Let this transaction read by the order of an index, and stop where a LIMIT is reached.
+
+    Statistics of a table that has just grown, or just lost its oldest rows, make a planner sort all
+    of it for the first few.
+    """
+    names = ("enable_sort", "enable_bitmapscan", "enable_seqscan")
+    connection.execute(sa.select(*(sa.func.set_config(name, "off", True) for name in names)))
+
+
 def sqlstate(problem: sa.exc.DBAPIError) -> str:
     """The five letters by which PostgreSQL names an error; empty for none."""
     return getattr(problem.orig, "sqlstate", None) or ""
@@ -90,3 +100,10 @@ def sqlstate(problem: sa.exc.DBAPIError) -> str:
 
 DENIED = "42501"
 """The role lacks a right."""
+_IDLE = "25P03"
+"""The server had ended the transaction, which was idle for too long, before we came back."""
+
+
+def perhaps_committed(problem: sa.exc.DBAPIError) -> bool:
+    """Whether a COMMIT that failed so may be done all the same: the connection broke under it."""
+    return problem.connection_invalidated and sqlstate(problem) != _IDLE

@@ -25,7 +25,7 @@ class Revision:
     """The person who asked for it, or `start`."""
     via: str
     digest: str
-    """SHA-256 of the body."""
+    """SHA-256 of the body, without what one machine has for itself."""
     body: str
     """The whole configuration as JSON text; secrets are references."""
     note: str
@@ -55,6 +55,13 @@ class RevisionRows:
         """The one in force; None before the first start."""
         r = t.revisions
         row = self._c.execute(r.select().order_by(r.c.id.desc()).limit(1)).one_or_none()
+        return None if row is None else _revision(row)
+
+    def known(self, digest: str) -> Revision | None:
+        """The newest with this digest; None where it never was, or is kept no more."""
+        r = t.revisions
+        asked = r.select().where(r.c.digest == digest).order_by(r.c.id.desc()).limit(1)
+        row = self._c.execute(asked).one_or_none()
         return None if row is None else _revision(row)
 
     def get(self, number: int) -> Revision | None:

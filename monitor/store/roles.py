@@ -20,8 +20,11 @@ APPEND_ONLY = frozenset(
     | {"rule_log"}
 )
 """Rows that are written once."""
-DELETED = frozenset({"leases", "notes", "quarantine", "received", "revisions", "tokens"})
-"""Tables out of which the daemon drops old rows."""
+DELETED = frozenset(
+    {"leases", "notes", "quarantine", "received", "revisions", "tokens"}
+    | {"cells", "points", "late", "occurrences", "alerts", "attempts", "divisions"}
+)
+"""Tables out of which the daemon drops old rows; those of the second line age by traffic."""
 OWNED = frozenset({"compatibility"})
 """Written by migrations only, and so by the owner."""
 UNREAD = frozenset({"tokens"})
@@ -93,6 +96,34 @@ def apply_roles(engine: sa.Engine, roles: Roles) -> None:
             f"the roles could not be set: {problem.orig}; run it as the database's owner with the "
             "right to make roles, or give the SQL that `tocsin store roles` prints to who has it"
         ) from problem
+
+
+def may_migrate(connection: sa.Connection) -> bool:
+    """Whether our role may make the schema, or change the one that is there."""
+    makes = sa.func.has_schema_privilege("public", "CREATE")
+    owns = sa.text(
+        "SELECT coalesce(bool_and(pg_has_role(relowner, 'USAGE')), true) FROM pg_class "
+        "WHERE relnamespace = 'public'::regnamespace AND relname = ANY(:names)"
+    )
+    names = [*t.metadata.tables, _VERSION]
+    found = (connection.execute(sa.select(makes)), connection.execute(owns, {"names": names}))
+    return all(each.scalar_one() for each in found)
+
+
+def lacking(connection: sa.Connection) -> list[str]:
+    """The rights on tables that a daemon's role has and ours has not, such as `INSERT on notes`.
+
+    Without a DELETE it works, and old rows stay.
+    """
+    wanted = [(name, right) for name in sorted(t.metadata.tables) for right in _rights(name)]
+    query = sa.text(
+        "SELECT w.privilege || ' on ' || w.name "
+        "FROM unnest(CAST(:names AS text[]), CAST(:rights AS text[])) AS w (name, privilege) "
+        "JOIN pg_class c ON c.relname = w.name AND c.relnamespace = 'public'::regnamespace "
+        "WHERE NOT has_table_privilege(c.oid, w.privilege) ORDER BY 1"
+    )
+    given = {"names": [name for name, _ in wanted], "rights": [right for _, right in wanted]}
+    return list(connection.execute(query, given).scalars())
 
 
 def _rights(table: str) -> list[str]:

@@ -113,7 +113,7 @@ def migrate(engine: sa.Engine) -> str | None:
                 _upgrade(engine, connection, before.revision)
     except sa.exc.DBAPIError as problem:
         if postgres.sqlstate(problem) == postgres.DENIED:
-            raise _may_not(engine, before.revision) from problem
+            raise may_not(engine, before.revision) from problem
         kind = StoreUnavailable if may_pass(problem) else StoreError
         raise kind(
             f"the store could not be upgraded from schema {before.revision} and is as it was: "
@@ -185,7 +185,8 @@ def _refuse_running(engine: sa.Engine, before: str | None) -> None:
         )
 
 
-def _may_not(engine: sa.Engine, before: str | None) -> StoreError:
+def may_not(engine: sa.Engine, before: str | None) -> StoreError:
+    """What is said where the role that connects may not make or change the schema."""
     return StoreError(
         f"the store has {f'schema {before}' if before else 'no schema yet'}, this Tocsin needs "
         f"{head()}, and the role {engine.url.username or 'that connected'} may not change it: run "

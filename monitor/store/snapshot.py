@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -102,6 +103,25 @@ def _put(partial: Path, target: Path) -> None:
     except OSError:
         # A file system without hard links; the name was free a moment ago.
         partial.rename(target)
+
+
+def keep_as(path: Path, other: Path) -> None:
+    """Give a file a second name, so that the first may then be given to another without a gap.
+
+    Where a file system has no hard links the other name is a copy's.
+
+    Raises:
+        OSError: the name is taken, or something cannot be read or written.
+    """
+    try:
+        os.link(path, other)
+    except FileExistsError:
+        raise
+    except OSError:
+        partial = other.with_name(f"{other.name}.partial")
+        shutil.copy2(path, partial)
+        sync(partial)
+        partial.rename(other)
 
 
 def sync(path: Path) -> None:

@@ -18,11 +18,13 @@ import sqlalchemy as sa
 
 from monitor.store import postgres
 from monitor.store import tables as t
+from monitor.store.ageing_rows import AgeingRows
 from monitor.store.audit_rows import AuditRows
 from monitor.store.decision_rows import DecisionRows
 from monitor.store.digest_rows import DigestRows
 from monitor.store.engine import Password, open_engine, sqlite_path
-from monitor.store.errors import StoreError, StoreUnavailable
+from monitor.store.errors import StoreDenied, StoreError, StoreUnavailable, StoreUncertain
+from monitor.store.heir_rows import HeirRows
 from monitor.store.incident_rows import IncidentRows
 from monitor.store.lease_rows import LeaseRows
 from monitor.store.note_rows import NoteRows
@@ -39,7 +41,15 @@ from monitor.store.turns import NotOurTurn, Turns
 from monitor.store.watch_rows import WatchRows
 from monitor.watchdog import waiting
 
-__all__ = ["Store", "StoreError", "StoreUnavailable", "Tx", "owner", "owner_lock"]
+__all__ = [
+    "Store",
+    "StoreError",
+    "StoreUnavailable",
+    "StoreUncertain",
+    "Tx",
+    "owner",
+    "owner_lock",
+]
 
 PATIENCE_S = float(postgres.PATIENCE_S)
 """A writer of this process waits so long for its turn; the longest sits for three seconds."""
@@ -70,6 +80,8 @@ class Tx:
         self.watch = WatchRows(connection)
         self.received = ReceivedRows(connection)
         self.rules = RuleRows(connection)
+        self.ageing = AgeingRows(connection)
+        self.heirs = HeirRows(connection)
 
     def touch(self) -> None:
         """Something a screen could show has changed; once is enough for all of a transaction."""
@@ -128,9 +140,10 @@ class Store:
         """A writing transaction; on PostgreSQL too there is one at a time.
 
         Raises:
-            StoreUnavailable: the store is locked, full or gone; nothing was written.
+            StoreUnavailable: the store is locked, full or gone; nothing was written, unless it is
+                `StoreUncertain`.
         """
-        with _answers(), _patiently(self._turn), _patiently(self.engine.begin) as connection:
+        with _answers(), _patiently(self._turn), _patiently(self._begin) as connection:
             if self.shared:
                 with waiting(PATIENCE_S):
                     postgres.one_writer(connection)
@@ -144,13 +157,26 @@ class Store:
         pages go on while another process holds everybody up.
 
         Raises:
-            StoreUnavailable: the store is locked, full or gone; nothing was written.
+            StoreUnavailable: the store is locked, full or gone; nothing was written, unless it is
+                `StoreUncertain`.
         """
-        with _answers(), _patiently(self._turn), _patiently(self.engine.begin) as connection:
+        with _answers(), _patiently(self._turn), _patiently(self._begin) as connection:
             yield Tx(connection)
 
     def _turn(self) -> AbstractContextManager[None]:
         return nullcontext() if self._turns is None else self._turns.turn(PATIENCE_S)
+
+    @contextmanager
+    def _begin(self) -> Iterator[sa.Connection]:
+        """As `Engine.begin`, but for a COMMIT of which nobody knows."""
+        with self.engine.connect() as connection, connection.begin() as transaction:
+            yield connection
+            try:
+                transaction.commit()
+            except sa.exc.DBAPIError as problem:
+                if not postgres.perhaps_committed(problem):
+                    raise
+                raise StoreUncertain(f"the store does not answer: {problem.orig}") from problem
 
     @contextmanager
     def read(self) -> Iterator[Tx]:
@@ -159,13 +185,24 @@ class Store:
         Raises:
             StoreUnavailable: the store does not answer.
         """
-        with _answers(), _patiently(self._reading.connect) as connection:
-            yield Tx(connection)
-            connection.rollback()
+        with viewing(self._reading) as tx:
+            yield tx
 
     def close(self) -> None:
         """Release the connections."""
         self.engine.dispose()
+
+
+@contextmanager
+def viewing(engine: sa.Engine) -> Iterator[Tx]:
+    """As `Store.read`, on an engine that reads.
+
+    Raises:
+        StoreUnavailable: the store does not answer.
+    """
+    with _answers(), _patiently(engine.connect) as connection:
+        yield Tx(connection)
+        connection.rollback()
 
 
 @contextmanager
@@ -189,7 +226,7 @@ def _answers() -> Iterator[None]:
     except (sa.exc.DatabaseError, sa.exc.InterfaceError) as problem:
         if postgres.sqlstate(problem) == postgres.DENIED:
             cure = "its owner gives the rights: tocsin store roles --apply"
-            raise StoreUnavailable(f"the store refuses: {problem.orig}; {cure}") from problem
+            raise StoreDenied(f"the store refuses: {problem.orig}; {cure}") from problem
         if isinstance(problem, _OURS):
             raise
         raise StoreUnavailable(f"the store does not answer: {problem.orig}") from problem

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from hashlib import sha256
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
 from monitor.store import tables as t
-from monitor.store.finding_rows import FindingRows
+from monitor.store.late_rows import BASE
+from monitor.store.pipeline_rows import PipelineRows
 from monitor.store.upserts import insert_new, upsert
-from monitor.stream.counting import Bucket, Emission, Occurrence, Progress
-from monitor.stream.signals import Plan
-
-BASE = "base"
+from monitor.stream.cells import Bucket, Emission, Occurrence, Progress
+from monitor.stream.log_clock import ClockState, leaders
+from monitor.stream.strays import Stray
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +36,12 @@ class PartitionRow:
     behind_since: datetime | None
     seen_at: datetime | None
     totals: dict[str, int]
+    strays: dict[str, Stray] = field(default_factory=dict)
+    """Sources whose events were late or far ahead; their names are hostile text."""
+    leaders: tuple[str, ...] = ()
+    """Sources that say the time the partition's clock has; as hostile."""
+    outrun: bool = False
+    """By other signals it was read further: what waits to be read again is no rest."""
 
 
 @dataclass(slots=True)
@@ -47,31 +52,30 @@ class Counts:
     narrow: dict[tuple[str, tuple[str, ...], str], list[int]]
 
 
+@dataclass(frozen=True, slots=True)
+class _Times:
+    """The column `doubted`, which held a list of times before."""
+
+    clock: ClockState
+    strays: dict[str, Stray]
+
+
+_times: msgspec.json.Decoder[_Times | list[float]] = msgspec.json.Decoder(_Times | list[float])
+
+
+def _told(text: str, watermark: float | None) -> _Times:
+    found = _times.decode(text)
+    if isinstance(found, list):
+        return _Times(ClockState(watermark, tuple(found)), {})
+    return found
+
+
 def _dumps(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
-class StreamRows(FindingRows):
+class StreamRows(PipelineRows):
     """The stream's rows within one transaction."""
-
-    # -- pipeline -------------------------------------------------------------------------------
-
-    def known_pipeline(self, plan: Plan) -> int | None:
-        """The version under which the cells of `plan` are stored, if there are any."""
-        return self._c.execute(
-            sa.select(t.pipelines.c.id).where(t.pipelines.c.digest == _digest(_definition(plan)))
-        ).scalar()
-
-    def pipeline(self, plan: Plan, now: datetime) -> int:
-        """The same; a new plan opens a new one."""
-        found = self.known_pipeline(plan)
-        if found is not None:
-            return found
-        definition = _definition(plan)
-        values = {"digest": _digest(definition), "definition": definition, "created_at": now}
-        key = self._c.execute(t.pipelines.insert().values(values)).inserted_primary_key
-        assert key is not None
-        return int(key[0])
 
     # -- progress -------------------------------------------------------------------------------
 
@@ -85,12 +89,14 @@ class StreamRows(FindingRows):
         ).one_or_none()
         if row is None:
             return None
+        times = _told(row.doubted, row.watermark)
         return Progress(
             low_water=row.low_water,
             hi=row.hi,
             closed=row.closed,
             watermark=row.watermark,
-            doubted=tuple(msgspec.json.decode(row.doubted)),
+            clock=times.clock,
+            strays=times.strays,
             finished=row.finished,
             totals=msgspec.json.decode(row.totals),
             leaks=msgspec.json.decode(row.leaks),
@@ -149,10 +155,14 @@ class StreamRows(FindingRows):
         return {value: int(bucket) for value, bucket in rows}
 
     def save(self, pipeline: int, topic_id: str, number: int, emission: Emission) -> None:
-        """Write an emission: cells and progress together. A lower `hi` never overwrites."""
+        """Write an emission: cells and progress together.
+
+        A lower `hi` never overwrites, nor adds a cell: whoever was further has written them all,
+        and taken back those that it knows better.
+        """
         where = {"pipeline": pipeline, "topic_id": topic_id, "number": number}
         new = emission.progress
-        self._late(where, emission.late)
+        further = self._late(where, emission.late) > new.hi
         self._c.execute(
             upsert(self._c, t.progress, newest="hi"),
             {
@@ -161,18 +171,21 @@ class StreamRows(FindingRows):
                 "hi": new.hi,
                 "closed": new.closed,
                 "watermark": new.watermark,
-                "doubted": _dumps(new.doubted),
+                "doubted": _dumps(_Times(new.clock, new.strays)),
                 "finished": new.finished,
                 "totals": _dumps(new.totals),
                 "leaks": _dumps(new.leaks),
             },
         )
+        if emission.withdrawn and not further:
+            self._withdraw(where, emission)
         rows = [
             {**where, "bucket": b.start, "hi": new.hi, **cell}
-            for b in emission.buckets
+            for b in (() if further else emission.buckets)
             for cell in _cells(b)
         ]
         if rows:
+            self._passed_over(where, rows)
             self._c.execute(upsert(self._c, t.cells, newest="hi"), rows)
         if emission.admissions:
             self._c.execute(
@@ -188,32 +201,35 @@ class StreamRows(FindingRows):
                 [_occurrence(o, topic_id, number) for o in emission.occurrences],
             )
 
-    def rewind(self, pipeline: int, topic_id: str, number: int, offset: int) -> None:
-        """The log was cut off at `offset`: what is stored gives way to what comes there now."""
-        for table in (t.progress, t.cells):
-            self._c.execute(
-                table.update()
-                .where(
-                    table.c.pipeline == pipeline,
-                    table.c.topic_id == topic_id,
-                    table.c.number == number,
-                    table.c.hi > offset,
-                )
-                .values(hi=offset)
+    def _withdraw(self, where: dict[str, Any], emission: Emission) -> None:
+        c = t.cells
+        self._c.execute(
+            c.delete().where(
+                *(c.c[name] == value for name, value in where.items()),
+                c.c.bucket.in_(emission.withdrawn),
             )
+        )
 
-    def _late(self, where: dict[str, Any], late: Iterable[tuple[int, int]]) -> None:
-        """Add what no earlier owner of the partition has added: only offsets from its `hi` on."""
-        keyed = [t.progress.c[k] == v for k, v in where.items()]
-        hi = self._c.execute(sa.select(t.progress.c.hi).where(*keyed).with_for_update()).scalar()
-        new = Counter(bucket for offset, bucket in late if offset >= (hi or 0))
-        for bucket, count in new.items():
-            keyed = [t.late.c[k] == v for k, v in {**where, "bucket": bucket}.items()]
-            known = self._c.execute(sa.select(t.late.c.count).where(*keyed)).scalar()
-            if known is None:
-                self._c.execute(t.late.insert().values({**where, "bucket": bucket, "count": count}))
-            else:
-                self._c.execute(t.late.update().where(*keyed).values(count=known + count))
+    def rewind(self, topic_id: str, number: int, offset: int) -> None:
+        """The log was cut off at `offset`: what is stored gives way to what comes there now.
+
+        Cells of open buckets go: a replay from low water writes those that are still true.
+        """
+        g = t.progress.c
+        where = (g.topic_id == topic_id, g.number == number)
+        for pipeline in self._c.execute(sa.select(g.pipeline).where(*where)).scalars().all():
+            self._rewind(pipeline, topic_id, number, offset)
+
+    def _rewind(self, pipeline: int, topic_id: str, number: int, offset: int) -> None:
+        g, c = t.progress, t.cells
+        where = (g.c.pipeline == pipeline, g.c.topic_id == topic_id, g.c.number == number)
+        cells = (c.c.pipeline == pipeline, c.c.topic_id == topic_id, c.c.number == number)
+        closed = self._c.execute(sa.select(g.c.closed).where(*where)).scalar()
+        self._c.execute(c.delete().where(*cells, c.c.bucket >= (closed or 0)))
+        self._c.execute(c.update().where(*cells, c.c.hi > offset).values(hi=offset))
+        self._c.execute(g.update().where(*where, g.c.hi > offset).values(hi=offset))
+        # Whoever is killed now is followed by one that begins here, not behind what is new.
+        self._c.execute(g.update().where(*where, g.c.low_water > offset).values(low_water=offset))
 
     def known(self, topic: str, topic_id: str, numbers: Sequence[int], now: datetime) -> None:
         """Note that these partitions are there; what is known of one already stays."""
@@ -225,7 +241,10 @@ class StreamRows(FindingRows):
     def liveness(
         self, topic: str, topic_id: str, positions: Sequence[tuple[int, int, int]], now: datetime
     ) -> None:
-        """Note (number, position, end) of partitions as seen now; decide's idleness rests on it."""
+        """Note (number, position, end) of partitions as seen now; decide's idleness rests on it.
+
+        A clock that was put back takes with it what lies in its future now.
+        """
         p = t.partitions
         for number, at, end in positions:
             keyed = (p.c.topic_id == topic_id, p.c.number == number)
@@ -233,10 +252,11 @@ class StreamRows(FindingRows):
             caught_up = behind = None
             if at >= end:
                 same = row is not None and row.position == at and row.caught_up_at is not None
-                caught_up = row.caught_up_at if row is not None and same else now
+                caught_up = min(row.caught_up_at, now) if row is not None and same else now
             else:
-                known = None if row is None else row.behind_since
-                behind = known or now
+                # Whoever has read what was the end at the last look is not behind: more has come.
+                still = row is not None and row.behind_since is not None and at < row.end
+                behind = min(row.behind_since, now) if row is not None and still else now
             values = {
                 "topic": topic,
                 "position": at,
@@ -256,21 +276,22 @@ class StreamRows(FindingRows):
         """All partitions of the current topic (the one seen last), read or not."""
         p, g = t.partitions, t.progress
         newest = sa.select(p.c.topic_id).order_by(p.c.seen_at.desc()).limit(1).scalar_subquery()
+        own = (g.c.closed, g.c.watermark, g.c.finished, g.c.totals, g.c.doubted, g.c.hi)
+        most = (
+            sa.select(g.c.number, sa.func.max(g.c.hi).label("hi"))
+            .where(g.c.topic_id == newest)
+            .group_by(g.c.number)
+            .subquery()
+        )
+        mine = (g.c.topic_id == p.c.topic_id, g.c.number == p.c.number, g.c.pipeline == pipeline)
         rows = self._c.execute(
-            sa.select(p, g.c.closed, g.c.watermark, g.c.finished, g.c.totals)
-            .join_from(
-                p,
-                g,
-                sa.and_(
-                    g.c.topic_id == p.c.topic_id,
-                    g.c.number == p.c.number,
-                    g.c.pipeline == pipeline,
-                ),
-                isouter=True,
-            )
+            sa.select(p, *own, most.c.hi.label("furthest"))
+            .join_from(p, g, sa.and_(*mine), isouter=True)
+            .join(most, most.c.number == p.c.number, isouter=True)
             .where(p.c.topic_id == newest)
             .order_by(p.c.number)
         )
+        found = [(r, _told(r.doubted or "[]", r.watermark)) for r in rows]
         return [
             PartitionRow(
                 topic=r.topic,
@@ -285,8 +306,11 @@ class StreamRows(FindingRows):
                 behind_since=r.behind_since,
                 seen_at=r.seen_at,
                 totals=msgspec.json.decode(r.totals) if r.totals else {},
+                strays=times.strays,
+                leaders=tuple(leaders(times.clock)),
+                outrun=r.furthest is not None and (r.hi is None or r.hi < r.furthest),
             )
-            for r in rows
+            for r, times in found
         ]
 
     # -- cells ----------------------------------------------------------------------------------
@@ -339,41 +363,17 @@ class StreamRows(FindingRows):
         return {topic: int(first) for topic, first in rows}
 
     def last_bucket(self, pipeline: int, before: int) -> int | None:
-        """Start of the newest bucket with cells before `before`."""
-        c = t.cells
-        query = sa.select(sa.func.max(c.c.bucket)).where(
-            c.c.pipeline == pipeline, c.c.bucket < before
-        )
-        return self._c.execute(query).scalar()
-
-    def late_by_bucket(self, pipeline: int, first: int, end: int) -> dict[int, int]:
-        """Interactions that came after their bucket was closed."""
-        x = t.late
-        rows = self._c.execute(
-            sa.select(x.c.bucket, sa.func.sum(x.c.count))
-            .where(x.c.pipeline == pipeline, x.c.bucket >= first, x.c.bucket < end)
-            .group_by(x.c.bucket)
-        )
-        return {bucket: int(count) for bucket, count in rows}
-
-
-def _definition(plan: Plan) -> str:
-    """All that decides what a cell means."""
-    each = [[s.name, s.each, s.value, str(s.k), str(s.n_each), s.by] for s in plan.items()]
-    return _dumps(
-        {
-            "bucket_s": plan.bucket_s,
-            "lateness_s": plan.lateness_s,
-            "dimensions": plan.dimensions,
-            "slots": plan.slots,
-            "each": each,
-            "sources": plan.volume() is not None,
-        }
-    )
-
-
-def _digest(text: str) -> str:
-    return sha256(text.encode()).hexdigest()
+        """Start of the newest bucket with cells before `before`, whichever signals they are of."""
+        c, g = t.cells, t.progress
+        topics = sa.select(g.c.topic_id).where(g.c.pipeline == pipeline)
+        alike = sa.select(g.c.pipeline).where(g.c.topic_id.in_(topics)).distinct()
+        found = [
+            self._c.execute(
+                sa.select(sa.func.max(c.c.bucket)).where(c.c.pipeline == one, c.c.bucket < before)
+            ).scalar()
+            for one in {pipeline, *self._c.execute(alike).scalars()}
+        ]
+        return max((bucket for bucket in found if bucket is not None), default=None)
 
 
 def _cells(bucket: Bucket) -> Iterable[dict[str, str]]:

@@ -109,20 +109,21 @@ class WatchRows:
             o.c.lease_until, o.c.state == "claimed", o.c.lease_until <= now
         )
         waiting, _ = self._count(o.c.created_at, o.c.state.in_(WAITING))
-        refused, _ = self._count(
-            o.c.created_at,
-            o.c.state == "dead",
-            o.c.kind == "trigger",
-            o.c.incident.in_(sa.select(t.incidents.c.uuid).where(t.incidents.c.state.in_(_OPEN))),
-        )
         return Queue(
             due=due,
             due_since=due_since,
             lapsed=lapsed,
             lapsed_since=lapsed_since,
             waiting=waiting,
-            refused=refused,
+            refused=self.refused(),
         )
+
+    def refused(self) -> int:
+        """Triggers of open incidents that will never be accepted."""
+        o, i = t.outbox, t.incidents
+        still_open = sa.select(i.c.uuid).where(i.c.state.in_(_OPEN))
+        where = o.c.state == "dead", o.c.kind == "trigger", o.c.incident.in_(still_open)
+        return self._count(o.c.created_at, *where)[0]
 
     def _count(
         self, at: sa.Column[datetime], *where: sa.ColumnElement[bool]

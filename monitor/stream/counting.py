@@ -7,115 +7,31 @@ judged per record in offset order against the partition's own watermark.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
+from monitor.stream.cells import Admission, Arrival, BaseKey, Bucket, Emission, Occurrence, Progress
+from monitor.stream.event import YEARS
+from monitor.stream.log_clock import FUTURE_S, ClockState, LogClock
 from monitor.stream.signals import DIMENSION_LIMITS
+from monitor.stream.strays import note
 from monitor.stream.tally import Tally
 
 OTHER = "__other__"
 TUPLES_PER_BUCKET = 10_000
 """Dimension tuples of one partition and bucket; what comes after is folded to `__other__`."""
-FUTURE_S = 60
-"""An event may be this far ahead of its record's Kafka timestamp; more is clamped to it."""
-JUMP_S = 3600
-"""Without record timestamps, a jump of the clock by more than this is doubted ..."""
-JUMP_RECORDS = 100
-"""... until this many records agree."""
+_FIRST_MS, _END_MS = (
+    int(datetime(year, 1, 1, tzinfo=UTC).timestamp() * 1000) for year in (YEARS.start, YEARS.stop)
+)
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far one partition is: what `Counter` needs to go on, stored with the cells."""
+class _Held(NamedTuple):
+    """An event counted at a time that the log may still contradict."""
 
-    low_water: int = 0
-    """Where a replay starts: the first offset of the oldest open bucket, or the position."""
-    hi: int = 0
-    """Offset after the last record judged; below it nothing moves the clock or counts as late."""
-    closed: int | None = None
-    """Unix seconds: every bucket that ends by then is closed. None before the first event."""
-    watermark: float | None = None
-    """Largest accepted event time, unix seconds."""
-    doubted: tuple[float, ...] = ()
-    """Event times beyond a jump, not believed yet."""
-    finished: bool = False
-    """A recording that has ended: all its buckets are closed."""
-    totals: dict[str, int] = field(default_factory=dict)
-    """Records by fate since the beginning: counted, late, duplicate, conflict, excluded_eval."""
-    leaks: dict[str, int] = field(default_factory=dict)
-    """Bucket of the newest leak in an unreadable record, by rule: one is told a bucket."""
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """One decoded event with its record."""
-
-    offset: int
-    timestamp_ms: int | None
-    """Kafka's record timestamp, where the log has one."""
-    kind: str
-    """`interaction` or `amend`."""
-    event: Any
-    """`source`, `id`, `time` and `data` are read."""
-    body: bytes
-    """As it lay on the log, to tell a copy from a conflict."""
-    flags: tuple[str, ...] = ()
-    """Never-events that decoding found: a confirmed secret or card number."""
-
-
-@dataclass(frozen=True, slots=True)
-class Occurrence:
-    """A never-event: it pages on the first occurrence."""
-
-    rule: str
-    source: str
-    bucket: int
-    offset: int
-    at: datetime
-    dimensions: dict[str, str]
-    event_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Admission:
-    """A label value that this partition counts under its own name from now on."""
-
-    dimension: str
-    value: str
-    bucket: int
-
-
-BaseKey = tuple[str, ...]
-NarrowKey = tuple[str, tuple[str, ...], str]
-"""Signal, values of its `by` dimensions, value of the item (`*`: any item, the signal's n)."""
-
-
-@dataclass(slots=True)
-class Bucket:
-    """One open bucket; counts are absolute."""
-
-    start: int
-    first_offset: int
-    base: dict[BaseKey, list[int]] = field(default_factory=dict)
-    narrow: dict[NarrowKey, list[int]] = field(default_factory=dict)
-    seen: dict[tuple[str, str], bytes] = field(default_factory=dict)
-    nevers: set[tuple[str, str]] = field(default_factory=set)
-    changed: bool = True
-
-
-@dataclass(slots=True)
-class Emission:
-    """What has changed since the last `take`: to be written in one transaction."""
-
-    progress: Progress
-    buckets: list[Bucket]
-    """Closed and open buckets with changes; their counts replace what is stored."""
-    late: list[tuple[int, int]]
-    """(offset, bucket) of each late interaction: the offset says whether it is stored already."""
-    occurrences: list[Occurrence]
-    admissions: list[Admission]
+    arrival: Arrival
+    bucket: Bucket
+    fate: str
 
 
 class Counter:
@@ -141,8 +57,12 @@ class Counter:
         self._hi = progress.hi
         self._next = progress.low_water
         self._closed = progress.closed
-        self._watermark = progress.watermark
-        self._doubted = list(progress.doubted)
+        self._clock = LogClock(progress.clock, self._lateness_s)
+        self._furthest = progress.watermark
+        """The clock at `hi`, which a replay has not reached yet."""
+        self._strays = dict(progress.strays)
+        self._held: list[_Held] = []
+        self._withdrawn: set[int] = set()
         self._finished = progress.finished
         self._totals = dict(progress.totals)
         self._done: list[Bucket] = []
@@ -156,6 +76,11 @@ class Counter:
         """Where reading goes on."""
         return self._next
 
+    @property
+    def judged(self) -> int:
+        """Offset after the last record judged; what lies before it was read once."""
+        return self._hi
+
     def skip(self, offset: int, fate: str) -> None:
         """A record that is no event: quarantined, a tombstone, ..."""
         if offset >= self._hi:
@@ -166,7 +91,8 @@ class Counter:
         """A never-event in a record that is no event: all that is known is where it lay."""
         if offset < self._hi:
             return
-        at = timestamp_ms / 1000 if timestamp_ms is not None else self._watermark or 0.0
+        stamp = _believable(timestamp_ms)
+        at = stamp / 1000 if stamp is not None else self._clock.watermark or 0.0
         start = self._start(at)
         if self._leaks.get(rule) != start:
             self._leaks[rule] = start
@@ -176,31 +102,44 @@ class Counter:
     def add(self, arrival: Arrival) -> None:
         """Count one event; its offset ascends, from `progress.low_water` on."""
         fresh = arrival.offset >= self._hi
-        at = arrival.event.time.timestamp()
-        stamp = arrival.timestamp_ms
-        if stamp is not None and at > stamp / 1000 + FUTURE_S:
-            at = stamp / 1000
-            if fresh:
-                self._tell("clamped")
-        start = self._start(at)
-        if self._closed is None or start + self._bucket_s > self._closed:
-            bucket = self._open.get(start)
-            if bucket is None:
-                bucket = self._open[start] = Bucket(start, arrival.offset)
-            fate = self._fate(bucket, arrival)
-            if fate == "counted":
-                self._count(bucket, arrival)
-            if fresh:
-                self._tell(fate)
-        elif fresh:
-            self._judge_late(arrival, start)
-        if fresh:
-            self._tick(at, trusted=stamp is not None)
+        said = at = arrival.event.time.timestamp()
+        stamp_ms = _believable(arrival.timestamp_ms)
+        stamp = None if stamp_ms is None else stamp_ms / 1000
+        if stamp is not None and at > stamp + FUTURE_S:
+            at = stamp
+        before, clock = self._clock.watermark, self._before(at)
+        contradicted = self._see(arrival, at, stamp)
+        if self._clock.turned and self._held:
+            self._settle(fresh=fresh)
+        mark = self._clock.watermark
+        if contradicted and mark is not None and self._far(self._start(at)):
+            at = mark
+        if fresh and at < said:
+            self._stray(arrival, "clamped")
+        self._place(arrival, at, clock, fresh=fresh)
+        if mark is not None and mark != before:
+            self._close_until(self._start(mark - self._lateness_s))
         self._move(arrival.offset)
 
+    def pass_over(self, offset: int) -> None:
+        """What lies before `offset` and was not read will not come: reading goes on there."""
+        self._next = max(self._next, offset)
+        self._hi = max(self._hi, self._next)
+
     def rewind(self, offset: int) -> None:
-        """The log was cut off at `offset`: what comes there now is new."""
-        self._hi = self._next = offset
+        """The log was cut off at `offset`: what comes there now is new, what came is forgotten.
+
+        Open buckets may hold some of it, so they are built anew: reading goes on at `next_offset`.
+        """
+        self._furthest = self.progress().watermark
+        self._hi = offset
+        first = self._first()
+        if first is not None:
+            self._clock = LogClock(first.clock, self._lateness_s)
+            offset = min(first.first_offset, offset)
+        self._next = offset
+        self._open.clear()
+        self._held.clear()
 
     def finish(self) -> None:
         """The recording has ended: close every bucket up to the last time that is believed.
@@ -208,11 +147,10 @@ class Counter:
         Doubted times that nothing refuted are the log's last word; a refuted one stays open.
         """
         self._finished = True
-        if self._doubted:
-            self._watermark = max(self._doubted)
-            self._doubted.clear()
-        if self._watermark is not None:
-            self._close_until(self._start(self._watermark) + self._bucket_s)
+        self._clock.finish()
+        self._held.clear()
+        if (mark := self._clock.watermark) is not None:
+            self._close_until(self._start(mark) + self._bucket_s)
 
     def take(self) -> Emission:
         """What changed since the last call; an open bucket only once its replay is over."""
@@ -222,24 +160,133 @@ class Counter:
             for bucket in self._open.values():
                 bucket.changed = False
         emission = Emission(
-            self.progress(), buckets, self._late, self._occurrences, self._admissions
+            self.progress(),
+            buckets,
+            self._late,
+            self._occurrences,
+            self._admissions,
+            self._withdrawn,
         )
         self._late, self._occurrences, self._admissions = [], [], []
+        self._withdrawn = set()
         return emission
 
     def progress(self) -> Progress:
         """Where this partition is now."""
-        firsts = [bucket.first_offset for bucket in self._open.values()]
+        first = self._first()
+        replayed = first is not None and first.first_offset < self._next
+        marks = [mark for mark in (self._furthest, self._clock.watermark) if mark is not None]
         return Progress(
-            low_water=min([*firsts, self._next]),
+            low_water=first.first_offset if first is not None and replayed else self._next,
             hi=max(self._hi, self._next),
             closed=self._closed,
-            watermark=self._watermark,
-            doubted=tuple(self._doubted),
+            watermark=max(marks, default=None),
+            clock=first.clock if first is not None and replayed else self._clock.state(),
+            strays=dict(self._strays),
             finished=self._finished,
             totals=dict(self._totals),
             leaks=dict(self._leaks),
         )
+
+    def _first(self) -> Bucket | None:
+        """The open bucket whose first record is the oldest."""
+        return min(self._open.values(), key=lambda bucket: bucket.first_offset, default=None)
+
+    # -- time -----------------------------------------------------------------------------------
+
+    def _far(self, start: int) -> bool:
+        """Whether a bucket lies so far ahead that only its own events vouch for it."""
+        mark = self._clock.watermark
+        return mark is None or start > mark + FUTURE_S
+
+    def _before(self, at: float) -> ClockState | None:
+        """The clock as it is, if the next event may open a bucket."""
+        mark = self._clock.watermark
+        if self._start(at) in self._open and (mark is None or self._start(mark) in self._open):
+            return None
+        return self._clock.state()
+
+    def _see(self, arrival: Arrival, at: float, stamp: float | None) -> bool:
+        """Move the clock; whether the log has contradicted this time."""
+        if stamp is not None and arrival.appended:
+            self._clock.see_appended(min(at, stamp))
+        elif stamp is None and not self._clock.witnessed:
+            self._clock.see_bare(at)
+        else:
+            return self._clock.see(arrival.event.source, at)
+        return False
+
+    def _settle(self, *, fresh: bool) -> None:
+        """A doubt has ended: what was counted far ahead counts at the clock's own time.
+
+        Args:
+            fresh: the record that ended it is judged for the first time.
+        """
+        mark = self._clock.watermark
+        assert mark is not None
+        held, self._held = self._held, []
+        gone = [
+            each for each in held if each.bucket.start > mark + FUTURE_S and not each.bucket.certain
+        ]
+        told: set[tuple[str, str]] = set()
+        for _, bucket, _ in gone:
+            told |= bucket.nevers
+            if self._open.pop(bucket.start, None) is not None and fresh:
+                self._withdrawn.add(bucket.start)
+        for arrival, bucket, fate in gone:
+            if fresh:
+                self._totals[fate] -= 1
+                self._stray(arrival, "clamped")
+            self._place(arrival, mark, bucket.clock, fresh=fresh, told=told)
+
+    def _stray(self, arrival: Arrival, fate: str) -> None:
+        """An event whose source has the wrong time, or was held up."""
+        self._tell(fate)
+        if (mark := self._clock.watermark) is not None:
+            note(self._strays, arrival.event.source, arrival.event.time.timestamp() - mark)
+
+    # -- counts ---------------------------------------------------------------------------------
+
+    def _place(
+        self,
+        arrival: Arrival,
+        at: float,
+        clock: ClockState | None,
+        *,
+        fresh: bool,
+        told: set[tuple[str, str]] | None = None,
+    ) -> None:
+        """Count an event in its bucket, or as late.
+
+        Args:
+            arrival: the event.
+            at: its time, as far as it is believed.
+            clock: before the event, or before all that came with it.
+            fresh: its fate was not told yet.
+            told: never-events that were.
+        """
+        start = self._start(at)
+        if self._closed is not None and start + self._bucket_s <= self._closed:
+            if fresh:
+                self._judge_late(arrival, start)
+            return
+        bucket = self._open.get(start)
+        if bucket is None:
+            bucket = Bucket(start, arrival.offset, clock or self._clock.state())
+            self._open[start] = bucket
+        elif arrival.offset < bucket.first_offset and clock is not None:
+            bucket.first_offset, bucket.clock = arrival.offset, clock
+        if told:
+            bucket.nevers |= told
+        fate = self._fate(bucket, arrival)
+        if fate == "counted":
+            self._count(bucket, arrival)
+        if fresh:
+            self._tell(fate)
+        if self._clock.doubts and self._far(start):
+            self._held.append(_Held(arrival, bucket, fate))
+        else:
+            bucket.certain = True
 
     def _start(self, at: float) -> int:
         return int(at // self._bucket_s) * self._bucket_s
@@ -252,7 +299,7 @@ class Counter:
         self._hi = max(self._hi, self._next)
 
     def _judge_late(self, arrival: Arrival, start: int) -> None:
-        self._tell("late")
+        self._stray(arrival, "late")
         self._late.append((arrival.offset, start))
         if arrival.event.data.traffic_class == "user":
             self._occur(arrival, start, self._labels(arrival.event.data), set())
@@ -331,27 +378,20 @@ class Counter:
                     )
                 )
 
-    def _tick(self, at: float, *, trusted: bool) -> None:
-        if self._watermark is None or trusted or at <= self._watermark + JUMP_S:
-            if self._watermark is not None and at <= self._watermark:
-                return
-            self._watermark = at
-            self._doubted.clear()
-        else:
-            self._doubted.append(at)
-            if len(self._doubted) < JUMP_RECORDS:
-                return
-            self._watermark = min(self._doubted)
-            self._doubted.clear()
-        horizon = self._start(self._watermark - self._lateness_s)
-        if self._closed is None or horizon > self._closed:
-            self._close_until(horizon)
-
     def _close_until(self, end: int) -> None:
-        self._closed = max(end, self._closed or end)
+        if self._closed is not None and end <= self._closed:
+            return
+        self._closed = end
         for start in sorted(self._open):
             if start + self._bucket_s <= end:
                 self._done.append(self._open.pop(start))
+
+
+def _believable(timestamp_ms: int | None) -> int | None:
+    """A record's time if it is one: -1 means none, and a producer may write the year 9999."""
+    if timestamp_ms is None or not _FIRST_MS <= timestamp_ms < _END_MS:
+        return None
+    return timestamp_ms
 
 
 def _excluded(data: Any) -> str | None:

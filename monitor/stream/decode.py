@@ -114,13 +114,14 @@ def decode(
     Args:
         record: as it lay on the log.
         key: secret of this installation, 1 to 64 bytes, for digests.
-        max_bytes: the largest value that is looked at.
+        max_bytes: the largest value, headers included, that is looked at.
     """
     value = record.value
     if value is None:
         return Skipped("tombstone")
-    if len(value) > max_bytes:
-        return Rejected("too_large", "$", len(value), _digest(value[:max_bytes], key))
+    size = len(value) + sum(len(content) for _, content in record.headers)
+    if size > max_bytes:
+        return Rejected("too_large", "$", size, _digest(value[:max_bytes], key))
     try:
         event = _parse(_structured(record.headers, value) if record.headers else value)
         hits = redaction.inspect(event)
@@ -292,9 +293,5 @@ def _reject(refused: _Refused, value: bytes, key: bytes) -> Rejected:
         named = _id_decoder.decode(value).id.encode()
     except _MALFORMED:
         named = value
-    confirmed = {
-        one.rule for one in patterns.scan(value.decode("ascii", "replace")) if one.confirmed
-    }
-    return Rejected(
-        refused.rule, refused.path, len(value), _digest(named, key), tuple(sorted(confirmed))
-    )
+    confirmed = sorted(patterns.confirmed(value.decode("ascii", "replace")))
+    return Rejected(refused.rule, refused.path, len(value), _digest(named, key), tuple(confirmed))

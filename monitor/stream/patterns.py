@@ -4,6 +4,11 @@ The rules are strict because the strings they meet are identifiers: a naive rule
 flags every padded sequence number, a naive phone rule a quarter of all UUIDs. So a card must pass
 Luhn and have an issuer's prefix and length, a phone number needs `+CC`, an IBAN the length of its
 country (and mod 97, else it is only suspect), and nothing may touch a letter or digit at its edges.
+
+Anybody who may write to the topic chooses these strings, so the time of each rule is linear in
+their length (a test feeds each one its own near misses), and each begins with a character that it
+needs: what it may not follow is looked at behind that, because `re` skips to a literal tens of
+times faster than it tries an assertion everywhere.
 """
 
 from __future__ import annotations
@@ -30,33 +35,34 @@ class Found:
 
 
 _EMAIL = re.compile(
-    r"[A-Za-z0-9._%+-]{1,64}@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]{2,24}"
+    r"@(?<=[A-Za-z0-9._%+-]@)(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]{2,24}"
 )
 _IPV4 = re.compile(r"(?<![0-9A-Za-z.])(?:\d{1,3}\.){3}\d{1,3}(?!\.?[0-9A-Za-z])")
 _IPV6 = re.compile(r"(?<![0-9A-Za-z:.])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?![0-9A-Za-z:])")
-_CARD = re.compile(r"(?<![0-9A-Za-z.+])[2-6](?:[ -]?\d){13,15}(?![0-9A-Za-z])")
+_CARD = re.compile(r"[2-6](?<![0-9A-Za-z.+].)(?:[ -]?\d){13,15}(?![0-9A-Za-z])")
 _PHONE = re.compile(
-    r"(?<![0-9A-Za-z+.])\+[1-9](?:\d{7,14}|\d{0,2}[ .()-]{1,2}\d(?:[ .()-]{0,2}\d){5,12})"
+    r"\+(?<![0-9A-Za-z+.]\+)[1-9](?:\d{7,14}|\d{0,2}[ .()-]{1,2}\d(?:[ .()-]{0,2}\d){5,12})"
     r"(?![0-9A-Za-z])"
 )
 _SECRETS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (rule, re.compile(pattern))
     for rule, pattern in (
-        ("secret.aws", r"(?<![A-Za-z0-9])A[KS]IA[A-Z2-7]{16}(?![A-Za-z0-9])"),
+        ("secret.aws", r"A[KS]IA(?<![A-Za-z0-9]A.IA)[A-Z2-7]{16}(?![A-Za-z0-9])"),
         ("secret.github", r"gh[pousr]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9_]{22}"),
         ("secret.gitlab", r"glpat-[A-Za-z0-9_-]{20}"),
-        ("secret.slack", r"(?<![A-Za-z0-9])xox[abeprs]-[A-Za-z0-9-]{10}"),
+        ("secret.slack", r"xox(?<![A-Za-z0-9]xox)[abeprs]-[A-Za-z0-9-]{10}"),
         ("secret.google", r"AIza[0-9A-Za-z_-]{35}"),
         (
             "secret.api_key",  # a digit and a capital among the 20, or it may be a slug
-            r"(?<![A-Za-z0-9])sk[-_](?=[A-Za-z_-]{0,40}\d)(?=[a-z0-9_-]{0,40}[A-Z])[\w-]{20}",
+            r"sk[-_](?<![A-Za-z0-9]sk.)(?=[A-Za-z_-]{0,40}\d)(?=[a-z0-9_-]{0,40}[A-Z])[\w-]{20}",
         ),
-        ("secret.jwt", r"eyJ[A-Za-z0-9_-]{8,4096}\.eyJ[A-Za-z0-9_-]{8}"),
         ("secret.private_key", r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY"),
-        ("secret.url_password", r"[A-Za-z]://[^\s/:@\"]{1,200}:[^\s/@\"]{1,200}@"),
-        ("secret.bearer", r"[Bb]earer [A-Za-z0-9._~+/-]{16}"),
+        ("secret.url_password", r"://(?<=[A-Za-z]://)[^\s/:@\"]{1,200}:[^\s/@\"]{1,200}@"),
+        ("secret.bearer", r"earer (?<=[Bb]earer )[A-Za-z0-9._~+/-]{16}"),
     )
 )
+_JWT = re.compile(r"eyJ(?:[A-Za-z0-9_-]{8,}+(\.eyJ[A-Za-z0-9_-]{8})?|[A-Za-z0-9_-]*)")
+"""Takes a run of its letters at once: a search that fails begins anew at each `eyJ` within it."""
 _ISSUERS = re.compile(
     r"4\d{15}|5[1-5]\d{14}|2(?:22[1-9]|2[3-9]\d|[3-6]\d\d|7[01]\d|720)\d{12}"
     r"|3[47]\d{13}|6(?:011|5\d\d|4[4-9]\d)\d{12}|3(?:0[0-5]|[689]\d)\d{11}|35(?:2[89]|[3-8]\d)\d{12}"
@@ -71,10 +77,10 @@ def scan(text: str, *, version: bool = False) -> list[Found]:
         text: any string.
         version: it is a version field, where four numbers and dots are no address.
     """
-    found = list(_secrets(text))
+    found = [Found(rule, "violation", rule != "secret.bearer") for rule in _secrets(text)]
     if "@" in text and _EMAIL.search(text):
         found.append(Found("pattern.email", "violation"))
-    if any(_is_card(match.group()) for match in _CARD.finditer(text)):
+    if _has_card(text):
         found.append(Found("pattern.card", "violation", confirmed=True))
     if "+" in text and _PHONE.search(text):
         found.append(Found("pattern.phone", "violation"))
@@ -87,10 +93,26 @@ def scan(text: str, *, version: bool = False) -> list[Found]:
     return found
 
 
-def _secrets(text: str) -> Iterator[Found]:
+def confirmed(text: str) -> list[str]:
+    """Rules of the secrets of known form and the valid card numbers in `text`, of any length.
+
+    What `scan` finds as confirmed, without its other rules: 80 MB/s of prose with figures, and of
+    the near misses of a test 3.5 MB/s, so that the largest record costs 80 ms at most.
+    """
+    found = [rule for rule in _secrets(text) if rule != "secret.bearer"]
+    return [*found, "pattern.card"] if _has_card(text) else found
+
+
+def _secrets(text: str) -> Iterator[str]:
     for rule, pattern in _SECRETS:
         if pattern.search(text):
-            yield Found(rule, "violation", confirmed=rule != "secret.bearer")
+            yield rule
+    if ".eyJ" in text and any(match[1] for match in _JWT.finditer(text)):
+        yield "secret.jwt"
+
+
+def _has_card(text: str) -> bool:
+    return any(_is_card(match.group()) for match in _CARD.finditer(text))
 
 
 def _is_card(candidate: str) -> bool:

@@ -22,7 +22,7 @@ from monitor.config.settings import Configured
 from monitor.paging import Pager
 from monitor.store.store import Store, StoreError, Tx
 from monitor.text import vis
-from monitor.watch import checks, ordinary
+from monitor.watch import checks, ordinary, times
 from monitor.watch.bypass import STUCK, Bypass, untold
 from monitor.watch.checks import Finding, Jump, Limits, span
 from monitor.watch.emergency import Road
@@ -322,6 +322,7 @@ class Auditor:
             still = tx.watch.still(self._driven)
             driven = {uuid: at for uuid, at in self._driven.items() if uuid in still}
             found = checks.audit(facts, memory, limits, driven)
+            found += times.audit(facts, memory)
             found += [*checks.jumps(self._jump, now), *self._low(now)]
             unknown = untold(tx, found, own)
         rung: dict[str, datetime] = {}
@@ -346,7 +347,7 @@ class Auditor:
                     severity="SEV3",
                     since=now,
                     text=f"less than {self._watch.disk_free} MiB are free in {room.folder}",
-                    cure="make room; at the end the reserve is let go, and then nothing is written",
+                    cure="make room, or shorten store_retention: at the end nothing is written",
                 )
 
     def _file_episodes(self, now: datetime) -> None:
@@ -380,6 +381,7 @@ class Auditor:
         if self._facts is not None:
             limits = Limits(unanswered=self._watch.unanswered, lag=self._watch.lag)
             yield from checks.audit(self._facts, self._memory, limits, self._driven_before)
+            yield from times.audit(self._facts, self._memory)
         yield from checks.jumps(self._jump, now)
         yield from self._low(now)
         yield from self._lacks.found

@@ -31,6 +31,7 @@ CHECKS = (
     "decide",
     "lease",
     "clock",
+    "time",
     "spool",
     "secret",
 )
@@ -339,24 +340,27 @@ def _still(facts: Facts, memory: Memory, limits: Limits) -> Iterator[Finding]:
 
 
 def decide(facts: Facts, memory: Memory, limits: Limits) -> Iterator[Finding]:
-    """Whether complete buckets are judged."""
-    now, at = facts.now, memory.decided
-    closed = [part.closed for part in facts.parts if part.closed is not None]
-    if not closed or len(closed) < len(facts.parts):
+    """Whether what is counted is judged, all partitions together or for those that hold it up."""
+    since, beyond, decided = memory.unjudged.since, facts.beyond, facts.decided or 0
+    if not beyond or facts.now - since <= limits.lag:
         return
-    behind = min(closed) - (at.value or 0)
-    if behind > 0 and now - at.since > limits.lag:
-        left = f"{span(timedelta(seconds=behind))} of events" if at.value else "all events"
-        yield Finding(
-            check="decide",
-            key="decide",
-            level="bad",
-            severity="SEV1",
-            since=at.since,
-            text=f"decide stands still for {span(now - at.since)}: {left} are counted and not "
-            "judged",
-            cure="the decide loop does not run: look at the daemon's log, restart it",
-        )
+    slow = [part for part in facts.parts if (part.closed or 0) <= decided]
+    text = f"decide stands still for {span(facts.now - since)}"
+    cure = "the decide loop does not run: look at the daemon's log, restart it"
+    if slow:
+        names = ", ".join(f"{part.topic}-{part.number}" for part in slow[:NAMED])
+        text = f"no bucket is complete for {span(facts.now - since)}, for want of {names}"
+        cure = f"are all partitions read, and by processes with the same signals? else {cure}"
+    left = f"{span(timedelta(seconds=beyond))} of events" if decided else "all events"
+    yield Finding(
+        check="decide",
+        key="decide",
+        level="bad",
+        severity="SEV1",
+        since=since,
+        text=f"{text}: {left} are counted and not judged",
+        cure=cure,
+    )
 
 
 def leases(facts: Facts, memory: Memory) -> Iterator[Finding]:

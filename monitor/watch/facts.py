@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from monitor.completeness import latest, partitions
 from monitor.incidents.model import Incident
 from monitor.silence import LAG, NO_DATA
 from monitor.store.lease_rows import Lease
@@ -13,6 +14,7 @@ from monitor.store.store import Tx
 from monitor.store.stream_rows import PartitionRow
 from monitor.store.watch_rows import Queue, Rings
 from monitor.stream.signals import Plan
+from monitor.watch.marks import Mark, mark
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +39,15 @@ class Facts:
     told: frozenset[str]
     """`lag` and `no_data` of the whole stream, where decide has an alert for them."""
 
+    @property
+    def beyond(self) -> int:
+        """Seconds of events that some partition has closed and nobody judged; not of recordings."""
+        if any(part.finished for part in self.parts):
+            return 0
+        closed = max((part.closed or 0 for part in self.parts), default=0)
+        most = latest(self.parts, self.now, self.decided)
+        return max(0, (closed if most is None else min(closed, most)) - (self.decided or 0))
+
 
 def gather(tx: Tx, plan: Plan, now: datetime, late: timedelta, silent: timedelta) -> Facts:
     """Read all of it; a fraction of a second, whatever the store holds.
@@ -57,7 +68,7 @@ def gather(tx: Tx, plan: Plan, now: datetime, late: timedelta, silent: timedelta
         unheard_count=unheard.count,
         rings=tx.watch.rings(incident.uuid for incident in unheard.incidents),
         queue=tx.watch.queue(now),
-        parts=tx.stream.partitions(pipeline) if pipeline is not None else [],
+        parts=partitions(tx, pipeline, now) if pipeline is not None else [],
         decided=tx.decisions.position(pipeline) if pipeline is not None else None,
         leases=tx.leases.all(),
         told=frozenset(
@@ -82,26 +93,35 @@ class Memory:
 
     started: datetime
     """Nothing from before the auditor's own start is held against anybody."""
-    decided: Standing
+    unjudged: Standing
+    """What is decided, while buckets are counted beyond it; None while there are none."""
     positions: Mapping[tuple[str, int], Standing] = field(default_factory=dict)
     """By topic id and partition."""
+    marks: Mapping[tuple[str, int], Mark] = field(default_factory=dict)
+    """What went astray, by topic id and partition."""
     seen_leases: frozenset[str] = frozenset()
     """Leases that ran at some time since the start."""
 
 
 def first_memory(now: datetime) -> Memory:
     """Of an auditor that has just started."""
-    return Memory(started=now, decided=Standing(None, now))
+    return Memory(started=now, unjudged=Standing(None, now))
 
 
 def remember(memory: Memory, facts: Facts) -> Memory:
     """What is known after one more look."""
     return replace(
         memory,
-        decided=_stand(memory.decided, facts.decided, facts.now),
+        unjudged=_stand(memory.unjudged, facts.decided or 0 if facts.beyond else None, facts.now),
         positions={
             (part.topic_id, part.number): _stand(
                 memory.positions.get((part.topic_id, part.number)), part.position, facts.now
+            )
+            for part in facts.parts
+        },
+        marks={
+            (part.topic_id, part.number): mark(
+                memory.marks.get((part.topic_id, part.number)), part, facts.now
             )
             for part in facts.parts
         },

@@ -1,6 +1,6 @@
 """What the auditor last knew, in a small file that is there when the store is not.
 
-The daemon shows it on `/readyz`, `/metrics` and in the overview; `tocsin doctor` reads it itself.
+The daemon shows it on `/statusz`, `/metrics` and in the overview; `tocsin doctor` reads it itself.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from monitor.daemon import Control, build_control
 from monitor.metrics import Metrics
 from monitor.processes.loops import PAUSE_S, Loops
 from monitor.store.store import Store
-from monitor.stream.counting import Emission, Occurrence, Progress
+from monitor.stream.cells import Emission, Occurrence, Progress
 from monitor.watchdog import Watchdog
 
 START = datetime(2026, 11, 16, 9, tzinfo=UTC)

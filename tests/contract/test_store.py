@@ -16,6 +16,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
+from monitor.completeness import partitions
 from monitor.incidents.model import State
 from monitor.incidents.timeline import Entry, broken_at
 from monitor.notify.channel import Kind, Message
@@ -27,8 +28,10 @@ from monitor.store.outbox import LEASE, LONGEST_WAIT
 from monitor.store.ownership import owner, owner_lock
 from monitor.store.run_rows import RunRow
 from monitor.store.store import Store, StoreError, StoreUnavailable, Tx
-from monitor.stream.counting import Bucket, Emission, Occurrence, Progress
+from monitor.stream.cells import Bucket, Emission, Occurrence, Progress
+from monitor.stream.log_clock import ClockState, Witness
 from monitor.stream.signals import default_signals, plan
+from monitor.stream.strays import Stray
 from tests.making import T0, alert, incident, minutes
 
 PLAN = plan(default_signals())
@@ -256,13 +259,64 @@ def test_late_interactions_are_added_once(store: Store) -> None:
         assert tx.stream.late_by_bucket(1, 0, 600) == {0: 1, 60: 2}
 
 
+def test_what_comes_after_its_bucket_was_decided_is_late_once(store: Store) -> None:
+    """A partition that was passed over as idle delivers old events: their cells grow, and what they
+    grow by is late. A replay writes what is there, a slower owner nothing; a log cut off takes no
+    late ones back."""
+    steps = ((10, 5, 0), (12, 7, 2), (12, 7, 2), (11, 6, 2), (20, 9, 4), (30, 3, 4))
+    with store.write() as tx:
+        tx.decisions.move(1, 660, T0)
+        tx.stream.save(1, "t", 0, Emission(Progress(hi=1), [], [], [], []))
+        tx.decisions.move(1, 600, T0)
+        tx.stream.save(1, "t", 0, emission(10, [5, 1]))
+        tx.decisions.move(1, 660, T0)
+        for hi, count, late in steps:
+            tx.stream.save(1, "t", 0, emission(hi, [count, 1]))
+            assert tx.stream.late_by_bucket(1, 0, 999) == ({600: late} if late else {})
+        tx.stream.save(1, "t", 1, emission(5, [4]))
+        assert tx.stream.late_by_bucket(1, 0, 999) == {600: 8}, "of every partition"
+
+
 def test_progress_comes_back_as_it_was(store: Store) -> None:
     """Everything a counter needs to go on survives the store."""
-    progress = Progress(3, 9, 540, 601.25, (700.5, 800.0), True, {"counted": 6}, {"leak": 540})
+    witnesses = (Witness("//a", 601.25, 590.0, refuted=False), Witness("//b", 1.0, None, True))
+    progress = Progress(
+        low_water=3,
+        hi=9,
+        closed=540,
+        watermark=601.25,
+        clock=ClockState(601.25, (700.5, 800.0), witnesses, 700.5, 2),
+        strays={"//b": Stray(7, 3600)},
+        finished=True,
+        totals={"counted": 6},
+        leaks={"leak": 540},
+    )
     with store.write() as tx:
         tx.stream.save(1, "t", 0, Emission(progress, [], [], [], []))
         assert tx.stream.progress(1, "t", 0) == progress
         assert tx.stream.progress(1, "t", 1) is None
+
+
+def test_progress_that_an_older_version_stored_is_read(store: Store) -> None:
+    """Its list of doubted times is the clock that it had, with no witnesses."""
+    with store.write() as tx:
+        saved = Progress(low_water=3, hi=9, watermark=601.25)
+        tx.stream.save(1, "t", 0, Emission(saved, [], [], [], []))
+    with store.engine.begin() as connection:
+        connection.execute(t.progress.update().values(doubted="[700.5]"))
+    with store.read() as tx:
+        found = tx.stream.progress(1, "t", 0)
+    assert found is not None
+    assert found.clock == ClockState(601.25, (700.5,))
+
+
+def test_cells_that_never_were_are_taken_back(store: Store) -> None:
+    """A bucket whose time the log contradicted goes, and no slower owner brings it back."""
+    with store.write() as tx:
+        tx.stream.save(1, "t", 0, emission(10, [5]))
+        tx.stream.save(1, "t", 0, Emission(Progress(hi=12), [], [], [], [], {600}))
+        tx.stream.save(1, "t", 0, emission(11, [5]))
+        assert tx.stream.counts(1, 600, 660) == {}
 
 
 def test_a_pipeline_is_named_by_what_it_counts(store: Store) -> None:
@@ -284,6 +338,40 @@ def test_liveness_remembers_since_when(store: Store) -> None:
             caught, behind = expected.get(minute, (5, None))
             assert part.caught_up_at == (None if caught is None else T0 + minutes(caught))
             assert part.behind_since == (None if behind is None else T0 + minutes(behind))
+
+
+def test_a_clock_put_back_leaves_nothing_in_the_future(store: Store) -> None:
+    """What lies ahead of the clock now began now: neither rest nor lag waits for the jump."""
+    back = T0 - minutes(60)
+    with store.write() as tx:
+        for at in (T0, back):
+            tx.stream.liveness("topic", "t", [(0, 5, 5), (1, 5, 9)], at)
+        rests, lags = tx.stream.partitions(1)
+        assert (rests.caught_up_at, lags.behind_since) == (back, back)
+        assert rests.seen_at == lags.seen_at == back
+
+
+def test_who_reads_as_fast_as_the_log_grows_is_not_behind(store: Store) -> None:
+    """Always a few records from the head, and always past what the end was at the look before."""
+    with store.write() as tx:
+        for second in range(900):
+            at, now = 5000 * second, T0 + timedelta(seconds=second)
+            tx.stream.liveness("topic", "t", [(0, at, at + 20), (1, 10 * second, at + 20)], now)
+        keeps_up, lags = tx.stream.partitions(1)
+        assert keeps_up.behind_since == T0 + timedelta(seconds=899)
+        assert lags.behind_since == T0
+
+
+def test_machines_whose_clocks_disagree_agree_on_rest(store: Store) -> None:
+    """What ingest notes on the clock that all share, decide has on its own, however wrong."""
+    wrong = datetime.now(UTC) - minutes(60)
+    with store.write() as tx:
+        tx.stream.liveness("topic", "t", [(0, 5, 5)], tx.leases.now(wrong))
+        (part,) = partitions(tx, 1, wrong)
+        assert part.seen_at is not None
+        assert abs(part.seen_at - wrong) < minutes(1)
+        assert part.caught_up_at == part.seen_at
+        assert part.behind_since is None
 
 
 def test_only_the_newest_topic_counts(store: Store) -> None:

@@ -39,7 +39,7 @@ def test_a_restart_says_what_it_did_again_and_what_is_late(new_ground: NewGround
         wanted = publishing.owed()
         wait_until(lambda: wanted <= seen(paged), "all pages")
         wait_until(lambda: len(paged.night.documents) >= len(wanted), "all timers")
-        health, metrics = tree.health("/readyz"), tree.health("/metrics")
+        health, metrics = tree.health("/statusz"), tree.health("/metrics")
         tree.end()
     said = tree.said()
     last = said[said.rindex("supervisor ") :]

@@ -116,12 +116,12 @@ def body(address: str, path: str) -> str:
 def test_both_ways_through_a_daemon(tmp_path: Path) -> None:
     """Declared here stands there, also after its kill; fired there opens here; health says so."""
     with installed(tmp_path) as (server, address):
-        assert until(lambda: "alertmanager: ok: 1 peers" in body(address, "readyz"))
+        assert until(lambda: "alertmanager: ok: 1 peers" in body(address, "statusz"))
         assert asked(tmp_path, "inc", "declare", "--title", "odd answers", "--sev", "sev2")
         (one,) = until(server.alerts)
         assert one["annotations"]["summary"] == "odd answers"
         server.kill(forget=True)
-        assert until(lambda: "alertmanager: bad" in body(address, "readyz"))
+        assert until(lambda: "alertmanager: bad" in body(address, "statusz"))
         assert f'tocsin_alertmanager_peer_up{{peer="{server.url}"}} 0.0' in body(address, "metrics")
         server.start()
         assert until(server.alerts)

@@ -21,11 +21,13 @@ def test_a_topic_that_is_missing_is_named(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Bad with the topic's name; the topic that is there is told with its partitions."""
+    """Bad with the topic's name; the topic that is there is told with its partitions, and that
+    its producers' clocks are believed where they are."""
     monkeypatch.delenv("TOCSIN_SOCKET", raising=False)
     told = {}
-    there = new_kafka_topic(3)
-    for topic in (there, "mislaid"):
+    there = new_kafka_topic(3, message_timestamp_type="LogAppendTime")
+    theirs = new_kafka_topic(1)
+    for topic in (there, theirs, "mislaid"):
         source = {"type": "kafka", "bootstrap": [kafka_server.bootstrap], "topic": topic}
         config = tmp_path / "tocsin.yaml"
         store = f"sqlite:///{tmp_path / 'x.db'}"
@@ -34,6 +36,8 @@ def test_a_topic_that_is_missing_is_named(
         parts = json.loads(capsys.readouterr().out)["data"]
         (told[topic],) = [(p["state"], p["text"]) for p in parts if p["name"] == "source"]
     assert told[there] == ("ok", f"{there}, 3 partitions")
+    assert told[theirs][0] == "warn"
+    assert "make message.timestamp.type of the topic LogAppendTime" in told[theirs][1]
     assert told["mislaid"][0] == "bad"
     assert "there is no topic mislaid" in told["mislaid"][1]
 

@@ -24,6 +24,7 @@ from monitor.stream.sources.kafka_client import KafkaSettings
 from monitor.stream.sources.publish import Publisher
 from monitor.stream.sources.source import (
     Assigned,
+    Began,
     Chunk,
     Gap,
     Partition,
@@ -373,7 +374,8 @@ def test_where_history_begins(
     begin: Any,
     first: int,
 ) -> None:
-    """Without a position a partition begins at its first record, its end, or at a time."""
+    """Without a position a partition begins at its first record, its end, or at a time; and the
+    source says where that is."""
     with Publisher(settings) as publisher:
         for n in range(100):
             publisher.send(None, b"%d" % n, timestamp_ms=1_000_000_000_000 + n * 1000)
@@ -382,6 +384,7 @@ def test_where_history_begins(
     publish(settings, range(100, 110))
     reader.run(lambda: len(reader.values) == 110 - first)
     assert reader.values[0] == b"%d" % first
+    assert [begun.offset for begun in reader.of(Began)] == [first]
 
 
 def test_aborted_transactions_are_neither_read_nor_lag(

@@ -136,7 +136,7 @@ def test_a_frozen_child_is_killed_and_started_again(tree: Tree) -> None:
     """What a stopped process cannot see itself, the supervisor sees."""
     tree.settings["processes"] = {"stall": "4s"}
     tree.start()
-    wait_for(lambda: UP.search(tree.health("/readyz")), "the supervisor hears it")
+    wait_for(lambda: UP.search(tree.health("/statusz")), "the supervisor hears it")
     frozen = tree.kill_child("control", signal.SIGSTOP)
     tree.wait_for_another("control", frozen)
     assert "gave no sign of life" in tree.said()
@@ -200,7 +200,7 @@ def test_children_that_do_not_drain_are_killed(tree: Tree) -> None:
     tree.env = {"TOCSIN_FAULT": "K14:1:stall"}
     tree.start()
     wait_for(lambda: tree.working("control", "auditor", "ingest-0"), "three children")
-    wait_for(lambda: "ingest-0 up" in tree.health("/readyz"), "it works")
+    wait_for(lambda: "ingest-0 up" in tree.health("/statusz"), "it works")
     began = time.monotonic()
     assert tree.end() == 0
     took = time.monotonic() - began

@@ -125,7 +125,7 @@ def test_a_disk_of_temporary_files_that_becomes_full_ends_nobody(
         tree.env = {**tree.env, "TMPDIR": str(disk)}
         try:
             tree.start()
-            wait_for(lambda: "ingest-0 up" in tree.health("/readyz"), "all are up")
+            wait_for(lambda: "ingest-0 up" in tree.health("/statusz"), "all are up")
             with kept_full(disk):
                 for name in ("ingest-0", "control"):
                     tree.wait_for_another(name, tree.kill_child(name))

@@ -92,6 +92,7 @@ def test_an_owner_behind_a_cut_cable_is_followed_and_stands_by(machines: Machine
     assert (after[0] != before[0], after[1]) == (True, before[1] + 1)
     wait_for(lambda: "decide was not renewed in time" in first.said(), "the first notices")
     time.sleep(max(0.0, CUT_S - (time.monotonic() - began)))
+    assert first.answer("/readyz")[0] == 200, "it serves, whatever the store does"
     assert "ended with status" not in first.said()
 
     machines.cable.mend()

@@ -143,7 +143,7 @@ def test_the_daemon_is_answered_from_both_sides(tmp_path: Path) -> None:
     ):
         sockets = slack.socket_mode()
         sockets.wait_connected(timeout_s=PATIENCE_S)
-        _until(lambda: "slack buttons: ok: connected" in _body(address, "readyz"), "health")
+        _until(lambda: "slack buttons: ok: connected" in _body(address, "statusz"), "health")
         declare = ("inc", "declare", "--title", "odd answers", "--sev", "sev1")
         assert _asked(tmp_path, *declare)
         _until(lambda: slack.messages and pagerduty.incidents, "the first pages")

@@ -18,13 +18,14 @@ import pytest
 from psycopg import sql
 
 from monitor.incidents.timeline import Entry
+from monitor.store import dumps
 from monitor.store.checkup import check_store
 from monitor.store.errors import StoreError
 from monitor.store.schema import head
 from monitor.store.snapshot import copy_sqlite
 from monitor.store.store import Store, owner_lock
 from tests.making import T0, incident
-from tests.servers.postgres_server import DAEMON, PostgresServer
+from tests.servers.postgres_server import DAEMON, OWNER, PostgresServer
 from tui.cli import main
 
 Run = Callable[..., tuple[int, str, str]]
@@ -255,6 +256,102 @@ def test_a_store_that_is_damaged_or_gone_is_restored(path: Path, tocsin: Run) ->
     assert texts(url) == ["n0", "n1", "n2"]
 
 
+KILLED = """
+import os, shutil, sqlite3, sys
+from datetime import UTC, datetime
+from pathlib import Path
+from monitor.store.backup import restore
+
+made, linked, harmed = Path(sys.argv[1]), sys.argv[2] == "links", sys.argv[3] == "harmed"
+FILES = {"os.link", "os.rename", "os.remove", "shutil.copyfile", "sqlite3.connect"}
+
+def dies(fatal):
+    passed = 0
+    def hook(event, args):
+        nonlocal passed
+        if event == "os.link" and not linked:
+            raise PermissionError(1, "no hard links here")
+        if event in FILES:
+            passed += 1
+            if passed == fatal:
+                os._exit(9)
+    return hook
+
+def left(path):
+    if harmed and path.read_bytes().startswith(b"no database"):
+        return "old"
+    with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as store:
+        return {3: "new", 5: "old"}[store.execute("SELECT count(*) FROM timeline").fetchone()[0]]
+
+met = []
+for fatal in range(1, 1000):
+    folder = made.with_name(f"{made.name}-{fatal}")
+    shutil.copytree(made, folder)
+    path = folder / "x.db"
+    pid = os.fork()
+    if not pid:
+        sys.addaudithook(dies(fatal))
+        restore(f"sqlite:///{path}", folder / "b.db", datetime.now(UTC))
+        os._exit(0)
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    assert status in {0, 9}, status
+    met.append(left(path))
+    restore(f"sqlite:///{path}", folder / "b.db", datetime(2026, 1, 1, tzinfo=UTC))
+    assert left(path) == "new"
+    assert (folder / "x.db.key").read_bytes() == b"of the backup"
+    assert path.stat().st_nlink == 1
+    shutil.rmtree(folder)
+    if status == 0:
+        break
+print(*met)
+"""
+
+
+@pytest.mark.parametrize(
+    ("links", "store"), [("links", "whole"), ("copies", "whole"), ("links", "harmed")]
+)
+def test_a_restore_that_is_killed_anywhere_leaves_a_store(
+    path: Path, tocsin: Run, links: str, store: str
+) -> None:
+    """The old one or the backup, never none, which a start would make anew; and it can be repeated.
+
+    The process dies before each file that it copies, names or removes, one after the other.
+    """
+    url = f"sqlite:///{path}"
+    key = path.with_name("x.db.key")
+    key.write_bytes(b"of the backup")
+    tocsin("--store", url, "store", "backup", str(path.with_name("b.db")))
+    key.write_bytes(b"of the store")
+    fill(url, entries=2)
+    if store == "harmed":
+        path.write_bytes(b"no database at all" * 1000)
+        path.with_name("x.db-wal").write_bytes(b"of it")
+    words = [sys.executable, "-c", KILLED, str(path.parent), links, store]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    met = done.stdout.split()
+    assert set(met) == {"old", "new"}
+    assert met == sorted(met, reverse=True)
+    assert len(met) > 8
+
+
+def test_a_store_that_somebody_reads_is_not_replaced_under_them(path: Path, tocsin: Run) -> None:
+    """What they have open would go on being read and written under its old names."""
+    url, target = f"sqlite:///{path}", path.with_name("b.db")
+    tocsin("--store", url, "store", "backup", str(target))
+    store = Store(url)
+    with store.write() as tx:
+        tx.incidents.append(incident().uuid, (), T0)
+    with closing(sqlite3.connect(path)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM timeline").fetchone()
+        fill(url, entries=1)
+        status, _, err = tocsin("--store", url, "store", "restore", str(target), "-y")
+    store.close()
+    assert (status, "somebody reads" in err) == (5, True)
+    assert texts(url) == ["n0", "n1", "n2", "n0"]
+
+
 def test_a_restore_under_a_living_daemon_is_refused(path: Path, tocsin: Run) -> None:
     """The store is the daemon's until it ends."""
     url = f"sqlite:///{path}"
@@ -340,47 +437,104 @@ def test_a_read_only_call_changes_nothing(path: Path, tocsin: Run) -> None:
 # -- PostgreSQL -------------------------------------------------------------------------------
 
 
-def shell(command: str, server: PostgresServer) -> None:
-    """One of the commands that Tocsin names, with Debian's tools."""
-    words = shlex.split(command)
-    if words[0] == "tocsin":
-        assert main(words[1:]) == 0
-        return
-    env = {**os.environ, "PATH": f"{server.bin}:{os.environ['PATH']}"}
-    done = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, (command, done.stdout, done.stderr)
+def follow(err: str, server: PostgresServer, *, owner: str = OWNER) -> list[str]:
+    """Give the commands of a refusal's hint with Debian's tools, each as who is named for it."""
+    hint = err.partition("hint: ")[2].strip()
+    given = []
+    for step in hint.split("; "):
+        who, _, commands = step.partition(": ")
+        role = "postgres" if "as a superuser" in who else owner
+        for command in commands.split(" && "):
+            words = shlex.split(command)
+            assert f"postgresql://{role}@" in command, (who, command)
+            given.append(words[0])
+            if words[0] == "tocsin":
+                assert main(words[1:]) == 0
+                continue
+            env = {**os.environ, "PATH": f"{server.bin}:{os.environ['PATH']}"}
+            done = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, (command, done.stdout, done.stderr)
+    return given
 
 
-def commands(err: str) -> list[str]:
-    """The commands in the hint of a refusal."""
-    assert "as the database's owner: " in err
-    return err.partition("as the database's owner: ")[2].strip().split(" && ")
+def hint_of(run: tuple[int, str, str]) -> str:
+    status, _, err = run
+    assert (status, "its own tools" in err) == (5, True)
+    return err
 
 
+def test_the_owner_makes_no_roles_and_no_databases(postgres_server: PostgresServer) -> None:
+    """As in what deploy/ sets up: else nobody would see which commands want a superuser."""
+    with postgres_server.connect() as made:
+        query = "SELECT rolcreatedb, rolcreaterole, rolsuper FROM pg_roles WHERE rolname = %s"
+        assert made.execute(query, (OWNER,)).fetchone() == (False, False, False)
+
+
+@pytest.mark.parametrize("role", [OWNER, DAEMON])
 def test_postgresql_is_backed_up_and_restored_with_the_commands_that_are_said(
-    postgres_server: PostgresServer, postgres_database: str, tmp_path: Path, tocsin: Run
+    postgres_server: PostgresServer, postgres_database: str, tmp_path: Path, tocsin: Run, role: str
 ) -> None:
-    """Dump, destroy, restore: incidents, chains and the daemon's rights are there again."""
-    url = postgres_server.url(postgres_database)
+    """Asked as the owner or under the daemon's own configuration: incidents, chains and the
+    daemon's rights are there again, and what was there stays, under another name."""
+    url = postgres_server.url(postgres_database, role)
     fill(url)
     dump = str(tmp_path / "tocsin.dump")
-    status, _, err = tocsin("--store", url, "store", "backup", dump)
-    assert status == 5
-    for command in commands(err):
-        shell(command, postgres_server)
-    postgres_server.execute(
-        sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(postgres_database))
-    )
-    status, _, err = tocsin("--store", url, "store", "restore", dump, "-y")
-    assert status == 5
-    for command in commands(err):
-        shell(command, postgres_server)
+    follow(hint_of(tocsin("--store", url, "store", "backup", dump)), postgres_server)
+    fill(url, entries=1)
+    given = follow(hint_of(tocsin("--store", url, "store", "restore", dump, "-y")), postgres_server)
+    assert given == ["psql", "psql", "pg_restore", "tocsin", "tocsin"]
     daemon = postgres_server.url(postgres_database, DAEMON)
     assert texts(daemon) == ["n0", "n1", "n2"]
     fill(daemon, entries=1)
     found = states(daemon)
     assert "bad" not in found.values()
     assert found["timelines"] == "ok"
+    old = postgres_server.url(f"{postgres_database}_replaced", DAEMON)
+    assert texts(old) == ["n0", "n1", "n2", "n0"]
+
+
+def test_a_database_that_is_lost_is_restored_by_its_owner_whom_nobody_tells(
+    postgres_server: PostgresServer, postgres_database: str, tmp_path: Path, tocsin: Run
+) -> None:
+    """The commands have a place for the name; the one for the old database is left out."""
+    url = postgres_server.url(postgres_database, DAEMON)
+    fill(url)
+    dump = str(tmp_path / "tocsin.dump")
+    follow(hint_of(tocsin("--store", url, "store", "backup", dump)), postgres_server)
+    postgres_server.execute(
+        sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(postgres_database))
+    )
+    err = hint_of(tocsin("--store", url, "store", "restore", dump, "-y"))
+    assert "as ITS_OWNER (name the owner of the database): pg_restore" in err
+    first, _, rest = err.replace(dumps.OWNER, OWNER).partition("; ")
+    assert "where the old database is still there" in first
+    follow(f"hint: {rest}", postgres_server)
+    assert texts(url) == ["n0", "n1", "n2"]
+
+
+def test_the_readme_says_what_the_command_prints() -> None:
+    """Word for word, for the installation of the example."""
+    url = "postgresql://tocsin_daemon@db.example.com/tocsin"
+    readme = Path("README.md").read_text()
+    steps = dumps.restore_steps(url, Path("/backup/tocsin.dump"), OWNER)
+    assert "".join(f"$ {command}\n" for step in steps for command in step.commands) in readme
+
+
+def test_the_commands_hold_no_password_and_keep_what_the_url_says() -> None:
+    """Of several hosts, with TLS, and a name that SQL and a shell would take apart."""
+    url = "postgresql://ada:s3cret@/o'dd?host=a:1,b:2&sslmode=verify-full&passwordfile=x"
+    steps = [
+        *dumps.dump_steps(url, Path("/b/x y.dump"), "o'wner"),
+        *dumps.restore_steps(url, Path("/b/x y.dump"), "o'wner"),
+    ]
+    said = "; ".join(map(str, steps))
+    assert "s3cret" not in said
+    assert "password" not in said
+    words = [shlex.split(command) for step in steps for command in step.commands]
+    assert words[0][-1].startswith("--dbname=postgresql://o%27wner@")
+    assert all("sslmode=verify-full" in " ".join(each) for each in words)
+    assert words[2][-1] == """--command=CREATE DATABASE "o'dd" OWNER "o'wner" TEMPLATE template0"""
+    assert words[3][-1] == "/b/x y.dump"
 
 
 def test_a_check_of_postgresql_says_what_would_lose_pages(

@@ -7,17 +7,20 @@ from datetime import UTC, time
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from monitor.alerting.digest import Daily
 from monitor.alerting.routes import Route
 from monitor.daily import Digests
 from monitor.paging import Pager, Policy
 from monitor.processes.posts import Sole
+from monitor.retention import EVERY, SETTLE, TABLES
 from monitor.store import tables as t
 from monitor.store.engine import open_engine
 from monitor.store.errors import StoreError, StoreUnavailable
 from monitor.store.roles import APPEND_ONLY, DELETED, OWNED, UNREAD, Roles, apply_roles, statements
 from monitor.store.store import Store
+from tests.ageing import NOW, counted, decided, room, rows
 from tests.making import T0, incident, minutes
 from tests.servers.postgres_server import DAEMON, READER, PostgresServer
 
@@ -113,12 +116,21 @@ def test_a_reader_opens_the_store(
 def test_roles_are_given_again_without_harm(
     postgres_server: PostgresServer, postgres_url: str
 ) -> None:
-    """Any name is quoted, the statements may be run twice, and both roles are there after them."""
+    """Any name is quoted, the statements may be run twice, and both roles are there after them.
+
+    An owner who may make no roles is told so, and nothing is done.
+    """
     Store(postgres_url).close()
     engine = open_engine(postgres_url)
     roles = Roles("""o'dd "daemon\\""", "odd; reader")
-    for _ in range(2):
+    with pytest.raises(StoreError, match="with the right to make roles"):
         apply_roles(engine, roles)
+    postgres_server.execute(sql.SQL("ALTER ROLE tocsin_owner CREATEROLE"))
+    try:
+        for _ in range(2):
+            apply_roles(engine, roles)
+    finally:
+        postgres_server.execute(sql.SQL("ALTER ROLE tocsin_owner NOCREATEROLE"))
     engine.dispose()
     with postgres_server.connect() as made:
         query = "SELECT count(*) FROM pg_roles WHERE rolname = ANY(%s)"
@@ -142,3 +154,36 @@ def test_only_postgresql_has_roles() -> None:
     engine = open_engine("postgresql://127.0.0.1:1/x")
     assert any("tocsin_reader" in line for line in statements(engine, Roles()))
     engine.dispose()
+
+
+def test_a_store_that_may_not_age_says_so_and_goes_on(
+    postgres_server: PostgresServer, postgres_database: str, postgres_store_url: str
+) -> None:
+    """Rights of the release before: what the daemon may not delete stays and is named with the
+    cure, all else ages; with the rights the next round takes it."""
+    store = Store(postgres_store_url)
+    pipeline = decided(store, NOW)
+    counted(store, pipeline, [int(T0.timestamp())])
+    with postgres_server.connect(postgres_database) as made:
+        made.execute(b"REVOKE DELETE ON cells, points FROM tocsin_daemon")
+    retention, _ = room(store)
+    retention.step(NOW - SETTLE)
+    for _ in range(len(TABLES) + 1):
+        retention.step(NOW)
+    with store.read() as tx:
+        found = retention.health(tx, NOW)
+        assert tx.ageing.mark() == 0
+    assert found.state == "warn"
+    assert found.text.startswith("cells do not age, the store only grows: the store refuses")
+    assert "tocsin store roles --apply" in found.text
+    assert (len(rows(store, t.cells)), len(rows(store, t.late))) == (1, 0)
+    owner = open_engine(postgres_server.url(postgres_database))
+    apply_roles(owner, Roles(DAEMON, READER))
+    owner.dispose()
+    for _ in range(len(TABLES) + 2):
+        retention.step(NOW + EVERY)
+    with store.read() as tx:
+        assert retention.health(tx, NOW).state == "ok"
+        assert tx.ageing.mark() > 0
+    assert rows(store, t.cells) == set()
+    store.close()

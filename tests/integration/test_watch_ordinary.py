@@ -246,6 +246,6 @@ def test_with_all_channels_down_the_heartbeat_is_withheld(
 
 
 def one_line_of(made: Stage) -> Health:
-    """What `/readyz` and the overview show."""
+    """What `/statusz` and the overview show."""
     save(made.places.state, made.auditor.state(made.now))
     return one_line(made.places.state, made.now)

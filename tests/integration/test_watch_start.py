@@ -93,7 +93,7 @@ def test_a_daemon_that_starts_without_its_database_pages_and_goes_on(
                 publisher.send(b"1", event(1))
                 publisher.flush()
             wait_for(lambda: len(pagerduty.incidents) == 2, "an event pages as ever")
-            wait_for(lambda: not tree.health("/readyz").count("emergency"), "the story is filed")
+            wait_for(lambda: not tree.health("/statusz").count("emergency"), "the story is filed")
             assert tree.end() == 0
         finally:
             tree.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from monitor.store import tables as t
 from monitor.store.store import Store
-from monitor.stream.counting import Counter, Progress
+from monitor.stream.cells import Progress
+from monitor.stream.counting import Counter
 from monitor.stream.signals import default_signals, plan
 from monitor.stream.tally import Tally
 from tests.making import T0, amend, arrival, document
@@ -33,21 +34,30 @@ class Line:
     seconds: int
     key: int
     what: str
-    stamped: bool
+    stamp: str
+    """Who wrote the record's time: `nobody`, the `producer` by its wrong clock, one whose clock is
+    better (`another`), or the `broker`."""
+    source: int
 
 
 KINDS = ("plain", "refused", "check", "never", "eval", "amend", "rubbish", "leak", "flagged")
 LINES = st.builds(
     Line,
-    seconds=st.one_of(st.integers(0, 400), st.sampled_from([-200, 5000, 90_000])),
+    seconds=st.one_of(st.integers(0, 400), st.sampled_from([-200, 700, 5000, 90_000])),
     key=st.integers(0, 40),
     what=st.sampled_from(KINDS),
-    stamped=st.booleans(),
+    stamp=st.sampled_from(["nobody", "producer", "producer", "producer", "another", "broker"]),
+    source=st.integers(0, 2),
 )
 
 
 def made(line: Line) -> dict[str, Any]:
     """The event of a line."""
+    found = _made(line)
+    return {**found, "source": f"//gateway/{line.source}"}
+
+
+def _made(line: Line) -> dict[str, Any]:
     at = T0 + timedelta(seconds=line.seconds)
     key, feature = f"e{line.key}", ("chat", "search")[line.key % 2]
     match line.what:
@@ -81,7 +91,8 @@ class Log:
         """Hand the next `count` records to a counter."""
         for offset in range(counter.next_offset, min(len(self), counter.next_offset + count)):
             line = self._lines[offset]
-            stamp = T0 + timedelta(seconds=min(line.seconds, 400))
+            seconds = line.seconds if line.stamp == "producer" else min(line.seconds, 400)
+            stamp = T0 + timedelta(seconds=seconds)
             if line.what in {"rubbish", "leak"}:
                 if line.what == "leak":
                     counter.leak("confirmed_leak", offset, int(stamp.timestamp() * 1000))
@@ -89,9 +100,13 @@ class Log:
                 continue
             if offset not in self._arrivals:
                 flags = ("confirmed_leak",) if line.what == "flagged" else ()
-                self._arrivals[offset] = arrival(
-                    offset, made(line), stamp=stamp if line.stamped else None, flags=flags
+                decoded = arrival(
+                    offset,
+                    made(line),
+                    stamp=None if line.stamp == "nobody" else stamp,
+                    flags=flags,
                 )
+                self._arrivals[offset] = replace(decoded, appended=line.stamp == "broker")
             counter.add(self._arrivals[offset])
 
 

@@ -198,7 +198,6 @@ class PostgresServer(Lifetime):
     def _make_roles(self) -> None:
         for role in (OWNER, DAEMON, READER, SIGNED_IN):
             self.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(role)))
-        self.execute(sql.SQL("ALTER ROLE {} CREATEROLE CREATEDB").format(sql.Identifier(OWNER)))
         self.execute(
             sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(SIGNED_IN), PASSWORD)
         )

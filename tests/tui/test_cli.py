@@ -79,6 +79,9 @@ def test_filters_reach_the_desk(tocsin: Run) -> None:
     assert tocsin("-o", "id", "inc", "list", "--sev", "sev2")[1] == "INC-0142\n"
     assert tocsin("-o", "id", "inc", "list", "--mine")[1] == "INC-0139\nINC-0137\n"
     assert tocsin("-o", "id", "inc", "list", "--since", "2026-11-27T03:10:00Z")[1] == "INC-0142\n"
+    for odd in ("\u00b2d", "99999999d", "soon"):
+        status, _, err = tocsin("inc", "list", "--since", odd)
+        assert (status, "24h for a day ago" in err) == (2, True)
 
 
 @pytest.mark.parametrize(

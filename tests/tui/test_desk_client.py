@@ -7,7 +7,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -311,3 +311,59 @@ def test_views_travel_as_json() -> None:
     """The view of an incident is the same after a journey as JSON."""
     view = StoryDesk().incident("142")
     assert msgspec.json.decode(msgspec.json.encode(view), type=type(view)) == view
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda desk: desk.declare(title="all refused", severity="SEV1"), "look before again"),
+        (lambda desk: desk.overview(), "is `tocsin run` running?"),
+    ],
+)
+def test_a_command_whose_answer_is_lost_may_have_been_done(
+    tmp_path: Path, call: Callable[[SocketDesk], object], said: str
+) -> None:
+    """The daemon had it and died: typed again at once it could page twice. A question may be."""
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(1)
+
+        def die() -> None:
+            peer, _ = listener.accept()
+            peer.recv(65536)
+            peer.close()
+
+        thread = threading.Thread(target=die)
+        thread.start()
+        with pytest.raises(DeskError) as caught:
+            call(SocketDesk(path))
+        thread.join()
+    assert (caught.value.code, said in caught.value.hint) == ("unavailable", True)
+
+
+def test_a_command_that_never_left_was_not_done(tmp_path: Path) -> None:
+    """Nobody listened: the hint is how to start one."""
+    with pytest.raises(DeskError) as caught:
+        SocketDesk(tmp_path / "s").declare(title="all refused", severity="SEV1")
+    assert "is `tocsin run` running?" in caught.value.hint
+
+
+def test_words_in_another_encoding_arrive(tmp_path: Path) -> None:
+    """A shell hands over bytes that are no UTF-8 as lone surrogates: they are shown."""
+    store = Store(f"sqlite:///{tmp_path / 'x.db'}")
+    store.close()
+    desk = connect(Place(store=f"sqlite:///{tmp_path / 'x.db'}"), warn=lambda _: None)
+    desk.declare(title="caf\udce9", severity="SEV2", feature="\udcff")
+    desk.add_change(kind="k", title="t", dimensions={"feature": "\udcff"})
+    assert desk.incident("1").row.title == "caf\\udce9"
+    assert desk.changes()[0].dimensions == {"feature": "\\udcff"}
+
+
+def test_without_a_daemon_arguments_are_checked_as_a_daemon_does(tmp_path: Path) -> None:
+    """A time that has no zone is refused, and not taken for one."""
+    Store(f"sqlite:///{tmp_path / 'x.db'}").close()
+    desk = connect(Place(store=f"sqlite:///{tmp_path / 'x.db'}"), warn=lambda _: None)
+    with pytest.raises(DeskError, match="no UTC time") as caught:
+        desk.incidents(since=datetime(2026, 1, 1))  # noqa: DTZ001 - none is what is tried
+    assert caught.value.code == "invalid"

@@ -9,7 +9,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from monitor.stream.counting import Arrival, Counter, Progress
+from monitor.stream.cells import Arrival, Progress
+from monitor.stream.counting import Counter
 from monitor.stream.event import DATASCHEMA, Interaction
 from monitor.stream.sections import Actor
 from monitor.stream.series import expand

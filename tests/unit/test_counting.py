@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from monitor.stream import counting
-from monitor.stream.counting import OTHER, Counter, Emission, Progress
+from monitor.stream.cells import Emission, Progress
+from monitor.stream.counting import OTHER, Counter
 from monitor.stream.signals import DIMENSION_LIMITS, default_signals, plan
 from monitor.stream.tally import Tally
 from tests.making import T0, amend, arrival, document
@@ -106,7 +108,6 @@ def test_a_jump_in_a_file_is_doubted_until_many_agree() -> None:
     counter.add(arrival(1, document(at(86_400), key="wrong")))
     counter.add(arrival(2, document(at(30), key="b")))
     assert counter.progress().closed == START
-    assert counter.progress().doubted == ()
     for number in range(99):
         counter.add(arrival(3 + number, document(at(90_000 + number), key=f"n{number}")))
     assert counter.progress().closed == START
@@ -254,12 +255,84 @@ def test_a_replay_from_low_water_rebuilds_open_buckets_only() -> None:
 
 
 def test_a_cut_off_log_begins_anew() -> None:
-    """After a rewind the same offsets are new records, not a replay."""
+    """After a rewind the same offsets are new records, and what lay there is forgotten: open
+    buckets are those that a new process would build."""
+    log = [document(at(offset), key=f"old{offset}") for offset in range(4)]
     counter = fresh()
-    for offset in range(4):
-        counter.add(arrival(offset, document(at(offset), key=f"old{offset}")))
+    for offset, one in enumerate(log):
+        counter.add(arrival(offset, one))
+    stored = counter.take().progress
+    restarted = fresh(replace(stored, hi=2))
     counter.rewind(2)
-    counter.add(arrival(2, document(at(5), key="new")))
+    log[2:] = [document(at(5), key="old3")]
+    for reader in (counter, restarted):
+        assert reader.next_offset == 0
+        for offset, one in enumerate(log):
+            reader.add(arrival(offset, one))
+    emission = counter.take()
+    assert volume(emission) == {0: 3}
+    assert emission.progress.hi == 3
+    assert emission.progress.totals == {"counted": 5}
+    assert restarted.take().progress == emission.progress
+
+
+def test_what_is_passed_over_is_no_replay() -> None:
+    """Where a log begins late, or lost a range at its end, progress lies behind it."""
+    counter = fresh()
+    counter.pass_over(5000)
     progress = counter.take().progress
-    assert progress.hi == 3
-    assert progress.totals == {"counted": 5}
+    assert (progress.low_water, progress.hi, progress.totals) == (5000, 5000, {})
+    counter.add(arrival(5000, document(key="a")))
+    counter.pass_over(6000)
+    progress = counter.take().progress
+    assert (progress.low_water, progress.hi) == (5000, 6000)
+    again = fresh(progress)
+    again.add(arrival(5000, document(key="a")))
+    again.pass_over(6000)
+    assert again.take().progress == progress
+
+
+@pytest.mark.parametrize("stamp_ms", [-1, 0, -(2**60), 946_684_799_999, 4_133_980_800_000, 2**62])
+def test_a_record_s_time_outside_the_century_is_none(stamp_ms: int) -> None:
+    """A clock of no time or of the year 9999 moves nothing and breaks nothing: as in a file."""
+    odd, none = fresh(), fresh()
+    for number in range(50):
+        made = arrival(number, document(at(60 * number), key=f"n{number}"))
+        odd.add(replace(made, timestamp_ms=stamp_ms))
+        none.add(made)
+    odd.leak("confirmed_leak", 50, stamp_ms)
+    none.leak("confirmed_leak", 50, None)
+    found, expected = odd.take(), none.take()
+    assert volume(found) == volume(expected)
+    assert found.progress == expected.progress
+    assert found.progress.totals == {"counted": 50}
+    assert [o.at for o in found.occurrences] == [at(60 * 49)]
+
+
+@pytest.mark.parametrize("stamp_ms", [946_684_800_000, 4_133_980_799_999])
+def test_the_first_and_the_last_moment_of_the_century_are_times(stamp_ms: int) -> None:
+    """From 2000 to 2100 a record's time is believed."""
+    counter = fresh()
+    counter.leak("confirmed_leak", 0, stamp_ms)
+    (found,) = counter.take().occurrences
+    assert found.at == datetime.fromtimestamp(stamp_ms / 1000, UTC)
+
+
+def test_two_emissions_are_one() -> None:
+    """What was told twice and not written is written once: of each bucket its last counts."""
+    counter, whole = fresh(), fresh()
+    log = [never("a"), document(at(20), key="b"), document(at(80), key="c"), never("d")]
+    told = None
+    for offset, one in enumerate(log):
+        for each in (counter, whole):
+            each.add(arrival(offset, one))
+        new = counter.take()
+        told = new if told is None else told.then(new)
+    expected = whole.take()
+    assert told is not None
+    assert volume(told) == volume(expected) == {0: 2, 1: 1}
+    assert len(told.buckets) == 2
+    assert told.progress == expected.progress
+    assert told.late == expected.late == [(3, START)]
+    assert [o.event_id for o in told.occurrences] == ["a", "d"]
+    assert told.admissions == expected.admissions

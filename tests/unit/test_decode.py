@@ -349,6 +349,13 @@ def test_the_size_limit_can_be_set() -> None:
     assert (found.rule, found.length) == ("too_large", len(RAW))
 
 
+def test_headers_count_for_the_size() -> None:
+    """An envelope of half a megabyte is no smaller for being in headers."""
+    found = read(DATA, *CE, ("ce_subject", b"x" * (256 * 1024)))
+    assert isinstance(found, Rejected)
+    assert (found.rule, found.length > 256 * 1024) == ("too_large", True)
+
+
 def test_neighbours_of_a_bad_record_are_untouched() -> None:
     """A bad record changes nothing for the ones around it."""
     before = accepted(RAW).event

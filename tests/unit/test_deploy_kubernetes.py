@@ -245,6 +245,13 @@ def test_secrets_are_named_and_not_included(overlay: str) -> None:
     assert settings.watch.heartbeat is not None
 
 
+def test_a_pod_that_never_becomes_ready_is_replaced() -> None:
+    """A StatefulSet in order would wait for the bad pod before it brings the good one."""
+    found = resources(KUBERNETES / "overlays" / "single")
+    (single,) = (document for document in found if document["kind"] == "StatefulSet")
+    assert single["spec"]["podManagementPolicy"] == "Parallel"
+
+
 def test_the_desk_reaches_its_pods(tmp_path: Path) -> None:
     """Port, mount and secret of the component are those that its head tells Tocsin to use."""
     patches = (DESK / "control.yaml").read_text("utf-8")
@@ -252,6 +259,7 @@ def test_the_desk_reaches_its_pods(tmp_path: Path) -> None:
     service = documents(DESK / "service.yaml")[0]["spec"]
     policy = documents(DESK / "networkpolicy.yaml")[0]["spec"]
     assert service["ports"][0]["targetPort"] == ports["name"]
+    assert service["publishNotReadyAddresses"] is True, "people need it when something is wrong"
     assert mounts["name"] == volumes["name"]
     control = documents(KUBERNETES / "overlays" / "postgres" / "control.yaml")[0]["spec"][
         "template"

@@ -7,17 +7,21 @@ import re
 import shutil
 import subprocess
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 
 from monitor.app import desk_path
+from monitor.clock import WallClock
 from monitor.config.options import RunOptions, socket_path
-from monitor.config.settings import load
+from monitor.config.settings import load, resolve
+from monitor.daemon import build_control
 from monitor.http.unix import desk_held, listening
+from monitor.metrics import Metrics
 from monitor.processes.settings import ROLES
+from monitor.store.store import Store
 from monitor.watch.spool import Spool
 from monitor.watch.state import State, places, save
 from tests.making import T0
@@ -100,6 +104,33 @@ def test_the_example_is_taken_with_its_secrets(tmp_path: Path) -> None:
     command = [TOCSIN, "config", "check", "--strict", str(config)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_wrong_secret_keeps_no_other_receiver_from_paging(tmp_path: Path) -> None:
+    """What `config check` refuses the daemon starts with, and no unit asks for a check before."""
+    for name in handed_over():
+        (tmp_path / name).write_text("xapp-1-A-1-a" if name == "slack" else SECRETS[name])
+        (tmp_path / name).chmod(0o400)
+    config = tmp_path / "tocsin.yaml"
+    config.write_text(EXAMPLE.read_text("utf-8").replace(CREDENTIALS, str(tmp_path)))
+    command = [TOCSIN, "config", "check", str(config)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 3, done.stdout + done.stderr
+    settings, _ = load(config)
+    store = Store(f"sqlite:///{tmp_path / 'x.db'}")
+    try:
+        with closing(
+            build_control(resolve(settings), store=store, clock=WallClock(), metrics=Metrics())
+        ) as control:
+            assert {"slack", "pagerduty"} <= control.deliver.channels.keys()
+    finally:
+        store.close()
+    assert not any("ExecStartPre" in directives(path) for path in SYSTEMD.iterdir())
+
+
+def directives(path: Path) -> set[str]:
+    """The names before the equals signs of a unit."""
+    return set(re.findall(r"^(\w+)=", path.read_text("utf-8"), flags=re.MULTILINE))
 
 
 def test_the_units_hand_over_what_the_examples_want() -> None:

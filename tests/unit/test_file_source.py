@@ -316,3 +316,21 @@ def test_a_position_behind_the_end_is_said(tmp_path: Path) -> None:
     source.start(partition, 2)
     assert lines(source) == {}
     source.close()
+
+
+def test_one_poll_is_bounded_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long lines come few at a time, however many were asked for, and each comes once."""
+    monkeypatch.setattr("monitor.stream.sources.reading._MOST_BYTES", 300_000)
+    path = tmp_path / "x.ndjson"
+    path.write_bytes(b"".join(b"%d" % n + b"x" * 100_000 + b"\n" for n in range(20)))
+    source = FileSource([str(path)])
+    begin(source)
+    sizes, offsets = [], []
+    while not source.exhausted:
+        for event in source.poll(0.01):
+            assert isinstance(event, Chunk)
+            sizes.append(sum(len(record.value or b"") for record in event.records))
+            offsets += [record.offset for record in event.records]
+    source.close()
+    assert offsets == list(range(20))
+    assert max(sizes) <= 500_000

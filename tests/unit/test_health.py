@@ -16,7 +16,7 @@ from monitor.health import overview
 from monitor.store.decision_rows import Point, Seen, TierRow
 from monitor.store.rule_rows import Divided
 from monitor.store.store import Store, Tx
-from monitor.stream.counting import Admission, Emission, Progress
+from monitor.stream.cells import Admission, Emission, Progress
 from monitor.views import Health
 from tests.making import T0, minutes
 
@@ -137,3 +137,17 @@ def test_nothing_is_live_without_a_daemon(tx: Tx) -> None:
     assert (seen.live, seen.daemon, seen.lag_s) == (True, True, 0.0)
     alone = overview(tx, CONFIGURED, T0, "ada", live=True, daemon=False)
     assert (alone.live, alone.daemon, alone.lag_s) == (False, False, None)
+
+
+def test_events_of_a_doubtful_time_or_id_are_counted_out(tx: Tx) -> None:
+    """Beside what waits; nothing is said where there are none."""
+    pipeline = tx.stream.pipeline(CONFIGURED.plan, T0)
+    tx.stream.liveness("events", "t", [(0, 5, 5), (1, 5, 5)], T0)
+    found = part(tx, "stream")
+    assert found is not None
+    assert found.text == "events: 2 partitions, 0 records wait"
+    for number, totals in enumerate(({"counted": 90, "late": 10}, {"counted": 9, "clamped": 4})):
+        tx.stream.save(pipeline, "t", number, Emission(Progress(totals=totals), [], [], [], []))
+    found = part(tx, "stream")
+    assert found is not None
+    assert found.text.endswith("wait; of 109 events 10 came late, 4 were far ahead")

@@ -59,7 +59,7 @@ def sock(tmp_path: Path) -> Iterator[Path]:
 
 def test_idle_connections_do_not_keep_a_probe_out() -> None:
     """Who connects and never finishes a request is closed on; then health is answered again."""
-    app = http.health_app(Metrics(), lambda: (True, ["ok"]))
+    app = http.health_app(Metrics(), lambda: (True, ["ready"]), lambda: (True, ["ok"]))
     server = http.Server(app, http.listen_tcp("127.0.0.1:0"), connections=4)
     server.start()
     try:
@@ -231,22 +231,31 @@ def test_a_client_that_hangs_up_hurts_nobody(sock: Path, caplog: pytest.LogCaptu
     assert not [record for record in caplog.records if record.exc_info]
 
 
+PATHS = ("/healthz", "/readyz", "/statusz")
+
+
 def test_health_and_metrics() -> None:
-    """Alive is always; ready only when every part is; the metrics are those of this daemon."""
+    """Alive is always; ready is not the same as well; the metrics are those of this daemon."""
     metrics = Metrics()
     metrics.incidents_open.labels("SEV1").set(2)
-    state = {"good": True}
-    app = http.health_app(metrics, lambda: (state["good"], ["stream: ok: 1"]))
+    state = {"ready": True, "well": True}
+    app = http.health_app(
+        metrics,
+        lambda: (state["ready"], ["ready: owner"]),
+        lambda: (state["well"], ["ready: owner", "stream: ok: 1"]),
+    )
     listener = http.listen_tcp("127.0.0.1:0")
     host, port = listener.getsockname()
     server = http.Server(app, listener)
     server.start()
     try:
         assert get(host, port, "/healthz") == (200, "ok\n")
-        assert get(host, port, "/readyz") == (200, "stream: ok: 1\n")
-        state["good"] = False
-        assert get(host, port, "/readyz")[0] == 503
-        assert get(host, port, "/healthz")[0] == 200
+        assert get(host, port, "/readyz") == (200, "ready: owner\n")
+        assert get(host, port, "/statusz") == (200, "ready: owner\nstream: ok: 1\n")
+        state["well"] = False
+        assert [get(host, port, path)[0] for path in PATHS] == [200, 200, 503]
+        state["ready"] = False
+        assert [get(host, port, path)[0] for path in PATHS] == [200, 503, 503]
         status, text = get(host, port, "/metrics")
         assert status == 200
         assert 'tocsin_incidents_open{severity="SEV1"} 2.0' in text

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
 
 from monitor.ingest import Ingest
 from monitor.metrics import Metrics
 from monitor.store.store import Store, StoreUnavailable
-from monitor.stream.counting import Progress
+from monitor.stream.cells import FATES, Progress
 from monitor.stream.signals import default_signals, plan
 from monitor.stream.sources.files import FileSource
-from monitor.stream.sources.source import Gap, Lag, Revoked, SourceEvent, SourceUnavailable
+from monitor.stream.sources.source import (
+    Began,
+    Gap,
+    Lag,
+    Partition,
+    Record,
+    Revoked,
+    SourceEvent,
+    SourceUnavailable,
+)
 from tests.making import KEY, T0, document
 from tests.scenario.stage import Tape
 from tests.scenario.traffic import write
@@ -229,6 +241,136 @@ def test_lost_records_are_a_gap_and_reading_goes_on(at: Installation) -> None:
     assert at.totals() == {"counted": 1}
 
 
+@pytest.mark.parametrize("reason", ["retention", "unreadable"])
+def test_what_is_lost_is_told_once(at: Installation, reason: str) -> None:
+    """A range without a record behind it is passed for good: a restart does not come upon it
+    again, and of one within open buckets it knows that it was told."""
+    at.put("a")
+    at.step(2)
+    at.tape.told.append(Gap(at.tape.partition, 1, 4, reason))
+    at.step(2)
+    progress = at.progress()
+    assert progress is not None
+    assert (progress.low_water, progress.hi) == (0, 5)
+    at.tape = Tape(at.tape.records)
+    at.ingest = at.loop()
+    at.step(2)
+    at.tape.told.append(Gap(at.tape.partition, 1, 4, reason))
+    at.step(2)
+    at.tape.told.append(Gap(at.tape.partition, 3, 8, reason))
+    at.step(2)
+    with at.store.read() as tx:
+        gaps = [(gap.first, gap.last) for gap in tx.stream.open_gaps()]
+    assert sorted(gaps) == [(1, 4), (5, 8)]
+    assert at.totals() == {"counted": 1}
+
+
+class Live(Tape):
+    """A log that is read from its end where nothing says otherwise, as Kafka's `latest`."""
+
+    def __init__(self, records: Sequence[Record] = ()) -> None:
+        super().__init__(records)
+        self.starts: list[int | None] = []
+
+    def start(self, partition: Partition, offset: int | None) -> None:
+        self.starts.append(offset)
+        self._unresolved = offset is None
+        self._at = None if offset is None else offset
+
+    def poll(self, timeout_s: float) -> list[SourceEvent]:
+        if self._at is None and self.starts:
+            self._at = len(self.records)
+            return [Began(self.partition, self._at)]
+        return super().poll(timeout_s)
+
+
+def test_where_a_quiet_partition_began_survives_a_restart(at: Installation) -> None:
+    """What lay there before the first start is never read, and what came since the first start
+    is, though nothing had come by the first restart."""
+    old = [Record(n, json.dumps(document(key=f"old{n}")).encode()) for n in range(50)]
+    at.tape = first = Live(old)
+    at.ingest = at.loop()
+    at.step()
+    assert at.progress() is None
+    at.step(2)
+    progress = at.progress()
+    assert progress is not None
+    assert (progress.low_water, progress.hi, progress.totals) == (50, 50, {})
+    at.tape = second = Live(first.records)
+    at.put("while it was away")
+    at.ingest = at.loop()
+    at.step(3)
+    assert (first.starts, second.starts) == ([None], [50])
+    assert at.totals() == {"counted": 1}
+
+
+def test_a_partition_given_away_before_it_began_has_no_position(at: Installation) -> None:
+    """Its next owner asks where it begins, and does not take "nothing read yet" for offset 0."""
+    at.tape = Live([Record(n, b"{}") for n in range(9)])
+    at.ingest = at.loop()
+    at.step()
+    at.tape._at = 0
+    at.tape._paused = True
+    at.tape.told.append(Revoked((at.tape.partition,)))
+    at.step(2)
+    assert at.progress() is None
+
+
+def test_a_full_disk_is_owed_no_more_than_once(at: Installation) -> None:
+    """What waits for a store whose writes fail does not grow with the tries, and all of it is
+    written when there is room again."""
+
+    def pages(connection: sqlite3.Connection, most: int) -> None:
+        connection.execute(f"PRAGMA max_page_count = {most}")
+
+    def full(connection: sqlite3.Connection, *_: object) -> None:
+        pages(connection, 1)
+
+    def roomy(connection: sqlite3.Connection, *_: object) -> None:
+        pages(connection, 1 << 30)
+
+    at.put("a")
+    at.step(2)
+    for number in range(200):
+        at.tape.put(document(key=f"n{number}", gen_ai={"request_model": f"m{number}"}))
+    event.listen(at.store.engine, "checkout", full)
+    for _ in range(5):
+        with pytest.raises(StoreUnavailable):
+            at.step()
+    (share,) = at.ingest._shares.values()
+    assert share.unsaved is not None
+    assert len(share.unsaved.buckets) == 1
+    assert len(share.unsaved.admissions) == len(set(share.unsaved.admissions))
+    event.remove(at.store.engine, "checkout", full)
+    event.listen(at.store.engine, "checkout", roomy)
+    at.step(2)
+    assert share.unsaved is None
+    assert at.totals() == {"counted": 201}
+
+
+@pytest.mark.parametrize("stamp_ms", [2**50, 2**62, -1])
+def test_a_leak_with_an_odd_clock_stops_nothing(at: Installation, stamp_ms: int) -> None:
+    """A refused record with a key in it, of the year 37,648 or of none, is a never-event."""
+    at.put("a")
+    at.tape.records.append(Record(1, b'{"note":"AKIAABCDEFGHIJKLMNOP"}', stamp_ms))
+    at.put("b")
+    at.step(2)
+    assert at.totals() == {"counted": 2, "quarantined": 1}
+    with at.store.read() as tx:
+        ((_, _, found),) = tx.stream.open_occurrences()
+    assert (found.rule, found.at) == ("confirmed_leak", T0)
+
+
+def test_a_long_chunk_is_no_stall(at: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each record that is gone through is a sign of life, so that only a loop that stands is one
+    that stalls."""
+    signs: list[int] = []
+    monkeypatch.setattr("monitor.ingest.tick", lambda: signs.append(1))
+    at.put(*"abcdefgh")
+    at.step(2)
+    assert len(signs) == 8
+
+
 def test_a_log_that_was_cut_off_counts_what_is_new(at: Installation) -> None:
     """After a truncation the same offsets hold other records: they count, and are stored."""
     at.put("a", "b", "c")
@@ -248,7 +390,30 @@ def test_a_log_that_was_cut_off_counts_what_is_new(at: Installation) -> None:
         assert pipeline is not None
         start = int(T0.timestamp())
         base = tx.stream.counts(pipeline, start, start + 60)[start].base
-        assert sum(counts[0] for counts in base.values()) == 5
+    assert sum(counts[0] for counts in base.values()) == 3
+
+
+def test_a_log_cut_off_while_the_store_was_away_is_not_written_over(at: Installation) -> None:
+    """What was counted of the lost records waits for the store, and is stored before they go."""
+    at.put("a", "b", "c")
+    at.step(2)
+    at.put("d", seconds=3)
+    with at.other.write(), pytest.raises(StoreUnavailable):
+        at.step()
+    at.tape.records = at.tape.records[:1]
+    at.tape._at = None
+    at.tape.told.append(Gap(at.tape.partition, 1, 3, "truncated"))
+    at.tape.put(document(T0 + SECOND, key="x", feature="search"))
+    at.step(3)
+    progress = at.progress()
+    assert progress is not None
+    assert (progress.low_water, progress.hi) == (0, 2)
+    start = int(T0.timestamp())
+    with at.store.read() as tx:
+        pipeline = tx.stream.known_pipeline(PLAN)
+        assert pipeline is not None
+        base = tx.stream.counts(pipeline, start, start + 60)[start].base
+    assert {key[1]: counts[0] for key, counts in base.items()} == {"chat": 1, "search": 1}
 
 
 class Gone(Tape):
@@ -267,3 +432,24 @@ def test_a_source_that_stays_away_is_told_once_a_minute(
     at.step(121)
     told = [record for record in caplog.records if "cannot be read" in record.getMessage()]
     assert len(told) == 3
+
+
+def test_what_became_of_each_event_is_a_metric(tmp_path: Path) -> None:
+    """Every fate is told from the start, and each record once, whoever reads it again."""
+    metrics = Metrics()
+    at = Installation(tmp_path / "x.db")
+    at.ingest = Ingest(at.store, at.tape, PLAN, metrics, digest_key=KEY)
+    assert b'tocsin_events_total{fate="excluded_redteam"} 0.0' in metrics.render()
+    at.put("a", "b", "a")
+    at.put("far", seconds=200)
+    at.put("late")
+    at.step(3)
+    again = Tape(at.tape.records)
+    at.ingest = Ingest(at.store, again, PLAN, metrics, digest_key=KEY)
+    at.step(3)
+    found = {fate: metrics.value("tocsin_events_total", fate=fate) for fate in FATES}
+    assert {fate: count for fate, count in found.items() if count} == {
+        "counted": 3,
+        "duplicate": 1,
+        "late": 1,
+    }

@@ -14,7 +14,7 @@ from monitor.noticing.levels import Levels
 from monitor.store.decision_rows import Point, Seen
 from monitor.store.note_rows import NoteRow
 from monitor.store.store import Store
-from monitor.stream.counting import Admission, Emission, Progress
+from monitor.stream.cells import Admission, Emission, Progress
 from monitor.stream.sections import JUDGE
 from monitor.stream.signals import default_signals, plan
 from tests.making import T0, level_note, minutes

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from monitor.config.settings import Settings, resolve
+from monitor.incidents.model import Incident, State
 from monitor.metrics import Metrics
-from monitor.opening import Certain
+from monitor.opening import FOLD_S, GAPS_NAMED, Certain
 from monitor.paging import Pager
+from monitor.store.finding_rows import GapRow
 from monitor.store.store import Store
-from monitor.stream.counting import Emission, Occurrence, Progress
+from monitor.stream.cells import Emission, Occurrence, Progress
 
 T0 = datetime(2026, 11, 22, tzinfo=UTC)
 
@@ -49,3 +52,64 @@ def test_a_sitting_ends_in_time_and_the_next_goes_on(store: Store) -> None:
             e.entry for e in tx.incidents.timeline(incidents[0].uuid) if e.entry.kind == "NEVER"
         ]
     assert [entry.occurred_at for entry in again] == [T0 + timedelta(seconds=500)]
+
+
+def lost(store: Store, now: datetime, *gaps: GapRow) -> list[Incident]:
+    """Ingest found these gaps, decide looks at `now`: the open incidents."""
+    certain = Certain({}, Pager(resolve(Settings()).policy), Metrics())
+    with store.write() as tx:
+        for each in gaps:
+            tx.stream.gap(each)
+        certain.gaps(tx, now)
+        return tx.incidents.open()
+
+
+def gap(number: int, first: int, at: datetime, topic: str = "t") -> GapRow:
+    """Five records that cannot be read."""
+    return GapRow("events", topic, number, first, first + 4, "unreadable", at)
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Iterator[Store]:
+    made = Store(f"sqlite:///{tmp_path / 'gaps.db'}")
+    yield made
+    made.close()
+
+
+def test_gap_after_gap_is_one_incident_with_a_sum(empty: Store) -> None:
+    """Two thousand batches that nobody can read ring once, and five minutes of them are a line."""
+    for turn in range(200):
+        at = T0 + timedelta(seconds=20 * turn)
+        found = range(10 * turn, 10 * turn + 10)
+        lost(empty, at, *(gap(number % 3, 10 * number, at) for number in found))
+    (incident,) = lost(empty, T0 + timedelta(seconds=4300))
+    with empty.read() as tx:
+        entries = [e.entry for e in tx.incidents.timeline(incident.uuid)]
+        assert tx.stream.open_gaps() == []
+    assert [e.kind for e in entries].count("PAGE") == 1
+    assert len(entries) <= GAPS_NAMED + 2 + 4300 // FOLD_S + 2
+    assert "10000 records in 2000 gaps since it began" in entries[-1].text
+    assert entries[-1].data == {"gaps": 2000, "records": 10_000}
+
+
+def test_gaps_that_come_at_once_are_one_incident_a_topic(empty: Store) -> None:
+    """A consumer slower than retention loses the head of every partition: some are named."""
+    rows = [gap(number, 0, T0) for number in range(30)]
+    (one, other) = lost(empty, T0, *rows, gap(0, 0, T0, topic="another"))
+    assert one.title == (
+        "Offset gap: 150 records of events-0, events-1, events-10 and 27 more partitions lost"
+    )
+    assert other.groups == {"gap:another"}
+    with empty.read() as tx:
+        texts = [e.entry.text for e in tx.incidents.timeline(one.uuid) if e.entry.kind == "DETECT"]
+    assert len(texts) == GAPS_NAMED + 1
+    assert texts[-1].startswith("and 110 records more, in 22 gaps of events-")
+
+
+def test_a_gap_after_a_resolve_is_an_incident_of_its_own(empty: Store) -> None:
+    """Nothing joins what somebody has resolved."""
+    (first,) = lost(empty, T0, gap(0, 0, T0))
+    with empty.write() as tx:
+        tx.incidents.save(replace(first, state=State.RESOLVED, resolved_at=T0))
+    (second,) = lost(empty, T0 + timedelta(seconds=9), gap(0, 10, T0 + timedelta(seconds=9)))
+    assert second.uuid != first.uuid

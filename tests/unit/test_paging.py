@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -124,9 +125,36 @@ def test_an_idle_partition_does_not_block() -> None:
     assert complete_until([part(600), part(None, idle_s=LONG)], T0) == 600
 
 
+def test_a_look_from_the_future_is_no_rest() -> None:
+    """The clock was put back: what was seen an hour ahead may be read by nobody since."""
+    then = replace(part(60, idle_s=LONG), seen_at=T0 + timedelta(hours=1))
+    assert complete_until([part(600), then], T0) == 60
+    assert complete_until([part(600), replace(then, seen_at=T0)], T0) == 600
+
+
+def test_a_clock_put_back_holds_nothing_up() -> None:
+    """Where buckets later than now are decided already, or most partitions are ahead of our clock,
+    it is ours that is wrong, and not a producer's."""
+    at = int(T0.timestamp())
+    fast = [part(at + 7200), part(at, idle_s=LONG)]
+    assert complete_until(fast, T0, decided=at) == at + 60
+    assert complete_until(fast, T0, decided=at + 3600) == at + 7200
+    assert complete_until([part(at + 7260), *fast], T0, decided=at) == at + 7200
+    assert complete_until([part(at + 7200)], T0, decided=at) == at + 7200
+
+
 def test_when_all_are_idle_the_furthest_decides() -> None:
     """The stream rests: what was closed anywhere is decided."""
     assert complete_until([part(600, idle_s=LONG), part(660, idle_s=LONG)], T0) == 660
+
+
+def test_a_partition_that_is_hours_ahead_carries_nobody_with_it() -> None:
+    """Its only producer has a fast clock, and all are idle; a recording has no such clock."""
+    now = int(T0.timestamp())
+    ahead = [part(now - 60, idle_s=LONG), part(now + 6 * 3600, idle_s=LONG)]
+    assert complete_until(ahead, T0) == now + 60
+    assert complete_until(ahead, T0, live=False) == now + 6 * 3600
+    assert complete_until([part(now - 60), part(now + 6 * 3600)], T0) == now - 60
 
 
 def test_the_files_of_a_recording_end_apart() -> None:

@@ -236,6 +236,7 @@ def test_the_overview_tells_processes_and_owners(store: Store) -> None:
     Post(store, "runs", "me", lambda _: True).look(T0)
     with store.read() as tx:
         whole = processes(tx, T0, members[:1], "me")
+        unknown = processes(tx, T0, [], "me")
     assert whole.text == "control up; decide ours, epoch 1, since 2026-11-22 12:00 UTC; " + (
         "runs ours, epoch 2, since 2026-11-22 12:00 UTC"
     )
@@ -246,6 +247,7 @@ def test_the_overview_tells_processes_and_owners(store: Store) -> None:
     assert "runs other's, epoch 1" in told.text
     assert later.state == "ok"
     assert "decide nobody's" in later.text
+    assert (unknown.state, unknown.text.partition(":")[0]) == ("warn", "who is up is not known")
 
 
 @pytest.mark.parametrize(

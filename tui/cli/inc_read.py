@@ -38,11 +38,11 @@ class Moment(click.ParamType[datetime]):
             return value
         text = str(value).strip()
         units = {"m": "minutes", "h": "hours", "d": "days"}
-        if text[:-1].isdigit() and text[-1:] in units:
-            return datetime.now(UTC) - timedelta(**{units[text[-1]]: int(text[:-1])})
         try:
+            if text[:-1].isdecimal() and text[-1:] in units:
+                return datetime.now(UTC) - timedelta(**{units[text[-1]]: int(text[:-1])})
             at = datetime.fromisoformat(text)
-        except ValueError:
+        except (ValueError, OverflowError):
             self.fail("write 2026-11-27T03:12:04Z, or 24h for a day ago", param, ctx)
         return at if at.tzinfo else at.replace(tzinfo=UTC)
 
@@ -59,7 +59,7 @@ class Span(click.ParamType[float]):
             return value
         text = str(value).strip()
         units = {"s": 1, "m": 60, "h": 3600}
-        if not text[:-1].isdigit() or text[-1:] not in units:
+        if not text[:-1].isdecimal() or text[-1:] not in units:
             self.fail("write 30s, 10m or 1h", param, ctx)
         return float(int(text[:-1]) * units[text[-1]])
 

@@ -42,7 +42,9 @@ if TYPE_CHECKING:
 @click.option("--from", "start", help="Where a first start begins: earliest, latest or a time.")
 @click.option("--page", is_flag=True, help="Let a recording page for real; else it only logs.")
 @click.option(
-    "--check", is_flag=True, help="Try configuration, secrets, source and store, then end."
+    "--check",
+    is_flag=True,
+    help="Look at configuration, secrets, source and store; change nothing.",
 )
 @click.option("--roles", help="What this machine does: of ingest,decide,deliver,runs (all).")
 @click.option(

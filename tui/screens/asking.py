@@ -33,7 +33,7 @@ def convert(param: Param, typed: str) -> str | int | bool:
 def _one_of(values: list[str], typed: str) -> str:
     if typed in values:
         return typed
-    if typed.isdigit() and 1 <= int(typed) <= len(values):
+    if typed.isdecimal() and 1 <= int(typed) <= len(values):
         return values[int(typed) - 1]
     found = [value for value in values if value.lower().startswith(typed.lower())]
     if len(found) != 1:

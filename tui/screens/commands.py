@@ -15,7 +15,7 @@ from tui.widgets.prompt_bar import Question
 
 def pick(words: tuple[str, ...], typed: str) -> str:
     """The word that `typed` means: its number, or the beginning of only that one; else empty."""
-    if typed.isdigit():
+    if typed.isdecimal():
         return words[int(typed) - 1] if 1 <= int(typed) <= len(words) else ""
     found = [word for word in words if typed and word.lower().startswith(typed.lower())]
     return found[0] if len(found) == 1 else ""

@@ -21,11 +21,13 @@ from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, T
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import KafkaError, LogTruncationError, OffsetOutOfRangeError, RetriableError
 
-from monitor.stream.sources.kafka_batches import Unreadable, read_tolerantly
+from monitor.stream.sources.kafka_batches import Room, Unreadable, read_tolerantly
 from monitor.stream.sources.kafka_client import KafkaSettings, TopicLookup, connect
-from monitor.stream.sources.membership import Door, join_anew, joining
+from monitor.stream.sources.kafka_offsets import edges, since
+from monitor.stream.sources.membership import Door, join_anew, joining, not_ours
 from monitor.stream.sources.source import (
     Assigned,
+    Began,
     Chunk,
     Gap,
     Lag,
@@ -41,7 +43,6 @@ from monitor.watchdog import tick
 
 _Batches = dict[TopicPartition, list[Record]]
 
-_LOOKUP_MS = 5000
 _CLOSE_MS = 5000
 _JOIN_PATIENCE_S = 10.0
 _JOIN_SLICE_MS = 500
@@ -83,6 +84,7 @@ class KafkaSource:
         self._looked_at = float("-inf")
         self._events: list[SourceEvent] = []
         self._unreadable: list[Unreadable] = []
+        self._room = Room(settings.max_bytes)
         self._waiting: set[TopicPartition] = set()
         self._held: dict[TopicPartition, Partition] = {}
         self._unresolved: set[TopicPartition] = set()
@@ -105,8 +107,10 @@ class KafkaSource:
             return self._handed_out()
         consumer = self._consumer or self._join()
         self._resolve_begins()
-        batches, loss = self._fetch(consumer, timeout_s)
-        self._read_notes()
+        try:
+            batches, loss = self._fetch(consumer, timeout_s)
+        finally:  # a poll that fails may have ended a rebalance before
+            self._read_notes()
         if self._same_topic(at_once=loss is not None, idle=not batches):
             if loss is not None:
                 self._explain(loss)
@@ -134,15 +138,17 @@ class KafkaSource:
     def pause(self) -> None:
         """Fetch nothing, and stay in the group: go on calling `poll`."""
         self._paused = True
-        if self._consumer is not None:
-            self._consumer.pause(*self._positions)
+        for place in self._positions:
+            self._hold(place)
 
     def resume(self) -> None:
         """Read on where it was paused."""
         self._paused = False
         self._stalls.forget()
-        if self._consumer is not None:
-            self._consumer.resume(*self._positions)
+        for place in self._positions:
+            if self._consumer is not None:
+                with not_ours():
+                    self._consumer.resume(place)
 
     def lags(self) -> list[Lag]:
         """Positions and ends. Records that no reader gets (transaction markers) are no lag."""
@@ -166,6 +172,7 @@ class KafkaSource:
     ) -> tuple[_Batches, Exception | None]:
         self._look_at_the_door(consumer)
         most = self._settings.max_records
+        self._room.left = self._settings.max_bytes
         patience = time.monotonic() + _JOIN_PATIENCE_S
         try:
             batches = consumer.poll(timeout_ms=int(timeout_s * 1000), max_records=most)
@@ -219,7 +226,7 @@ class KafkaSource:
             "metadata_max_age_ms": int(settings.refresh.total_seconds() * 1000),
         }
         consumer = connect(KafkaConsumer, settings, **arguments)
-        read_tolerantly(consumer, self._unreadable)
+        read_tolerantly(consumer, self._unreadable, self._room)
         self._consumer, self._notes, self._topic_id = consumer, _Notes(consumer), topology.topic_id
         consumer.subscribe([settings.topic], listener=self._notes)
         self._stalls.forget()
@@ -292,8 +299,7 @@ class KafkaSource:
     def _seek(self, place: TopicPartition, offset: int) -> None:
         if self._consumer is None:
             return
-        # ValueError: the group took it back a moment ago, and the note of it is still unread.
-        with contextlib.suppress(ValueError):
+        with not_ours():
             self._consumer.seek(place, offset)
             self._positions[place] = offset
             if not self._paused:
@@ -301,55 +307,38 @@ class KafkaSource:
 
     def _stand_still(self, place: TopicPartition) -> None:
         self._positions.pop(place, None)
+        self._hold(place)
+
+    def _hold(self, place: TopicPartition) -> None:
         if self._consumer is not None:
-            self._consumer.pause(place)
+            with not_ours():
+                self._consumer.pause(place)
 
     def _resolve_begins(self) -> None:
-        """Ask where history begins for partitions that were started without an offset."""
+        """Ask where history begins for partitions that were started without an offset, and say."""
         places = sorted(self._unresolved)
         if not places or self._consumer is None:
             return
         begin = self._settings.begin
         if isinstance(begin, datetime):
-            found = self._begins_since(self._consumer, places, begin)
+            found = since(self._consumer, places, begin)
         else:
-            found = self._offsets(places, end=begin == "latest")
+            found = edges(self._consumer, places, end=begin == "latest")
         for place, offset in found.items():
             self._unresolved.discard(place)
             self._seek(place, offset)
-
-    def _begins_since(
-        self, consumer: KafkaConsumer, places: list[TopicPartition], begin: datetime
-    ) -> dict[TopicPartition, int]:
-        since_ms = int(begin.timestamp() * 1000)
-        ends = self._offsets(places, end=True)
-        try:
-            found = consumer.offsets_for_times(
-                dict.fromkeys(places, since_ms), timeout_ms=_LOOKUP_MS
-            )
-        except KafkaError as error:
-            raise SourceUnavailable(f"no broker answers: {error!r}") from error
-        return {place: at.offset if (at := found[place]) else ends[place] for place in places}
-
-    def _offsets(self, places: list[TopicPartition], *, end: bool) -> dict[TopicPartition, int]:
-        if self._consumer is None or not places:
-            return {}
-        look = self._consumer.end_offsets if end else self._consumer.beginning_offsets
-        tick()
-        try:
-            found: dict[TopicPartition, int] = look(places, timeout_ms=_LOOKUP_MS)
-        except KafkaError as error:
-            raise SourceUnavailable(f"no broker answers: {error!r}") from error
-        return found
+            self._events.append(Began(self._held[place], offset))
 
     def _lags(self, places: list[TopicPartition]) -> list[Lag]:
         lags = []
-        ends = self._offsets(places, end=True)
+        ends = edges(self._consumer, places, end=True)
         for place in places:
             end = ends[place]
+            position = self._positions[place]
             # The library's position has passed what it skips (markers, aborted transactions).
-            passed = self._consumer.position(place, timeout_ms=0) if self._consumer else None
-            position = max(self._positions[place], passed or 0)
+            if self._consumer is not None:
+                with not_ours():
+                    position = max(position, self._consumer.position(place, timeout_ms=0) or 0)
             lags.append(Lag(self._held[place], position, max(end, position)))
         return lags
 
@@ -383,7 +372,8 @@ class KafkaSource:
     def _explain_refusal(self, refused: dict[TopicPartition, int]) -> None:
         """Offsets that the broker does not have: say exactly what is not there."""
         places = [place for place in refused if place in self._positions]
-        begins, ends = self._offsets(places, end=False), self._offsets(places, end=True)
+        begins = edges(self._consumer, places, end=False)
+        ends = edges(self._consumer, places, end=True)
         for place in places:
             offset, begin, end = refused[place], begins[place], ends[place]
             if offset < begin:
@@ -396,7 +386,7 @@ class KafkaSource:
     def _explain_truncation(self, diverged: dict[TopicPartition, OffsetAndMetadata | None]) -> None:
         """A new leader has another history than the one we read: say from where on."""
         places = [place for place in diverged if place in self._positions]
-        begins = self._offsets(places, end=False)
+        begins = edges(self._consumer, places, end=False)
         for place in places:
             point = diverged[place]
             position = self._positions[place]

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import KafkaError, for_code
 from kafka.net.compat import KafkaNetClient
 
@@ -17,6 +18,7 @@ from monitor.watchdog import tick
 
 _CONNECT_MS = 2000
 _ANSWER_MS = 5000
+_TIMES = "message.timestamp.type"
 _SECURITY_KEYS = ("security_protocol", "ssl_", "sasl_")
 
 
@@ -39,6 +41,9 @@ class KafkaSettings:
     """Static membership: a name of this process that survives its restart; empty for none."""
     max_records: int = 5000
     """Records in one poll at most."""
+    max_bytes: int = 8 * 1024 * 1024
+    """Unpacked bytes in one poll, about: what a step has to go through, and what a signal waits
+    for. Five thousand events are fewer; a batch of a few kilobytes can hold 64 MB."""
     partition_fetch_bytes: int = 2 * 1024 * 1024
     """Asked of a partition in one fetch; bounds memory to about twice this for each partition."""
     session_timeout: timedelta = timedelta(seconds=20)
@@ -129,6 +134,17 @@ class TopicLookup:
         if problem.__name__ == "UnknownTopicOrPartitionError":
             return None
         raise SourceUnavailable(f"topic {topic}: {problem.__name__}")
+
+    def timestamp_type(self) -> str:
+        """The topic's `message.timestamp.type`; empty where we may not see it."""
+        tick()
+        asked = ConfigResource(ConfigResourceType.TOPIC, self._settings.topic, [_TIMES])
+        try:
+            found = self._client().describe_configs([asked], config_filter="all")
+            return str(found["topic"][self._settings.topic][_TIMES]["value"])
+        except (KafkaError, OSError, LookupError):
+            self.close()
+            return ""
 
     def close(self) -> None:
         """Let go of the connection."""

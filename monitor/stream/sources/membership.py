@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 
 from kafka import KafkaConsumer
+from kafka.errors import IllegalStateError
 from kafka.structs import MemberState
 
 ASK_S, ASK_RARELY_S = 2.0, 60.0
@@ -27,6 +29,14 @@ def join_anew(consumer: KafkaConsumer) -> None:
     partitions shared out anew.
     """
     consumer._coordinator.request_rejoin()  # noqa: SLF001 -- there is no public way to ask for it
+
+
+def not_ours() -> suppress:
+    """Around what is asked of one partition: the group may have taken it back a moment ago.
+
+    kafka-python then raises one of three errors, while the note of it is still unread.
+    """
+    return suppress(KeyError, ValueError, IllegalStateError)
 
 
 class Door:

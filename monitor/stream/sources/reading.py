@@ -13,6 +13,8 @@ from monitor.stream.sources.source import Record
 _BLOCK = 64 * 1024
 _PACKED_BLOCK = 16 * 1024
 """Packed bytes are read in smaller blocks: one of them can unpack to a thousand times its size."""
+_MOST_BYTES = 8 * 1024 * 1024
+"""Lines that are taken at once hold about so many bytes at most."""
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -158,12 +160,14 @@ class LineReader:
     def take(self, count: int, timeout_s: float) -> list[Record]:
         """About `count` lines that are not empty; waits only for the first."""
         records: list[Record] = []
-        while len(records) < count and not self.ended:
+        room = _MOST_BYTES
+        while len(records) < count and room > 0 and not self.ended:
             if not self._waiting and not self._fill(0.0 if records else timeout_s):
                 break
             lines, self._waiting = self._waiting, []
             first = self.line
             self.line += len(lines)
+            room -= sum(map(len, lines))
             if first < self.begin:
                 lines = lines[self.begin - first :]
                 first = min(self.begin, self.line)

@@ -32,8 +32,11 @@ class Record(NamedTuple):
     offset: int
     value: bytes | None
     timestamp_ms: int | None = None
-    """Kafka's record timestamp in ms since the epoch (CreateTime or LogAppendTime), if any."""
+    """Kafka's record timestamp in ms since the epoch (CreateTime or LogAppendTime), if any. A
+    producer may write any number; counting believes what lies in this century."""
     headers: tuple[tuple[str, bytes], ...] = ()
+    appended: bool = False
+    """The broker wrote the timestamp (LogAppendTime), and not the producer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,17 @@ class Assigned:
     """These partitions are ours now; each is read once the caller has answered with `start`."""
 
     partitions: tuple[Partition, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    """Where a partition begins that was started without an offset, told before its first chunk.
+
+    A live log says so, because "now" is another place a moment later; a recording begins at 0.
+    """
+
+    partition: Partition
+    offset: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +89,7 @@ class Gap:
     `unreadable`: the bytes are there and cannot be taken apart into records."""
 
 
-SourceEvent = Chunk | Assigned | Revoked | Gap
+SourceEvent = Chunk | Assigned | Began | Revoked | Gap
 
 
 @dataclass(frozen=True, slots=True)

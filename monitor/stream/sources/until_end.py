@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from monitor.stream.sources.source import (
     Assigned,
+    Began,
     Chunk,
     Gap,
     Lag,
@@ -43,7 +44,7 @@ class UntilEnd:
                     self._ours.difference_update(partitions)
                 case Chunk(partition, _, next_offset):
                     self._at[partition] = next_offset
-                case Gap():
+                case Began() | Gap():
                     pass
         self._held += new
         self._look(idle=not self._held)  # when this raises, the next poll hands out what is held

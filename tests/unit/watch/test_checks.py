@@ -219,6 +219,29 @@ def test_complete_buckets_that_nobody_judges_are_bad() -> None:
     assert keys(moved, before) == set()
 
 
+def test_a_partition_that_holds_the_others_up_is_named() -> None:
+    """One closes its buckets, the other does not, and nothing is judged: whichever loop is at
+    fault, nobody else would say so. A recording that has ended waits for nobody."""
+    held = (part(closed=int(T0.timestamp())), part(1))
+    before = facts(T0 - seconds(100), parts=held)
+    (finding,) = found(facts(parts=held), before)
+    assert finding.key == "decide"
+    assert finding.text == (
+        "no bucket is complete for 1 min 40 s, for want of events-1: 1 min of events are counted "
+        "and not judged"
+    )
+    back = facts(T0 - seconds(3600), parts=held)
+    assert keys(back, replace(before, now=T0 - seconds(3700))) == {"decide"}, "a clock put back"
+    over = tuple(replace(one, finished=True) for one in held)
+    assert keys(facts(parts=over), replace(before, parts=over)) == set()
+
+
+def test_the_first_event_after_a_quiet_hour_alarms_nobody() -> None:
+    """Decide has stood still for as long as there was nothing to decide: that is no fault."""
+    ahead = facts(parts=(part(closed=int(T0.timestamp()) + 600),))
+    assert keys(ahead, facts(T0 - seconds(3600)), facts(T0 - seconds(5))) == set()
+
+
 def lease(until: datetime, since: datetime = STARTED) -> Lease:
     return Lease("decide", "host:1", 3, until, since)
 

@@ -57,7 +57,7 @@ def test_a_withheld_heartbeat_is_bad_and_says_why() -> None:
 
 
 def test_the_worst_speaks_for_all(tmp_path: Path) -> None:
-    """One line for the overview and `/readyz`."""
+    """One line for the overview and `/statusz`."""
     path = tmp_path / "watch.json"
     assert one_line(path, T0).state == "warn"
     save(path, state(findings=(FINDING,), withheld="x"))
