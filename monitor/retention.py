@@ -34,7 +34,7 @@ THINNED = 50
 """The same of rows of points, each of which is read and written again."""
 LOOKS = 100
 """Spans that one transaction looks at, empty or not."""
-TABLES = ("cells", "points", "late", "occurrences", "alerts", "attempts", "divisions")
+TABLES = ("cells", "points", "late", "occurrences", "alerts", "attempts")
 """What ages. All else is what people and incidents did, or is bounded by itself."""
 
 
@@ -216,7 +216,6 @@ def _tables(
         ("occurrences", [Span(lambda tx, _, most: tx.ageing.occurrences(pipeline, end, most))]),
         ("alerts", [Span(lambda tx, _, most: tx.ageing.alerts(since, end, most))]),
         ("attempts", [Span(lambda tx, first, _: tx.ageing.attempts(first, end))]),
-        ("divisions", [Span(lambda tx, _first, _most: tx.ageing.divisions(until))]),
     ]
 
 

@@ -190,15 +190,6 @@ class AgeingRows:
         where = (a.c.page >= page, a.c.page < page + PAGES, a.c.page.in_(done))
         return Gone(self._c.execute(a.delete().where(*where)).rowcount, page + PAGES)
 
-    def divisions(self, end: int) -> Gone:
-        """Remove how budgets were divided before `end`, but for what is in force."""
-        d, rows = t.divisions, 0
-        for team in self._distinct(d.c.team):
-            last = sa.select(sa.func.max(d.c.bucket)).where(d.c.team == team).scalar_subquery()
-            where = (d.c.team == team, d.c.bucket < end, d.c.bucket < last)
-            rows += self._c.execute(d.delete().where(*where)).rowcount
-        return Gone(rows, None)
-
     # -- inside ---------------------------------------------------------------------------------
 
     def _buckets(

@@ -22,7 +22,7 @@ APPEND_ONLY = frozenset(
 """Rows that are written once."""
 DELETED = frozenset(
     {"leases", "notes", "quarantine", "received", "revisions", "tokens"}
-    | {"cells", "points", "late", "occurrences", "alerts", "attempts", "divisions"}
+    | {"cells", "points", "late", "occurrences", "alerts", "attempts"}
 )
 """Tables out of which the daemon drops old rows; those of the second line age by traffic."""
 OWNED = frozenset({"compatibility"})

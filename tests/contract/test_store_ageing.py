@@ -261,19 +261,6 @@ def test_attempts_of_pages_that_are_done_with_age(store: Store) -> None:
     assert rows(store, t.outbox) == before
 
 
-def test_what_is_in_force_never_ages(store: Store) -> None:
-    """Of old divisions the last of each team stays, however old it is."""
-    decided(store, NOW)
-    row = {"false_pages": 1.0, "weeks": 4, "rules": "{}", "reason": ""}
-    made = [("a", START), ("a", START + 60), ("b", START), ("c", START), ("c", HORIZON)]
-    with store.engine.begin() as connection:
-        for team, bucket in made:
-            connection.execute(t.divisions.insert().values(team=team, bucket=bucket, **row))
-    aged(store)
-    left = {(found[1], found[0]) for found in rows(store, t.divisions)}
-    assert left == {("a", START + 60), ("b", START), ("c", HORIZON)}
-
-
 def test_what_people_and_incidents_did_never_ages(store: Store) -> None:
     """Incidents, timelines, pages, runs, changes, notes, revisions, the audit: to the last row."""
     decided(store, NOW)

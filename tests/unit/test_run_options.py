@@ -197,14 +197,14 @@ def test_the_check_says_what_does_not_answer(tocsin: Run, tmp_path: Path) -> Non
     assert (status, "cannot read the secret in file gone" in err) == (3, True)
 
 
-def test_the_check_opens_the_store(tocsin: Run, events: str) -> None:
-    """A store that cannot be opened is exit 6, and the rest is told all the same."""
+def test_the_check_looks_at_the_store(tocsin: Run, events: str, tmp_path: Path) -> None:
+    """A store that cannot be made or opened is exit 6, and the rest is told all the same."""
     status, out, _ = tocsin("run", "--check", "--source", events, "--store", "bogus://x", "--json")
     parts = checked(out)
     assert (status, parts["store"], parts["source"]) == (3, "bad", "ok")  # it has no key either
-    status, out, _ = tocsin(
-        "run", "--check", "--source", events, "--store", "sqlite:////proc/none/x.db", "--json"
-    )
+    (tmp_path / "file").touch()
+    nowhere = f"sqlite:///{tmp_path / 'file' / 'x.db'}"
+    status, out, _ = tocsin("run", "--check", "--source", events, "--store", nowhere, "--json")
     assert (status, checked(out)["store"]) == (6, "bad")
 
 
