@@ -367,10 +367,13 @@ def test_an_abort_ends_the_command_that_runs(machines: tuple[Machine, Machine]) 
     wait_for(lambda: one.bench.marks() == 1, "it has begun")
     other.bench.desk().abort_run(ref, reason="wrong place")
     one.turn()
-    wait_for(lambda: one.bench.runs._carrier.under_way() == [], "it is ended", 30)
-    with one.bench.store.read() as tx:
-        (incident,) = tx.incidents.open()
-        said = [e.entry.text for e in tx.incidents.timeline(incident.uuid)]
-    assert any("because the run was aborted" in text for text in said), said
+
+    def told() -> bool:
+        with one.bench.store.read() as tx:
+            (incident,) = tx.incidents.open()
+            said = [e.entry.text for e in tx.incidents.timeline(incident.uuid)]
+        return any("because the run was aborted" in text for text in said)
+
+    wait_for(told, "the timeline says why it ended", 30)
     assert one.bench.marks() == 1
     assert one.bench.state(ref) == "unknown"
