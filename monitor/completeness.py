@@ -53,13 +53,24 @@ def latest(parts: Sequence[PartitionRow], now: datetime, decided: int | None) ->
     return limit if 0 < ahead <= near and (decided or 0) <= limit else None
 
 
+def waited_for(parts: Sequence[PartitionRow], now: datetime) -> list[PartitionRow]:
+    """Without which nothing is complete: those that have not ended, and do not rest."""
+    return [part for part in parts if not (part.finished or _idle(part, now))]
+
+
+def is_read(part: PartitionRow, now: datetime) -> bool:
+    """Whether it was read to its end a moment ago."""
+    fresh = part.seen_at is not None and abs(now - part.seen_at) <= SEEN
+    return fresh and part.position >= part.end
+
+
 def _closed_by_all(parts: Sequence[PartitionRow], now: datetime) -> int | None:
     if not parts:
         return None
     closed = [part.closed for part in parts if part.closed is not None]
     if not closed:
         return None
-    waiting = [part for part in parts if not (part.finished or _idle(part, now))]
+    waiting = waited_for(parts, now)
     if any(part.closed is None for part in waiting):
         return None
     if waiting:

@@ -64,7 +64,10 @@ _times: msgspec.json.Decoder[_Times | list[float]] = msgspec.json.Decoder(_Times
 
 
 def _told(text: str, watermark: float | None) -> _Times:
-    found = _times.decode(text)
+    try:
+        found = _times.decode(text)
+    except msgspec.ValidationError:  # a release before wrote down the names of the new fields
+        found = []
     if isinstance(found, list):
         return _Times(ClockState(watermark, tuple(found)), {})
     return found

@@ -22,13 +22,19 @@ JUMP_RECORDS = 100
 GAP_S = 300
 """A source that is alone may be silent for so long, and its next event is believed at once. Whoever
 was not heard of for so long, or says it is so much earlier, is no witness."""
-WITNESSES = 16
+WITNESSES = 64
 """Sources heard last: who knows them knows the time."""
 AGREED = (JUMP_RECORDS, 60)
 """Records, and seconds by their own clock, that are believed when nobody contradicts: of a source
 that is alone, or of several ..."""
 AGREED_ALONE = (1000, GAP_S)
-"""... and of one while others, who may only be slower, were heard before."""
+"""... and of one while others, who may only be slower, were heard before; ahead by no more than
+`GAP_S` it needs a minute as well."""
+ENOUGH = 3
+"""Sources that are believed to be ahead by up to `GAP_S`, however many others are silent."""
+PACE_RECORDS = 16
+PACES = 8
+"""A step of so many usual ones is none: of the times between events one in 3,000 is longer."""
 
 
 class Witness(NamedTuple):
@@ -56,6 +62,8 @@ class ClockState:
     """Earliest of the times ahead that nobody has contradicted yet."""
     agreed: int = 0
     """How many there are."""
+    pace: float = 0.0
+    """Seconds from one event to the next, of late."""
 
 
 def leaders(state: ClockState) -> Iterator[str]:
@@ -76,6 +84,7 @@ class LogClock:
         self._witnesses = {one.source: one for one in state.witnesses}
         self._since = state.since
         self._agreed = state.agreed
+        self._pace = state.pace
         self.turned = False
         """The last time seen has ended a doubt: what was ahead is believed, or contradicted."""
 
@@ -97,6 +106,7 @@ class LogClock:
             tuple(self._witnesses.values()),
             self._since,
             self._agreed,
+            self._pace,
         )
 
     def see_appended(self, at: float) -> None:
@@ -123,10 +133,11 @@ class LogClock:
         """A time that its producer vouches for; whether the log has contradicted it."""
         self.turned = False
         mark = self.watermark
-        if mark is not None and at <= mark + self._near_s:
+        if mark is not None and (at <= mark + self._near_s or self._usual(source, at, mark)):
             if at > mark:
                 self.watermark = at
             if at >= mark - GAP_S:
+                self._walk(at - mark)
                 self._hear(source, at, refuted=False)
                 if self._agreed:
                     self._contradict()
@@ -139,6 +150,8 @@ class LogClock:
         if not self._believable(source, at):
             return refuted
         self._believe(source)
+        if mark is not None and self.watermark is not None:
+            self._walk(self.watermark - mark)
         refuted = self.see(source, at)
         self.turned = True
         return refuted
@@ -155,6 +168,21 @@ class LogClock:
     def _reach(self, at: float) -> None:
         if self.watermark is None or at > self.watermark:
             self.watermark = at
+
+    def _walk(self, step: float) -> None:
+        self._pace += (min(max(step, 0.0), GAP_S) - self._pace) / PACE_RECORDS
+
+    def _usual(self, source: str, at: float, mark: float) -> bool:
+        """Whether a step further than the lateness is what one expects of so few events.
+
+        Only of a source that had the time when it was last heard.
+        """
+        if at > mark + min(PACES * self._pace, GAP_S):
+            return False
+        known = self._witnesses.get(source)
+        if known is None or known.heard is None or known.refuted:
+            return False
+        return known.at <= known.heard + self._near_s
 
     def _ahead(self, at: float) -> bool:
         return self.watermark is None or at > self.watermark + self._near_s
@@ -178,9 +206,13 @@ class LogClock:
                 self._witnesses[name] = Witness(name, one.at, one.heard, refuted=True)
 
     def _believe(self, source: str) -> None:
-        """Time has gone on to the earliest that was said; what is ahead of it still is doubted."""
+        """Time has gone on to the earliest that any of them says; what is ahead of it is doubted.
+
+        At the very first it is the earliest that was said: nobody has a time yet.
+        """
         first = self.watermark is None
-        self.watermark = self._since
+        said = [one.at for one in self._leading()]
+        self.watermark = self._since if first else min(said, default=self._since)
         ahead = []
         for name, one in self._witnesses.items():
             if first:
@@ -189,11 +221,15 @@ class LogClock:
                 ahead.append(one.at)
         self._since, self._agreed = min(ahead, default=None), len(ahead)
 
+    def _leading(self) -> list[Witness]:
+        """Who is ahead, and not refuted."""
+        return [one for one in self._witnesses.values() if self._ahead(one.at) and not one.refuted]
+
     def _believable(self, source: str, at: float) -> bool:
         """Whether those who are ahead have the time, and not those who were heard before."""
         mark = self.watermark
         everyone = self._witnesses.values()
-        ahead = sum(self._ahead(one.at) for one in everyone)
+        ahead, near = len(self._leading()), mark is not None and at <= mark + GAP_S
         others = sum(
             one.source != source
             and not self._ahead(one.at)
@@ -204,7 +240,8 @@ class LogClock:
         )
         if ahead > 1 and ahead > others:
             return True
-        if ahead == 1 and not others and mark is not None and at <= mark + GAP_S:
+        if near and (ahead >= ENOUGH or (ahead == 1 and not others)):
             return True
         records, seconds = AGREED if ahead > 1 or not others else AGREED_ALONE
-        return self._agreed >= records or at - (self._since or at) >= seconds
+        lasted = at - (self._since or at)
+        return self._agreed >= records or lasted >= (AGREED[1] if near else seconds)

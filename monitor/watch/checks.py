@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
+from monitor import completeness
 from monitor.incidents.model import Incident
 from monitor.silence import LAG
 from monitor.store.watch_rows import NO_RINGS, Rings
@@ -39,6 +40,8 @@ CHECKS = (
 OVERDUE = timedelta(seconds=60)
 """What is due for so long is not merely late."""
 NEVER_READ = timedelta(minutes=5)
+UNSETTLED = timedelta(minutes=10)
+"""Sources that disagree about the time have it settled by then, or somebody has to."""
 JUMP = timedelta(seconds=30)
 JUMP_SHOWN = timedelta(minutes=10)
 NAMED = 3
@@ -342,12 +345,21 @@ def _still(facts: Facts, memory: Memory, limits: Limits) -> Iterator[Finding]:
 def decide(facts: Facts, memory: Memory, limits: Limits) -> Iterator[Finding]:
     """Whether what is counted is judged, all partitions together or for those that hold it up."""
     since, beyond, decided = memory.unjudged.since, facts.beyond, facts.decided or 0
-    if not beyond or facts.now - since <= limits.lag:
+    waited_for = completeness.waited_for(facts.parts, facts.now)
+    slow = [part for part in waited_for if (part.closed or 0) <= decided]
+    read = bool(slow) and all(completeness.is_read(part, facts.now) for part in slow)
+    if not beyond or facts.now - since <= (UNSETTLED if read else limits.lag):
         return
-    slow = [part for part in facts.parts if (part.closed or 0) <= decided]
     text = f"decide stands still for {span(facts.now - since)}"
     cure = "the decide loop does not run: look at the daemon's log, restart it"
-    if slow:
+    if read:
+        names = ", ".join(f"{part.topic}-{part.number}" for part in slow[:NAMED])
+        text = f"no bucket is complete for {span(facts.now - since)}, for want of a time in {names}"
+        cure = (
+            "its sources disagree about the time, or nothing in it is an event: see `tocsin doctor`"
+            "; with message.timestamp.type=LogAppendTime on the topic the broker settles it"
+        )
+    elif slow:
         names = ", ".join(f"{part.topic}-{part.number}" for part in slow[:NAMED])
         text = f"no bucket is complete for {span(facts.now - since)}, for want of {names}"
         cure = f"are all partitions read, and by processes with the same signals? else {cure}"

@@ -310,6 +310,19 @@ def test_progress_that_an_older_version_stored_is_read(store: Store) -> None:
     assert found.clock == ClockState(601.25, (700.5,))
 
 
+def test_progress_that_an_older_version_has_garbled_is_read(store: Store) -> None:
+    """It takes the new clock for a list and writes down the names of its fields."""
+    with store.write() as tx:
+        saved = Progress(low_water=3, hi=9, watermark=601.25)
+        tx.stream.save(1, "t", 0, Emission(saved, [], [], [], []))
+    with store.engine.begin() as connection:
+        connection.execute(t.progress.update().values(doubted='["clock","strays"]'))
+    with store.read() as tx:
+        found = tx.stream.progress(1, "t", 0)
+    assert found is not None
+    assert (found.hi, found.clock) == (9, ClockState(601.25))
+
+
 def test_cells_that_never_were_are_taken_back(store: Store) -> None:
     """A bucket whose time the log contradicted goes, and no slower owner brings it back."""
     with store.write() as tx:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
@@ -122,6 +123,37 @@ def test_a_source_whose_neighbours_are_gone_is_believed_later(step: float, recor
     assert one.watermark == 4
     one.see("a", 8 * HOUR + (records - 1) * step)
     assert one.watermark == 8 * HOUR + (records - 1) * step
+
+
+@pytest.mark.parametrize("shares", [[1] * 20, [95, 5], [94, 2, 2, 2]])
+def test_a_quiet_partition_goes_on_with_each_event(shares: list[int]) -> None:
+    """An event in six seconds, of whichever source: a step of so many is no doubt, and no delay."""
+    rng, one, at = random.Random(7), LogClock(ClockState(), 15), 0.0
+    lags = []
+    for _ in range(3000):
+        at += rng.expovariate(1 / 6)
+        one.see(str(rng.choices(range(len(shares)), shares)[0]), at)
+        lags.append(at - (one.watermark or 0.0))
+    assert sum(lag > 0 for lag in lags) < 0.03 * len(lags)
+    assert max(lags) < 120
+
+
+def test_a_gateway_that_starts_under_a_new_name_is_believed_within_a_minute() -> None:
+    """The one before is gone, which nobody can know: it may only be slower."""
+    one = clock(*steady(range(100), "pod-1"), *steady(range(120, 180), "pod-2"))
+    assert one.watermark == 99
+    one.see("pod-2", 180.0)
+    assert one.watermark == 180
+
+
+def test_few_of_many_sources_are_no_majority() -> None:
+    """Nine of two hundred, on one machine with a fast clock, one after the other."""
+    names = [f"s{number}" for number in range(200)]
+    one = clock(*((names[number % 200], number / 10) for number in range(6000)))
+    for name in names[:9]:
+        one.see(name, 600 + HOUR)
+    one.see("s9", 600.0)
+    assert one.watermark == 600
 
 
 def test_the_first_record_of_all_decides_nothing() -> None:
