@@ -58,6 +58,8 @@ class _Share:
     counter: Counter
     begun: bool
     """It is known where it begins. Before, there is no progress: it would say offset 0."""
+    heard: bool = False
+    """An event came since the last write."""
     told: dict[str, int] = field(default_factory=dict)
     """Fates that the metrics know of."""
     unsaved: Emission | None = None
@@ -74,6 +76,7 @@ class _Share:
 
     def saved(self) -> None:
         """All of it is in the store."""
+        self.heard = False
         self.unsaved = None
         self.quarantine = []
         self.gaps = []
@@ -197,7 +200,8 @@ class Ingest:
                         for x in lags
                         if x.partition.topic_id == topic_id
                     ]
-                    tx.stream.liveness(topic, topic_id, positions, seen)
+                    silent = self._silent_of(topic_id)
+                    tx.stream.liveness(topic, topic_id, positions, seen, silent)
         except StoreUnavailable:
             self._source.pause()
             raise
@@ -208,6 +212,10 @@ class Ingest:
         self._source.resume()
         self._saved_at = now
         self._unsaved = False
+
+    def _silent_of(self, topic_id: str) -> frozenset[int]:
+        shares = self._shares.items()
+        return frozenset(p.number for p, one in shares if p.topic_id == topic_id and not one.heard)
 
     def _tell(self, share: _Share) -> None:
         """The fates of what is stored now; each is told once, by whoever judged it first."""
@@ -327,6 +335,7 @@ class Ingest:
                     for row in rows:
                         self._hold(share, record, row.rule, row.path, row.length, row.digest, now)
                 kind = "amend" if isinstance(event, Amend) else "interaction"
+                share.heard = True
                 share.counter.add(
                     Arrival(
                         record.offset,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -242,19 +242,34 @@ class StreamRows(PipelineRows):
             self._c.execute(insert_new(self._c, t.partitions), rows)
 
     def liveness(
-        self, topic: str, topic_id: str, positions: Sequence[tuple[int, int, int]], now: datetime
+        self,
+        topic: str,
+        topic_id: str,
+        positions: Sequence[tuple[int, int, int]],
+        now: datetime,
+        silent: Container[int] = (),
     ) -> None:
         """Note (number, position, end) of partitions as seen now; decide's idleness rests on it.
 
         A clock that was put back takes with it what lies in its future now.
+
+        Args:
+            topic: its name.
+            topic_id: of the topic.
+            positions: of the partitions that are ours.
+            now: the time.
+            silent: those that brought no event since the look before: what is refused moves no
+                clock, and must not keep a partition from being at rest.
         """
         p = t.partitions
         for number, at, end in positions:
             keyed = (p.c.topic_id == topic_id, p.c.number == number)
             row = self._c.execute(p.select().where(*keyed)).one_or_none()
             caught_up = behind = None
-            if at >= end:
-                same = row is not None and row.position == at and row.caught_up_at is not None
+            mute = row is not None and number in silent and at >= row.end
+            if at >= end or mute:
+                still = row is not None and (row.position == at or mute)
+                same = row is not None and still and row.caught_up_at is not None
                 caught_up = min(row.caught_up_at, now) if row is not None and same else now
             else:
                 # Whoever has read what was the end at the last look is not behind: more has come.

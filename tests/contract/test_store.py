@@ -353,6 +353,21 @@ def test_liveness_remembers_since_when(store: Store) -> None:
             assert part.behind_since == (None if behind is None else T0 + minutes(behind))
 
 
+def test_what_is_no_event_does_not_keep_a_partition_from_rest(store: Store) -> None:
+    """Refused records alone, however many, hold up nobody's buckets; an event does."""
+    with store.write() as tx:
+        for second in range(5):
+            look = [(0, 10 * second, 10 * second), (1, 10 * second, 10 * second + 4)]
+            now = T0 + timedelta(seconds=second)
+            tx.stream.liveness("topic", "t", look, now, silent={0, 1} if second else {0})
+        first, busy = tx.stream.partitions(1)
+        assert first.caught_up_at == T0
+        assert busy.caught_up_at == T0 + timedelta(seconds=1)
+        tx.stream.liveness("topic", "t", [(0, 50, 50), (1, 50, 54)], T0 + timedelta(seconds=5))
+        first, busy = tx.stream.partitions(1)
+        assert (first.caught_up_at, busy.caught_up_at) == (T0 + timedelta(seconds=5), None)
+
+
 def test_a_clock_put_back_leaves_nothing_in_the_future(store: Store) -> None:
     """What lies ahead of the clock now began now: neither rest nor lag waits for the jump."""
     back = T0 - minutes(60)

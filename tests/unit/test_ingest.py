@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -453,3 +453,23 @@ def test_what_became_of_each_event_is_a_metric(tmp_path: Path) -> None:
         "duplicate": 1,
         "late": 1,
     }
+
+
+def test_records_that_are_no_events_hold_nobody_up(at: Installation) -> None:
+    """A producer of nonsense does not keep its partition from being at rest; one event does."""
+
+    def rests_since() -> datetime | None:
+        with at.store.read() as tx:
+            (part,) = tx.stream.partitions(tx.stream.known_pipeline(PLAN) or 0)
+            return part.caught_up_at
+
+    at.put("a")
+    at.step(2)
+    began = rests_since()
+    for _ in range(5):
+        at.tape.records.append(Record(len(at.tape.records), b"nonsense"))
+        at.step()
+    assert rests_since() == began is not None
+    at.put("b")
+    at.step()
+    assert rests_since() == at.now
