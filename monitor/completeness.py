@@ -59,9 +59,9 @@ def waited_for(parts: Sequence[PartitionRow], now: datetime) -> list[PartitionRo
 
 
 def is_read(part: PartitionRow, now: datetime) -> bool:
-    """Whether it was read to its end a moment ago."""
+    """Whether it was read to its end a moment ago, and by nobody further with other signals."""
     fresh = part.seen_at is not None and abs(now - part.seen_at) <= SEEN
-    return fresh and part.position >= part.end
+    return fresh and part.position >= part.end and not part.outrun
 
 
 def _closed_by_all(parts: Sequence[PartitionRow], now: datetime) -> int | None:

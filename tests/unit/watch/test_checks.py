@@ -249,6 +249,8 @@ def test_a_partition_whose_sources_disagree_about_the_time_is_named_later() -> N
     assert "LogAppendTime" in finding.cure
     unread = (held[0], replace(held[1], seen_at=T0 - seconds(40)))
     assert keys(facts(parts=unread), facts(T0 - seconds(100), parts=held)) == {"decide"}, "unread"
+    other = (held[0], replace(held[1], outrun=True))
+    assert keys(facts(parts=other), facts(T0 - seconds(100), parts=held)) == {"decide"}, "signals"
 
 
 def test_the_first_event_after_a_quiet_hour_alarms_nobody() -> None:
