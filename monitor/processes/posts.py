@@ -66,6 +66,12 @@ class Sole:
         """Always ours."""
 
 
+def _must_hold(tx: Tx, job: str, working: Lease | None) -> None:
+    if working is None:
+        raise Fenced(f"{job} is not ours")
+    tx.leases.must_hold(working)
+
+
 class Beside:
     """The same job for a second loop of this process, which begins and is fenced by itself."""
 
@@ -99,9 +105,7 @@ class Beside:
         Raises:
             Fenced: it is not ours, or not in the epoch in which the work began.
         """
-        if self._working is None:
-            raise Fenced(f"{self.job} is not ours")
-        tx.leases.must_hold(self._working)
+        _must_hold(tx, self.job, self._working)
 
     def lose(self, problem: Fenced) -> None:
         """A transaction was fenced; whether the job is lost the first loop finds out."""
@@ -171,9 +175,7 @@ class Post:
         Raises:
             Fenced: it is not ours, or not in the epoch in which the work began.
         """
-        if self._working is None:
-            raise Fenced(f"{self.job} is not ours")
-        tx.leases.must_hold(self._working)
+        _must_hold(tx, self.job, self._working)
 
     def look(self, now: datetime) -> None:
         """Take the job if it is free, renew it if it is ours; at most one transaction.

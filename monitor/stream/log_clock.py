@@ -213,12 +213,10 @@ class LogClock:
         first = self.watermark is None
         said = [one.at for one in self._leading()]
         self.watermark = self._since if first else min(said, default=self._since)
-        ahead = []
-        for name, one in self._witnesses.items():
-            if first:
+        if first:
+            for name, one in self._witnesses.items():
                 self._witnesses[name] = one._replace(heard=self.watermark)
-            if name != source and self._ahead(one.at) and not one.refuted:
-                ahead.append(one.at)
+        ahead = [one.at for one in self._leading() if one.source != source]
         self._since, self._agreed = min(ahead, default=None), len(ahead)
 
     def _leading(self) -> list[Witness]:

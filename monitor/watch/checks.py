@@ -350,18 +350,18 @@ def decide(facts: Facts, memory: Memory, limits: Limits) -> Iterator[Finding]:
     read = bool(slow) and all(completeness.is_read(part, facts.now) for part in slow)
     if not beyond or facts.now - since <= (UNSETTLED if read else limits.lag):
         return
-    text = f"decide stands still for {span(facts.now - since)}"
+    lasted = span(facts.now - since)
+    names = ", ".join(f"{part.topic}-{part.number}" for part in slow[:NAMED])
+    text = f"decide stands still for {lasted}"
     cure = "the decide loop does not run: look at the daemon's log, restart it"
     if read:
-        names = ", ".join(f"{part.topic}-{part.number}" for part in slow[:NAMED])
-        text = f"no bucket is complete for {span(facts.now - since)}, for want of a time in {names}"
+        text = f"no bucket is complete for {lasted}, for want of a time in {names}"
         cure = (
             "its sources disagree about the time, or nothing in it is an event: see `tocsin doctor`"
             "; with message.timestamp.type=LogAppendTime on the topic the broker settles it"
         )
     elif slow:
-        names = ", ".join(f"{part.topic}-{part.number}" for part in slow[:NAMED])
-        text = f"no bucket is complete for {span(facts.now - since)}, for want of {names}"
+        text = f"no bucket is complete for {lasted}, for want of {names}"
         cure = f"are all partitions read, and by processes with the same signals? else {cure}"
     left = f"{span(timedelta(seconds=beyond))} of events" if decided else "all events"
     yield Finding(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -124,22 +124,27 @@ def test_where_it_began_survives_a_restart(at: Installation, kafka_admin: KafkaA
         assert tx.stream.open_gaps() == []
 
 
-def test_a_small_batch_stops_nothing(at: Installation, kafka_server: KafkaServer) -> None:
-    """A few kilobytes that hold 64 MB of near misses of a pattern are refused record by record in
-    steps of bounded length, and what lies behind them is counted."""
-    begun = at.loop()
-    at.run(begun, lambda: len(at.progress()) == 2)
-    value = b'{"x":"' + b"eyJ" * (MAX_BYTES // 3 - 10) + b'"}'
+def publish_packed(settings: KafkaSettings, values: Iterable[tuple[int, bytes]]) -> None:
+    """Of each partition its values, in one batch that is small on the wire."""
     producer = KafkaProducer(
-        bootstrap_servers=kafka_server.bootstrap,
+        bootstrap_servers=settings.bootstrap,
         compression_type="zstd",
         batch_size=100_000_000,
         linger_ms=2000,
         max_request_size=200_000_000,
     )
-    for _ in range(250):
-        producer.send(at.settings.topic, value, partition=0)
+    for partition, value in values:
+        producer.send(settings.topic, value, partition=partition)
     producer.close()
+
+
+def test_a_small_batch_stops_nothing(at: Installation) -> None:
+    """A few kilobytes that hold 64 MB of near misses of a pattern are refused record by record in
+    steps of bounded length, and what lies behind them is counted."""
+    begun = at.loop()
+    at.run(begun, lambda: len(at.progress()) == 2)
+    value = b'{"x":"' + b"eyJ" * (MAX_BYTES // 3 - 10) + b'"}'
+    publish_packed(at.settings, ((0, value) for _ in range(250)))
     publish(at.settings, range(3), 0)
     longest = at.run(begun, lambda: at.told("counted") == 3, 60)
     assert at.told("quarantined") == 250
@@ -173,19 +178,11 @@ def assigned(source: KafkaSource) -> list[Partition]:
     return found
 
 
-def test_a_poll_is_bounded_in_bytes(at: Installation, kafka_server: KafkaServer) -> None:
+def test_a_poll_is_bounded_in_bytes(at: Installation) -> None:
     """However many records were asked for and whatever they were packed to, a poll hands out no
     more than it may, and every record comes once."""
-    producer = KafkaProducer(
-        bootstrap_servers=kafka_server.bootstrap,
-        compression_type="zstd",
-        batch_size=50_000_000,
-        linger_ms=1000,
-        max_request_size=100_000_000,
-    )
-    for number in range(120):
-        producer.send(at.settings.topic, b"%03d" % number + bytes(100_000), partition=number % 2)
-    producer.close()
+    packed = ((number % 2, b"%03d" % number + bytes(100_000)) for number in range(120))
+    publish_packed(at.settings, packed)
     source = KafkaSource(replace(at.settings, begin="earliest", max_bytes=1_000_000))
     values: list[bytes] = []
     try:

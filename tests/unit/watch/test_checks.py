@@ -9,54 +9,19 @@ import pytest
 
 from monitor.incidents.model import Incident, Rung
 from monitor.store.lease_rows import Lease
-from monitor.store.stream_rows import PartitionRow
-from monitor.store.watch_rows import Queue, Rings
+from monitor.store.watch_rows import Rings
 from monitor.watch import checks
 from monitor.watch.checks import CHECKS, Finding, Limits
 from monitor.watch.facts import Facts, Memory, first_memory, remember
 from tests.making import T0, incident
+from tests.unit.watch.looks import IDLE, facts, part
 
-IDLE = Queue(due=0, due_since=None, lapsed=0, lapsed_since=None, waiting=0, refused=0)
 STARTED = T0 - timedelta(hours=1)
 LIMITS = Limits()
 
 
 def seconds(count: float) -> timedelta:
     return timedelta(seconds=count)
-
-
-def part(number: int = 0, **changes: object) -> PartitionRow:
-    made = PartitionRow(
-        topic="events",
-        topic_id="t",
-        number=number,
-        closed=int(T0.timestamp()) - 60,
-        watermark=T0.timestamp(),
-        finished=False,
-        position=100,
-        end=100,
-        caught_up_at=T0,
-        behind_since=None,
-        seen_at=T0,
-        totals={},
-    )
-    return replace(made, **changes)  # type: ignore[arg-type] # names of fields
-
-
-def facts(now: datetime = T0, **changes: object) -> Facts:
-    made = Facts(
-        now=now,
-        database_now=now,
-        unheard=(),
-        unheard_count=0,
-        rings={},
-        queue=IDLE,
-        parts=(part(seen_at=now),),
-        decided=int(T0.timestamp()) - 60,
-        leases=(),
-        told=frozenset(),
-    )
-    return replace(made, **changes)  # type: ignore[arg-type] # names of fields
 
 
 def memory(*looks: Facts, started: datetime = STARTED) -> Memory:

@@ -9,45 +9,16 @@ from datetime import datetime, timedelta
 import pytest
 
 from monitor.store.stream_rows import PartitionRow
-from monitor.store.watch_rows import Queue
 from monitor.stream.strays import KEPT, Stray, note, since
 from monitor.watch import times
 from monitor.watch.checks import CHECKS, Finding
 from monitor.watch.facts import Facts, Memory, first_memory, remember
 from tests.making import T0, minutes
-
-
-def part(number: int = 0, **changes: object) -> PartitionRow:
-    made = PartitionRow(
-        topic="events",
-        topic_id="t",
-        number=number,
-        closed=int(T0.timestamp()) - 60,
-        watermark=T0.timestamp(),
-        finished=False,
-        position=100,
-        end=100,
-        caught_up_at=T0,
-        behind_since=None,
-        seen_at=T0,
-        totals={},
-    )
-    return replace(made, **changes)  # type: ignore[arg-type] # names of fields
+from tests.unit.watch.looks import facts, part
 
 
 def look(now: datetime, *parts: PartitionRow, decided: datetime = T0) -> Facts:
-    return Facts(
-        now=now,
-        database_now=now,
-        unheard=(),
-        unheard_count=0,
-        rings={},
-        queue=Queue(due=0, due_since=None, lapsed=0, lapsed_since=None, waiting=0, refused=0),
-        parts=parts,
-        decided=int(decided.timestamp()),
-        leases=(),
-        told=frozenset(),
-    )
+    return facts(now, parts=parts, decided=int(decided.timestamp()))
 
 
 def counted(totals: Mapping[str, int], **strays: Stray) -> PartitionRow:
