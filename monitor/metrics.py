@@ -392,7 +392,7 @@ class Metrics:
         )
         self.watch_heartbeat = Gauge(
             "tocsin_watch_heartbeat_timestamp_seconds",
-            "When the outside last accepted a heartbeat; 0 before the first, or with none.",
+            "When the outside last accepted a heartbeat, at first when one was due; 0 with none.",
             registry=self.registry,
         )
         self.watch_withheld = Gauge(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from monitor.alertmanager.hook import AlertmanagerHook
 from monitor.config.options import on_loopback
 from monitor.config.settings import Configured
@@ -12,13 +14,13 @@ from monitor.store.store import Store
 
 
 def build_hooks(
-    store: Store, configured: Configured, metrics: Metrics, pager: Pager
+    store: Store, configured: Callable[[], Configured], metrics: Metrics, pager: Pager
 ) -> dict[str, Hook]:
     """The hooks that the configuration asks for, by the last part of their path."""
     hooks: dict[str, Hook] = {}
-    given = configured.settings.alertmanager
-    if given is not None and given.receive is not None:
-        loopback = on_loopback(configured.settings.http)
+    settings = configured().settings
+    if settings.alertmanager is not None and settings.alertmanager.receive is not None:
+        loopback = on_loopback(settings.http)
         hook = AlertmanagerHook(store, configured, metrics, pager, loopback=loopback)
         # One group of a storm is one message, which Alertmanager drops after a 413.
         hooks["alertmanager"] = LargeHook(hook.receive, hook.door)

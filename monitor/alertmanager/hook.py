@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -130,14 +130,22 @@ class AlertmanagerHook:
     def __init__(
         self,
         store: Store,
-        configured: Configured,
+        configured: Callable[[], Configured],
         metrics: Metrics,
         pager: Pager,
         *,
         loopback: bool = False,
     ) -> None:
-        """`loopback`: only this machine can call, so that callers need not say who they are."""
-        given = configured.settings.alertmanager
+        """Nothing is opened.
+
+        Args:
+            store: where incidents are.
+            configured: what is in force; `alertmanager` is read once, the plan with each call.
+            metrics: for counting.
+            pager: decides what is sent.
+            loopback: only this machine can call, so that callers need not say who they are.
+        """
+        given = configured().settings.alertmanager
         assert given is not None
         assert given.receive is not None
         self._settings: Receive = given.receive
@@ -216,7 +224,7 @@ class AlertmanagerHook:
         tx.touch()
 
     def _fires(self, tx: Tx, before: Incident | None, news: _News, now: datetime) -> Incident:
-        trusted = _Trusted(tx, self._settings, self._configured.plan)
+        trusted = _Trusted(tx, self._settings, self._configured().plan)
         news = replace(news, firing=tuple(sorted(news.firing, key=trusted.severity)))
         severity = trusted.severity(news.firing[0])
         entries = news.entries(now, opens=before is None)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -83,24 +83,30 @@ class AlertSync:
     def __init__(
         self,
         store: Store,
-        settings: Settings,
+        settings: Callable[[], Settings],
         metrics: Metrics,
         *,
         peers: Sequence[Peer] | None = None,
     ) -> None:
-        """`settings.alertmanager` must be there, with addresses.
+        """`alertmanager` of the settings must be there, with addresses.
+
+        Args:
+            store: what fires.
+            settings: what is in force; `alertmanager` is read once, `paging.links` at each look.
+            metrics: for counting.
+            peers: instead of the configured ones.
 
         Raises:
             OSError: the configured `ca_file` cannot be read.
         """
-        given = settings.alertmanager
+        given = settings().alertmanager
         assert given is not None
         self._store = store
         self._metrics = metrics
         self._every = timedelta(seconds=given.every.total_seconds())
         self._lease = max(LEASE_MISSES * self._every, SHORTEST_LEASE)
         self._timeout_s = given.timeout_s
-        self._naming = Naming(given.labels, settings.paging.links, given.tiers)
+        self._settings, self._given = settings, given
         found = build_peers(given) if peers is None else peers
         self._peers = [_Standing(peer, label) for peer, label in _labelled(found)]
         self._pool = ThreadPoolExecutor(max(1, len(self._peers)), "alertmanager")
@@ -174,7 +180,8 @@ class AlertSync:
             if revision == self._revision and fresh:
                 return
             rows = read(tx, now)
-        found = {one.key: one for one in standing(rows, self._naming, now)}
+        naming = Naming(self._given.labels, self._settings().paging.links, self._given.tiers)
+        found = {one.key: one for one in standing(rows, naming, now)}
         self._revision, self._read_at = revision, now
         for key, old in self._known.items():
             if key not in found and (old.ended_at is None or key in self._ends):

@@ -89,7 +89,7 @@ def _asked(post: Post, store: Store) -> tuple[Voice, StoreUnavailable | None]:
 
 def neighbour_hooks(control: Control) -> dict[str, Hook]:
     """The inbound hooks of other machines, by the last part of their path."""
-    return build_hooks(control.store, control.configured, control.metrics, control.pager)
+    return build_hooks(control.store, lambda: control.configured, control.metrics, control.pager)
 
 
 def neighbour_steps(control: Control, stack: ExitStack) -> dict[str, Callable[[datetime], bool]]:
@@ -109,7 +109,7 @@ def neighbour_steps(control: Control, stack: ExitStack) -> dict[str, Callable[[d
     if post is None or settings.alertmanager is None or not settings.alertmanager.urls:
         return {}
     try:
-        sync = AlertSync(control.store, settings, control.metrics)
+        sync = AlertSync(control.store, lambda: control.configured.settings, control.metrics)
     except OSError as problem:
         said = problem.strerror or problem
         raise UsageError(f"the ca_file of alertmanager cannot be used: {said}") from None

@@ -428,6 +428,7 @@ class Auditor:
                 for f in self._findings
             ),
             heartbeat_to=beat.where if self._heart is not None else "",
+            heartbeat_since=beat.since,
             heartbeat_at=beat.sent_at,
             withheld=beat.withheld,
             heartbeat_problem=beat.problem,

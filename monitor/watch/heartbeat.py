@@ -19,6 +19,9 @@ from monitor.watch.settings import Heartbeat as Settings
 
 logger = logging.getLogger(__name__)
 
+AGAIN_S = 10.0
+"""After one that was not accepted: the outside is to miss none because one packet was lost."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beat:
@@ -26,6 +29,8 @@ class Beat:
 
     where: str = ""
     """Scheme and host; the path may be a secret."""
+    since: datetime | None = None
+    """When the first was due."""
     sent_at: datetime | None = None
     """When the outside last accepted one."""
     withheld: str = ""
@@ -43,6 +48,7 @@ class Heart:
         self._last_s: float | None = None
         self._thread: threading.Thread | None = None
         self._results: queue.SimpleQueue[tuple[datetime, str]] = queue.SimpleQueue()
+        self._since: datetime | None = None
         self._sent_at: datetime | None = None
         self._problem = ""
         self._withheld = "nothing was looked at yet"
@@ -62,7 +68,10 @@ class Heart:
             else:
                 logger.info("the heartbeat goes out again")
         self._withheld = withheld
+        self._since = self._since or now
         every = self._settings.every.total_seconds()
+        if self._problem:
+            every = min(every, AGAIN_S)
         due = self._last_s is None or steady_s - self._last_s >= every
         if not withheld and due and (self._thread is None or not self._thread.is_alive()):
             self._last_s = steady_s
@@ -76,6 +85,7 @@ class Heart:
         """What is known now."""
         return Beat(
             where=self._where(),
+            since=self._since,
             sent_at=self._sent_at,
             withheld=self._withheld,
             problem=self._problem,

@@ -209,7 +209,7 @@ def measure(metrics: Metrics, known: state.State) -> None:
     for check in CHECKS:
         metrics.watch_findings.labels(check).set(found[check])
     metrics.watch_looked.set(known.at.timestamp())
-    last = known.heartbeat_at
+    last = known.heartbeat_at or known.heartbeat_since
     metrics.watch_heartbeat.set(0 if last is None else last.timestamp())
     metrics.watch_withheld.set(1 if known.withheld else 0)
     metrics.watch_episodes.set(known.episodes)

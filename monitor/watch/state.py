@@ -115,6 +115,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     findings: tuple[Found, ...] = ()
     heartbeat_to: str = ""
     """Empty when none is configured."""
+    heartbeat_since: datetime | None = None
+    """When the first was due."""
     heartbeat_at: datetime | None = None
     withheld: str = ""
     heartbeat_problem: str = ""

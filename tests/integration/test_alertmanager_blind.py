@@ -95,7 +95,7 @@ def machines(tmp_path: Path) -> Iterator[tuple[Machine, Machine]]:
             store = stack.enter_context(closing(Store(f"sqlite:///{path}")))
             server = stack.enter_context(LoopbackServer(peers := Peers()))
             settings = Settings(alertmanager=AlertmanagerSettings(urls=(server.url,)))
-            sync = AlertSync(store, settings, Metrics())
+            sync = AlertSync(store, lambda: settings, Metrics())
             stack.callback(sync.close)
             post = Post(store, "decide", name)
             return Machine(name, path, store, peers, post, in_step(post, store, sync))

@@ -90,7 +90,9 @@ def fronted(tmp_path: Path, failures: int = 0) -> Iterator[Front]:
     store, metrics = Store(url), Metrics()
     hooks = {
         name: Moody(hook, failures)
-        for name, hook in build_hooks(store, configured, metrics, Pager(configured.policy)).items()
+        for name, hook in build_hooks(
+            store, lambda: configured, metrics, Pager(configured.policy)
+        ).items()
     }
     listener = http.listen_tcp("127.0.0.1:0")
     served = http.Server(hooks_app(hooks, real_now, metrics), listener)
@@ -183,7 +185,7 @@ def test_what_we_sent_does_not_come_back(front: Front) -> None:
         tx.incidents.save(declared)
     with alertmanager_or_skip(to_hook(front.url, token=TOKEN)) as server:
         out = AlertmanagerSettings(urls=(server.url,), every=Duration(seconds=1))
-        sync = AlertSync(front.store, Settings(alertmanager=out), Metrics())
+        sync = AlertSync(front.store, lambda: Settings(alertmanager=out), Metrics())
         assert until(lambda: (sync.step(real_now()), server.alerts())[1])
         sync.close()
         calls = front.metrics.registry.get_sample_value

@@ -109,7 +109,7 @@ def test_what_fires_is_shown_with_trusted_labels_and_a_lease(store: Store) -> No
     """Labels name the series, without a figure; figures, links and incident are annotations."""
     made = fires(store)
     with alertmanager_or_skip() as server:
-        sync = AlertSync(store, settings(server.url, labels={"cluster": "eu1"}), Metrics())
+        sync = AlertSync(store, lambda: settings(server.url, labels={"cluster": "eu1"}), Metrics())
         (one,) = stepped(sync, server.alerts)
         sync.close()
     assert one["labels"] == {
@@ -138,7 +138,7 @@ def test_a_server_that_lost_everything_knows_it_again(store: Store) -> None:
     """kill -9 and an empty disk: what fires is there again after one round, without a change."""
     fires(store)
     with alertmanager_or_skip() as server:
-        sync = AlertSync(store, settings(server.url, every_s=2), Metrics())
+        sync = AlertSync(store, lambda: settings(server.url, every_s=2), Metrics())
         assert stepped(sync, server.alerts)
         server.kill(forget=True)
         server.start()
@@ -152,7 +152,7 @@ def test_a_restarted_daemon_needs_no_memory(store: Store) -> None:
     fires(store)
     fires(store, "search")
     with alertmanager_or_skip() as server:
-        first = AlertSync(store, settings(server.url), Metrics())
+        first = AlertSync(store, lambda: settings(server.url), Metrics())
         assert stepped(first, lambda: shown(server) == {"chat", "search"})
         first.close()
         with store.write() as tx:
@@ -162,7 +162,7 @@ def test_a_restarted_daemon_needs_no_memory(store: Store) -> None:
                 if one.dimensions["feature"] == "search"
             )
             tx.incidents.save_alert(replace(search, cleared_at=real_now()))
-        second = AlertSync(store, settings(server.url), Metrics())
+        second = AlertSync(store, lambda: settings(server.url), Metrics())
         assert stepped(second, lambda: shown(server) == {"chat"})
         second.close()
 
@@ -182,7 +182,7 @@ def test_an_end_arrives_at_a_receiver_behind_it(store: Store) -> None:
     try:
         fires(store)
         with alertmanager_or_skip(to_hook(url)) as server:
-            sync = AlertSync(store, settings(server.url), Metrics())
+            sync = AlertSync(store, lambda: settings(server.url), Metrics())
             assert stepped(sync, lambda: "firing" in {one["status"] for one in heard})
             clears(store)
             assert stepped(sync, lambda: heard[-1]["status"] == "resolved")
@@ -244,7 +244,7 @@ def test_all_peers_are_told_and_one_that_is_down_is_said(store: Store) -> None:
     fires(store)
     metrics = Metrics()
     with pair() as (one, two):
-        sync = AlertSync(store, settings(one.url, two.url), metrics)
+        sync = AlertSync(store, lambda: settings(one.url, two.url), metrics)
         assert stepped(sync, lambda: one.alerts() and two.alerts())
         assert sync.health().state == "ok"
         two.kill()
@@ -277,7 +277,7 @@ def test_drills_recorded_rules_and_what_came_from_there_are_not_sent(store: Stor
         )
         tx.incidents.save_alert(ticket)
     with alertmanager_or_skip() as server:
-        sync = AlertSync(store, settings(server.url), Metrics())
+        sync = AlertSync(store, lambda: settings(server.url), Metrics())
         assert stepped(sync, lambda: shown(server) == {"chat"})
         time.sleep(0.5)
         sync.step(real_now() + timedelta(seconds=2))
@@ -294,7 +294,7 @@ def test_an_incident_without_a_series_is_shown_itself(store: Store) -> None:
         made = replace(made, detected_at=real_now() - minutes(1))
         tx.incidents.save(made)
     with alertmanager_or_skip() as server:
-        sync = AlertSync(store, settings(server.url), Metrics())
+        sync = AlertSync(store, lambda: settings(server.url), Metrics())
         (one,) = stepped(sync, server.alerts)
         assert one["labels"]["alertname"] == "TocsinDeniedToolRan"
         assert one["labels"]["incident"] == made.name
@@ -316,7 +316,7 @@ def test_texts_arrive_visible(store: Store) -> None:
     """Control characters in a label value or a title are shown, not sent."""
     fires(store, "ch\x1bat")
     with alertmanager_or_skip() as server:
-        sync = AlertSync(store, settings(server.url), Metrics())
+        sync = AlertSync(store, lambda: settings(server.url), Metrics())
         (one,) = stepped(sync, server.alerts)
         sync.close()
     assert one["labels"]["feature"] == "ch\\x1bat"

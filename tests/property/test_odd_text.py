@@ -58,7 +58,9 @@ def post(request: pytest.FixtureRequest) -> Iterator[Post]:
     store = Store(url)
     given_ = AlertmanagerSettings(receive=Receive(labels={"team": ("a",)}))
     configured = resolve(Settings(alertmanager=given_, http="127.0.0.1:9464"))
-    hook = build_hooks(store, configured, Metrics(), Pager(configured.policy))["alertmanager"]
+    hook = build_hooks(store, lambda: configured, Metrics(), Pager(configured.policy))[
+        "alertmanager"
+    ]
     ada = Principal(name="ada", role="reader", via="socket")
     desk = Desk(store, configured, Shelf(), ada, lambda: T0)
 

@@ -72,7 +72,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def sync_of(store: Store, *urls: str, metrics: Metrics | None = None, **more: Any) -> AlertSync:
     """The loop with these peers, a round a minute."""
     given = AlertmanagerSettings(urls=urls, **more)
-    return AlertSync(store, Settings(alertmanager=given), metrics or Metrics())
+    return AlertSync(store, lambda: Settings(alertmanager=given), metrics or Metrics())
 
 
 def ends(alerts: list[dict[str, Any]]) -> set[datetime]:

@@ -42,7 +42,9 @@ class Case:
         self.metrics = Metrics()
         configured = resolve(Settings(store=url, alertmanager=given, http="127.0.0.1:9464"))
         pager = Pager(configured.policy)
-        self.hook: Hook = build_hooks(self.store, configured, self.metrics, pager)["alertmanager"]
+        self.hook: Hook = build_hooks(self.store, lambda: configured, self.metrics, pager)[
+            "alertmanager"
+        ]
 
     def send(self, note: dict[str, Any], now: datetime = T0) -> int:
         """The status of the answer."""
@@ -516,7 +518,9 @@ def test_without_a_secret_other_machines_cannot_call(tmp_path: Path) -> None:
         store=url, alertmanager=AlertmanagerSettings(receive=Receive()), http="0.0.0.0:9464"
     )
     store, configured = Store(url), resolve(settings)
-    hook = build_hooks(store, configured, Metrics(), Pager(configured.policy))["alertmanager"]
+    hook = build_hooks(store, lambda: configured, Metrics(), Pager(configured.policy))[
+        "alertmanager"
+    ]
     assert hook(json.dumps(note(one())).encode(), JSON, T0).status == 401
     store.close()
 

@@ -6,12 +6,16 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
+from msgspec import structs
 
 from monitor.config.secret import Secret
 from monitor.http_client import HttpClient
+from monitor.metrics import Metrics
 from monitor.notify.loopback.server import Answer, LoopbackServer, Request
 from monitor.watch.heartbeat import Heart
+from monitor.watch.process import measure
 from monitor.watch.settings import Heartbeat, Watch
+from monitor.watch.state import State
 from tests.making import T0
 
 
@@ -47,6 +51,21 @@ def test_it_beats_each_minute_of_the_steady_clock(outside: tuple[Outside, str]) 
     heart.close()
 
 
+def test_one_that_is_lost_is_sent_again_soon(outside: tuple[Outside, str]) -> None:
+    """The outside, which alarms after two minutes, misses nothing by one lost packet."""
+    receiver, url = outside
+    heart = Heart(Heartbeat(url=url), HttpClient())
+    accepted = []
+    for second in range(0, 250, 2):
+        receiver.status = 500 if 60 <= second < 65 else 200
+        before = heart.beat().sent_at
+        heart.step(T0 + timedelta(seconds=second), float(second), "")
+        if heart.settle(20).sent_at != before:
+            accepted.append(second)
+    assert accepted == [0, 70, 130, 190]
+    heart.close()
+
+
 def test_it_is_withheld_while_something_is_wrong(outside: tuple[Outside, str]) -> None:
     """The outside hears nothing, and alarms; when all is well again it hears at once."""
     receiver, url = outside
@@ -75,6 +94,22 @@ def test_a_heartbeat_that_is_refused_is_said_without_its_address(
     assert beat.sent_at is None
     assert "8f1c" not in repr(beat)
     heart.close()
+
+
+def test_silence_is_measured_from_the_first_that_was_due() -> None:
+    """An address that never took one is as silent as one that no longer does; none is no alarm."""
+    known = State(at=T0, started=T0, pid=1, host="h")
+    shown = []
+    for one in (
+        known,
+        structs.replace(known, heartbeat_since=T0),
+        structs.replace(known, heartbeat_since=T0, heartbeat_at=T0 + timedelta(minutes=1)),
+    ):
+        measure(metrics := Metrics(), one)
+        name = b"tocsin_watch_heartbeat_timestamp_seconds "
+        (line,) = (text for text in metrics.render().splitlines() if text.startswith(name))
+        shown.append(float(line.split()[1]))
+    assert shown == [0.0, T0.timestamp(), T0.timestamp() + 60]
 
 
 def test_an_outside_that_is_gone_delays_nothing() -> None:
