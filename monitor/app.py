@@ -143,6 +143,7 @@ def _supervise(configured: Configured, options: RunOptions, spare: Spare | None)
             stacks=_stacks(settings.store),
             roster=folder.roster,
             metrics=folder.metrics,
+            plights=folder.plights,
             adopted=folder.path / "settings",
             desk=desk,
             options=options,

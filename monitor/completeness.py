@@ -60,8 +60,13 @@ def waited_for(parts: Sequence[PartitionRow], now: datetime) -> list[PartitionRo
 
 def is_read(part: PartitionRow, now: datetime) -> bool:
     """Whether it was read to its end a moment ago, and by nobody further with other signals."""
-    fresh = part.seen_at is not None and abs(now - part.seen_at) <= SEEN
-    return fresh and part.position >= part.end and not part.outrun
+    return seen_lately(part, now) and part.position >= part.end and not part.outrun
+
+
+def seen_lately(part: PartitionRow, now: datetime) -> bool:
+    """Whether what is known of it is of now, by the clock as it is now."""
+    # A look from the future was taken before the clock was put back: it says nothing of now.
+    return part.seen_at is not None and abs(now - part.seen_at) <= SEEN
 
 
 def _closed_by_all(parts: Sequence[PartitionRow], now: datetime) -> int | None:
@@ -98,7 +103,6 @@ def _moved(part: PartitionRow, by: timedelta) -> PartitionRow:
 
 
 def _idle(part: PartitionRow, now: datetime) -> bool:
-    if part.caught_up_at is None or part.seen_at is None or part.outrun:
+    if part.caught_up_at is None or part.outrun:
         return False
-    # A look from the future was taken before the clock was put back: it says nothing of now.
-    return now - part.caught_up_at >= IDLE and abs(now - part.seen_at) <= SEEN
+    return now - part.caught_up_at >= IDLE and seen_lately(part, now)

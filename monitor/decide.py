@@ -17,11 +17,14 @@ from datetime import UTC, datetime, timedelta
 from monitor import scoreboard
 from monitor.alerting import alerts, grouping, pages
 from monitor.alerting.alerts import Advance, Alert, Change, Reading
+from monitor.candidates import Candidates
+from monitor.clock import WallClock
 from monitor.completeness import complete_until, partitions
 from monitor.config.settings import Configured
 from monitor.definitions import UNCHANGED, definitions
 from monitor.detection import Detection
 from monitor.incidents import actions
+from monitor.incidents.actions import Recurrence
 from monitor.incidents.model import Incident, Origin
 from monitor.incidents.timeline import Entry
 from monitor.metrics import Metrics
@@ -104,7 +107,7 @@ class Decide:
         self._rules = tuple(rules)
         self._watchers = Watchers(plan, profile, rules)
         self._certain = Certain(self._signals, pager, metrics)
-        self._hands = Hands()
+        self._hands = Hands(clock=WallClock().now)
         self._ready = False
         self._building: Iterator[None] | None = None
         self._definitions = UNCHANGED
@@ -145,7 +148,9 @@ class Decide:
                     self._stream(tx, pipeline, now)
                     run_timers(tx, self._pager, now, seconds=SITTING_S, hands=self._hands)
                 self._observe(tx, self.now or now)
+            self._hands.keep()
         except (StoreUnavailable, Fenced):
+            self._hands.undo()
             self.forget()
             raise
         return decided
@@ -298,40 +303,47 @@ class Decide:
     def _apply(self, tx: Tx, pipeline: int, changed: Sequence[Advance], now: datetime) -> None:
         touched: dict[str, None] = {}
         opened = [a.alert for a in changed if a.change is Change.OPENED and a.alert is not None]
+        candidates = Candidates(tx, opened)
         for alert in grouping.by_seniority(opened):
+            tick()
             self._metrics.alerts.labels(alert.signal, alert.tier).inc()
             judged = self._watchers.explained(tx, pipeline, alert)
             if alert.tier == "shadow":
                 tx.incidents.save_alert(judged.alert)
             else:
-                uuid = self._place(tx, judged.alert, now)
+                uuid = self._place(tx, judged.alert, candidates, now)
                 touched[uuid] = None
                 if judged.entry is not None:
                     tx.incidents.append(uuid, (judged.entry,), now)
         for advance in changed:
             if advance.change is Change.OPENED or advance.alert is None:
                 continue
+            tick()
             tx.incidents.save_alert(advance.alert)
             if advance.alert.incident and advance.change is Change.CLEARED:
                 self._cleared(tx, advance, now)
         for incident_id in touched:
+            tick()
             incident = tx.incidents.get(incident_id)
             if incident is not None:
                 self._pager.consider(tx, incident, now)
 
-    def _place(self, tx: Tx, alert: Alert, now: datetime) -> str:
-        candidates = [
-            grouping.Candidate(incident, tx.incidents.alerts_of(incident.uuid))
-            for incident in tx.incidents.open()
-        ]
-        place = grouping.place(alert, candidates, self._pager.policy.group_by)
-        groups = grouping.groups_of(alert, self._pager.policy.group_by)
+    def _place(self, tx: Tx, alert: Alert, candidates: Candidates, now: datetime) -> str:
+        group_by = self._pager.policy.group_by
+        place = grouping.place(alert, candidates.all(), group_by)
+        groups = grouping.groups_of(alert, group_by)
+        if place.incident is not None:
+            # Whether it brings news, the alerts that are long over say too.
+            others = tx.incidents.alerts_of(place.incident.uuid)
+            place = grouping.place(alert, [grouping.Candidate(place.incident, others)], group_by)
         if place.incident is None:
             origin = Origin.NO_DATA if alert.signal in TITLES else Origin.ALERT
             incident = self._open(tx, alert, origin, groups, now)
         else:
             incident = self._join(tx, alert, place, groups, now)
-        tx.incidents.save_alert(replace(alert, incident=incident.uuid))
+        placed = replace(alert, incident=incident.uuid)
+        tx.incidents.save_alert(placed)
+        candidates.took(incident, placed)
         return incident.uuid
 
     def _open(
@@ -349,6 +361,8 @@ class Decide:
             dimensions=dict(alert.dimensions),
             groups=groups,
         )
+        if not tx.incidents.add(incident):
+            return tx.incidents.get(incident.uuid) or incident  # this very finding has had its own
         entry = Entry(
             kind="DETECT",
             text=alert.reading.reason,
@@ -356,7 +370,6 @@ class Decide:
             occurred_at=alert.detected_at,
             data={"fingerprint": alert.fingerprint, "score": alert.reading.score},
         )
-        tx.incidents.save(incident)
         tx.incidents.append(incident.uuid, (entry, *change_entries(tx, incident, now)), now)
         self._metrics.incidents.labels(str(origin), incident.severity).inc()
         logger.info("incident %s opened", incident.name)
@@ -375,7 +388,11 @@ class Decide:
         title = pages.title(alert, self._watchers.title(alert.signal))
         others = tx.incidents.alerts_of(incident.uuid)
         incident = grouping.led_by(incident, alert, others, title)
-        joined = grouping.joined(incident, alert, others, groups if place.news else frozenset())
+        again = Recurrence(incident)
+        if grouping.leads(alert, incident):
+            again = actions.fires_again(incident, now)
+        news = groups if place.news else frozenset()
+        joined = grouping.joined(again.incident, alert, others, news)
         tx.incidents.save(joined)
         entry = Entry(
             kind="ALERT",
@@ -384,20 +401,17 @@ class Decide:
             occurred_at=alert.detected_at,
             data={"fingerprint": alert.fingerprint},
         )
-        tx.incidents.append(joined.uuid, (entry,), now)
+        tx.incidents.append(joined.uuid, (entry, *again.entries), now)
         if incident.paged_at is not None and alert.tier == "page":
-            self._tell_joined(tx, incident, joined, now, news=place.news)
+            rose = joined.severity < incident.severity
+            why = f"severity rose to {joined.severity}" if rose else again.page
+            if why:
+                self._pager.page(tx, joined, now, why)
+            elif incident.normal_at is not None:
+                self._pager.tell_again(tx, joined, now)
+            elif place.news:
+                self._pager.tell(tx, joined, Kind.UPDATE, now, f"{now.timestamp():.0f}")
         return joined
-
-    def _tell_joined(
-        self, tx: Tx, before: Incident, after: Incident, now: datetime, *, news: bool
-    ) -> None:
-        if after.severity < before.severity:
-            self._pager.page(tx, after, now, f"severity rose to {after.severity}")
-        elif before.normal_at is not None and after.acknowledged_at is None:
-            self._pager.page(tx, after, now, "fires again before anybody acknowledged")
-        elif news:
-            self._pager.tell(tx, after, Kind.UPDATE, now, f"{now.timestamp():.0f}")
 
     def _cleared(self, tx: Tx, advance: Advance, now: datetime) -> None:
         alert = advance.alert
@@ -414,9 +428,11 @@ class Decide:
             occurred_at=alert.updated_at,
         )
         tx.incidents.append(incident.uuid, (entry,), now)
-        if not any(other.firing for other in tx.incidents.alerts_of(incident.uuid)):
+        about = grouping.about(tx.incidents.alerts_of(incident.uuid))
+        # A ticket may have joined what was over already.
+        if incident.normal_at is None and not any(one.firing for one in about):
             tx.incidents.apply(actions.signal_normal(incident, now), now)
-            self._pager.tell(tx, incident, Kind.RESOLVE, now, f"normal-{now.timestamp():.0f}")
+            self._pager.tell_over(tx, incident, now)
 
     # -- never-events, gaps, timers -------------------------------------------------------------
 

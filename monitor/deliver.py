@@ -2,7 +2,8 @@
 
 A page is claimed under a lease, sent outside any transaction, and what happened is written back.
 Each receiver has at most one sender at a time, in a thread of its own, so that a slow one delays
-nobody else and the order of an incident's messages is kept.
+nobody else and the order of an incident's messages is kept. A provider that asks for silence gets
+it for all of its pages. Nobody is rung for what is over before anybody heard of it.
 
 Any number of processes deliver. Each keeps a lease that says that it lives; what one held whose
 lease has run out is sent again by another, under the same key.
@@ -25,7 +26,16 @@ from monitor.faults import fault_point
 from monitor.incidents.timeline import Entry
 from monitor.metrics import Metrics
 from monitor.notify.attempt import attempt
-from monitor.notify.channel import NO_INCIDENT, Channel, Kind, Retry, Sent, Unknown
+from monitor.notify.channel import (
+    NO_INCIDENT,
+    Channel,
+    Kind,
+    Outcome,
+    Refused,
+    Retry,
+    Sent,
+    Unknown,
+)
 from monitor.outcomes import Done, Outcomes
 from monitor.paging import Pager
 from monitor.processes.gates import gated
@@ -76,6 +86,7 @@ class Deliver:
         *,
         fallback: str = "",
         owner: str = "",
+        steady: Callable[[], float] = time.monotonic,
     ) -> None:
         """Opens nothing.
 
@@ -88,6 +99,7 @@ class Deliver:
             fallback: is rung when a page is refused.
             owner: a name that no other process has at the same time; where it survives a restart,
                 what was under way is sent again at once. Empty: a new one at each start.
+            steady: a clock that never jumps, seconds; a receiver's silence runs on it.
         """
         self.gate = threading.Lock()
         """Held during a step."""
@@ -104,6 +116,9 @@ class Deliver:
         self._senders = max(2, len(channels))
         self._pool = _pool(self._senders)
         self._busy: dict[str, Future[None]] = {}
+        self._steady = steady
+        self._silent: dict[str, float] = {}
+        """Until when a receiver has asked for silence."""
         self._retired: list[tuple[Future[None] | None, Channel]] = []
         """Channels of an earlier configuration, each with what it still sends."""
         self._lease: Lease | None = None
@@ -128,11 +143,7 @@ class Deliver:
         claimed = time.monotonic()
         with self._store.queue() as tx:
             lease = self._present(tx, now)
-            pages = (
-                tx.outbox.claim(self._owner, now, busy=self._busy, clock=tx.leases.now(now))
-                if lease is not None
-                else []
-            )
+            pages = self._claim(tx, now) if lease is not None else []
             self._observe(tx)
         if lease is not self._lease:
             self._lease, self._told_at = lease, time.monotonic()
@@ -147,6 +158,19 @@ class Deliver:
             channel = self._channels.get(receiver)
             self._busy[receiver] = self._pool.submit(self._send_all, batch, channel, claimed)
         return len(pages)
+
+    def _claim(self, tx: Tx, now: datetime) -> list[Queued]:
+        return tx.outbox.claim(
+            self._owner,
+            now,
+            busy=self._busy,
+            resting=[name for name in self._channels if self._is_silent(name)],
+            try_top=bool(self._fallback),
+            clock=tx.leases.now(now),
+        )
+
+    def _is_silent(self, receiver: str) -> bool:
+        return self._silent.get(receiver, -math.inf) > self._steady()
 
     def freed(self, seconds: float) -> bool:
         """Wait until a receiver can be sent to again, `seconds` at most; whether any was busy."""
@@ -202,6 +226,7 @@ class Deliver:
         for name, channel in self._channels.items():
             if channels.get(name) is not channel:
                 self._retired.append((self._busy.get(name), channel))
+                self._silent.pop(name, None)
         self._channels = dict(channels)
         self._fallback = configured.settings.paging.fallback
         scoreboard.receivers(self._metrics, channels)
@@ -230,14 +255,24 @@ class Deliver:
             channel.close()
 
     def _send_all(self, pages: list[Queued], channel: Channel | None, claimed: float) -> None:
+        over = [page for page in pages if page.over]
+        if over:
+            self._overtake(over)
+        held: list[Queued] = []
         for page in pages:
+            if page.over:
+                continue
             if self._closing.is_set():
-                return  # another sender has them when our lease is given back, or the next start
+                break  # another sender has them when our lease is given back, or the next start
+            if self._is_silent(page.receiver) and not page.hurries:
+                held.append(page)
+                continue
             if time.monotonic() - claimed > SURE_S and not self._still_ours(page):
                 logger.warning("page %s has another sender meanwhile, or nobody knows", page.id)
                 continue
             started = time.monotonic()
             outcome = attempt(channel, page.receiver, page.message, self._clock())
+            self._listen(page.receiver, outcome)
             fault_point("K7")
             try:
                 self._outcomes.keep(Done(page, outcome, time.monotonic() - started))
@@ -246,6 +281,38 @@ class Deliver:
             except StoreUnavailable as problem:
                 # The lease runs out and the page is sent again under the same key.
                 logger.warning("page %s was sent but not recorded: %s", page.id, problem)
+        if held:
+            self._hand_back(held)
+
+    def _listen(self, receiver: str, outcome: Outcome) -> None:
+        """Whether the receiver asks for silence now."""
+        if isinstance(outcome, Retry) and outcome.after_s:
+            self._silent[receiver] = self._steady() + retry_in(1, outcome)
+
+    def _hand_back(self, pages: Sequence[Queued]) -> None:
+        """Their receiver asked for silence when they were claimed already."""
+        try:
+            with self._store.queue() as tx:
+                for page in pages:
+                    tx.outbox.hand_back(page, self._owner)
+        except StoreUnavailable as problem:
+            logger.warning("%d pages wait until their claim runs out: %s", len(pages), problem)
+
+    def _overtake(self, pages: Sequence[Queued]) -> None:
+        """Ring nobody for what ended before anybody heard of it."""
+        try:
+            with self._store.write() as tx:
+                for page in pages:
+                    incident = tx.incidents.get(page.incident)
+                    if incident is None or incident.is_open:  # opened again since it was claimed
+                        tx.outbox.hand_back(page, self._owner)
+                        continue
+                    detail = "it was over before it could be sent"
+                    if tx.outbox.overtake(page, self._owner, detail):
+                        self._tell(tx, page, "OVERTAKEN", f"{page.receiver} is not rung: {detail}")
+                tx.touch()
+        except StoreUnavailable as problem:
+            logger.warning("%d pages wait until their claim runs out: %s", len(pages), problem)
 
     def _still_ours(self, page: Queued) -> bool:
         """Renew the claim of a page that waited, behind others or in a machine that stood still."""
@@ -283,10 +350,13 @@ class Deliver:
                 # Our own deaths and lacks say nothing of the receiver: they make no page wait.
                 wait_s = retry_in(tx.outbox.heard(page), outcome)
                 at = tx.leases.now(now) + timedelta(seconds=wait_s)
-                if tx.outbox.again(page, self._owner, at, detail) and ours:
+                sure = isinstance(outcome, Retry)
+                again = tx.outbox.again(page, self._owner, at, detail, sure=sure)
+                if again and isinstance(outcome, Retry) and (ours or outcome.astray):
                     self._withheld(tx, page, detail, now)
             case _:
-                tx.outbox.dead(page, self._owner, detail)
+                sure = isinstance(outcome, Retry | Refused)
+                tx.outbox.dead(page, self._owner, detail, sure=sure)
                 self._failed(tx, page, detail, now)
 
     def _is_old(self, page: Queued) -> bool:
@@ -294,10 +364,10 @@ class Deliver:
         return page.attempts < GIVE_UP.total_seconds() / LONGEST_RETRY_S
 
     def _withheld(self, tx: Tx, page: Queued, detail: str, now: datetime) -> None:
-        """Say once that a page waits for us, and ring the fallback: it may wait for long."""
+        """Say once that a page cannot reach its receiver, and ring the fallback: that may last."""
         if self._tell(tx, page, "WAITS", f"{page.receiver} cannot be sent to: {detail}"):
             logger.warning("page %s to %s waits: %s", page.id, page.receiver, detail)
-            self._elsewhere(tx, page, now, "waits for its secret")
+            self._elsewhere(tx, page, now, "is held up")
 
     def _failed(self, tx: Tx, page: Queued, detail: str, now: datetime) -> None:
         logger.error("page %s to %s failed: %s", page.id, page.receiver, detail)
@@ -306,22 +376,35 @@ class Deliver:
         self._elsewhere(tx, page, now, "is no longer configured" if gone else "is broken")
 
     def _elsewhere(self, tx: Tx, page: Queued, now: datetime, why: str) -> None:
-        """Ring the fallback in place of a receiver; without one, whom the route names now."""
+        """Ring the fallback in place of a receiver; without one, whom the route names now.
+
+        Nobody is woken for what somebody has in hand, or is over.
+        """
         incident = tx.incidents.get(page.incident)
         if incident is None or page.message.kind is not Kind.TRIGGER:
             return
+        if not incident.is_open or incident.acknowledged_at is not None:
+            return
+        instead: list[str] = []
         if self._fallback and self._fallback != page.receiver:
-            reason = f"delivery to {page.receiver} {why}"
-            self._pager.ring(tx, incident, (self._fallback,), now, reason)
+            instead = [self._fallback]
+            self._pager.ring(tx, incident, instead, now, f"delivery to {page.receiver} {why}")
         elif page.receiver not in self._channels:
-            self._pager.reroute(tx, incident, page.receiver, now)
+            instead = self._pager.reroute(tx, incident, page.receiver, now)
+        if instead and incident.normal_at is not None:
+            # The others heard the end before these were rung; it has to follow.
+            self._pager.tell_over(tx, incident, now, only=instead)
 
     def _tell(self, tx: Tx, page: Queued, kind: str, text: str) -> bool:
         """Write it on the incident's timeline; False where it stands there already."""
         if page.incident == NO_INCIDENT:
             logger.info("%s: %s", page.message.id, text)
             return False
-        repeat = f" (attempt {page.attempts}, possible repeat)" if page.attempts > 1 else ""
+        repeat = ""
+        if page.attempts > 1 and not page.over:
+            repeat = (
+                f" (attempt {page.attempts}{'' if page.message.fresh else ', possible repeat'})"
+            )
         entry = Entry(
             kind=kind,
             text=text + repeat,

@@ -82,18 +82,19 @@ class Certain:
                 if time.monotonic() > patience:
                     return False
                 tick()
-                self._never_event(tx, occurrence, known, now)
+                self._never_event(tx, f"{topic_id}:{number}", occurrence, known, now)
                 tx.stream.occurrence_handled(topic_id, number, occurrence, now)
                 tx.touch()
         return True
 
     def _never_event(
-        self, tx: Tx, occurrence: Occurrence, known: dict[str, str], now: datetime
+        self, tx: Tx, partition: str, occurrence: Occurrence, known: dict[str, str], now: datetime
     ) -> None:
-        """One of them; `known` are open incidents by group."""
+        """One of them, of a partition; `known` are open incidents by group."""
         group = f"never:{occurrence.rule}:{occurrence.source}"
         if group not in known:
-            known[group] = self._first(tx, occurrence, group, now)
+            if (first := self._first(tx, partition, occurrence, group, now)) is not None:
+                known[group] = first
             return
         entry = Entry(
             kind="NEVER",
@@ -104,8 +105,10 @@ class Certain:
         )
         tx.incidents.append(known[group], (entry,), now)
 
-    def _first(self, tx: Tx, occurrence: Occurrence, group: str, now: datetime) -> str:
-        """Open an incident; its id."""
+    def _first(
+        self, tx: Tx, partition: str, occurrence: Occurrence, group: str, now: datetime
+    ) -> str | None:
+        """Open an incident; its id, or None for an occurrence that has had its own."""
         signal = self._signals.get(occurrence.rule)
         title = signal.title if signal else "A secret or card number in an event"
         severity = signal.severity if signal else "SEV1"
@@ -115,7 +118,8 @@ class Certain:
             if value and name in ("environment", "feature")
         }
         incident = Incident(
-            uuid=incident_uuid(group, occurrence.at),
+            # Time alone is no identity: two of one source may bear the same.
+            uuid=incident_uuid(f"{group}:{partition}:{occurrence.offset}", occurrence.at),
             number=tx.incidents.next_number(),
             title=f"{title}: {pages.where(dimensions)}",
             severity=severity,
@@ -126,6 +130,8 @@ class Certain:
             dimensions=dimensions,
             groups=frozenset({group}),
         )
+        if not tx.incidents.add(incident):
+            return None
         entry = Entry(
             kind="DETECT",
             text=f"{title}: first occurrence, event {occurrence.event_id} of {occurrence.source}",
@@ -133,7 +139,6 @@ class Certain:
             occurred_at=occurrence.at,
             data={"rule": occurrence.rule, "offset": occurrence.offset},
         )
-        tx.incidents.save(incident)
         tx.incidents.append(incident.uuid, (entry, *change_entries(tx, incident, now)), now)
         self._metrics.incidents.labels(str(Origin.NEVER_EVENT), severity).inc()
         self._pager.consider(tx, incident, now)
@@ -172,6 +177,8 @@ class Certain:
             impact_at=first.at,
             groups=frozenset({f"gap:{first.topic_id}"}),
         )
+        if not tx.incidents.add(incident):
+            return
         entries = [
             Entry(
                 kind="DETECT",
@@ -186,7 +193,6 @@ class Certain:
             rest = found[GAPS_NAMED:]
             text = f"and {_records(rest)} more, in {len(rest)} gaps of {_partitions(rest)}"
             entries.append(Entry(kind="DETECT", text=text, actor="ingest", occurred_at=first.at))
-        tx.incidents.save(incident)
         tx.incidents.append(incident.uuid, entries, now)
         self._pager.page(tx, incident, now, "records were lost: the counts have a hole")
 

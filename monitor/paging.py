@@ -21,6 +21,7 @@ from monitor.alerting.fitting import ChangeFact
 from monitor.incidents.model import Incident, Origin, Rung
 from monitor.incidents.timeline import Entry
 from monitor.notify.channel import Kind, Link, Message
+from monitor.store import ring_rows
 from monitor.store.store import Tx
 
 
@@ -144,14 +145,17 @@ class Pager:
         ]
 
     def page(self, tx: Tx, incident: Incident, now: datetime, reason: str) -> Incident:
-        """Ring the receivers of the incident's route."""
+        """Ring the receivers of the incident's route; its escalation begins with the first page."""
         hops = routes.route(self.policy.route, trusted_labels(incident))
-        rung = Rung(0, tuple(hop.receiver for hop in hops))
-        paged = incident
+        first = Rung(0, tuple(hop.receiver for hop in hops))
+        paged, rung = incident, tx.rings.of(incident.uuid)
         if incident.paged_at is None:
-            paged = replace(incident, paged_at=now, escalation=(rung, *self.policy.escalation))
+            paged = replace(incident, paged_at=now, escalation=(first, *self.policy.escalation))
             tx.incidents.save(paged)
-        self.ring(tx, paged, rung.receivers, now, reason)
+            if rung:
+                tx.rings.date_anew(incident.uuid, None, now)
+                rung = tx.rings.of(incident.uuid)
+        self.ring(tx, paged, first.receivers, now, reason, rung=rung)
         return paged
 
     def ring(
@@ -162,33 +166,35 @@ class Pager:
         now: datetime,
         reason: str,
         *,
-        rung: Mapping[str, int] | None = None,
+        rung: Mapping[str, ring_rows.Rung] | None = None,
     ) -> None:
         """Queue a trigger to each of `receivers`, and say so on the timeline.
 
-        `rung` is how often each was rung so far, where the caller has looked already.
+        `rung` is who was rung so far, where the caller has looked already.
         """
         if not receivers:
             text = f"nobody to page: the route names no receiver ({reason})"
             entry = Entry(kind="PAGE", text=text, actor="tocsin", occurred_at=now)
             tx.incidents.append(incident.uuid, (entry,), now)
             return
-        rung = tx.outbox.triggers(incident.uuid) if rung is None else rung
-        facts = self._facts(tx, incident, {*rung, *receivers}, now)
+        rung = tx.rings.of(incident.uuid) if rung is None else rung
+        facts = self._facts(tx, incident, {*_since(rung, incident), *receivers}, now)
         for receiver in receivers:
-            key = f"trigger:{incident.severity.lower()}:{rung.get(receiver, 0) + 1}"
+            count = rung[receiver].count if receiver in rung else 0
+            key = f"trigger:{incident.severity.lower()}:{count + 1}"
             self._put(tx, incident, Kind.TRIGGER, receiver, key, now, facts)
         text = f"{', '.join(receivers)}: {reason}"
         entry = Entry(kind="PAGE", text=text, actor="tocsin", occurred_at=now)
         tx.incidents.append(incident.uuid, (entry,), now)
 
-    def reroute(self, tx: Tx, incident: Incident, gone: str, now: datetime) -> None:
+    def reroute(self, tx: Tx, incident: Incident, gone: str, now: datetime) -> list[str]:
         """Page, in place of a receiver that is no longer configured, whom the route names now."""
         hops = routes.route(self.policy.route, trusted_labels(incident))
-        rung = tx.outbox.triggers(incident.uuid)
+        rung = _since(tx.rings.of(incident.uuid), incident)
         instead = [hop.receiver for hop in hops if hop.receiver not in rung]
         if instead:
             self.ring(tx, incident, instead, now, f"{gone} is no longer configured")
+        return instead
 
     def tell(
         self,
@@ -212,14 +218,31 @@ class Pager:
             news: what somebody just did, in one line.
             only: none but these; None for all that were rung.
         """
-        rung = tx.outbox.triggers(incident.uuid)
+        rung = tx.rings.of(incident.uuid)
         told = [receiver for receiver in rung if only is None or receiver in only]
-        facts = self._facts(tx, incident, rung, now) if told else _Facts()
+        facts = self._facts(tx, incident, _since(rung, incident), now) if told else _Facts()
         for receiver in told:
             # A severity that rose rang under a new key; every key that rang must hear the end.
             for number, ringing in enumerate(tx.outbox.trigger_keys(incident.uuid, receiver), 1):
                 tag = f"{kind}:{key}:{number}"
                 self._put(tx, incident, kind, receiver, tag, now, facts, ringing=ringing, news=news)
+
+    def tell_over(
+        self, tx: Tx, incident: Incident, now: datetime, *, only: Collection[str] | None = None
+    ) -> None:
+        """Tell who was rung that it is over. Each end has a key of its own, also of one moment."""
+        key = f"normal-{tx.rings.told(incident.uuid)}"
+        self.tell(tx, incident, Kind.RESOLVE, now, key, only=only)
+
+    def tell_again(self, tx: Tx, incident: Incident, now: datetime) -> None:
+        """Tell who was told that it is over, and need not be rung, that it fires again."""
+        key = f"again-{tx.rings.told(incident.uuid)}"
+        self.tell(tx, incident, Kind.UPDATE, now, key, news="fires again")
+
+    def tell_closed(self, tx: Tx, incident: Incident, now: datetime) -> None:
+        """Tell whoever was not told of its end that it has closed itself."""
+        if left := tx.rings.unended(incident.uuid):
+            self.tell_over(tx, incident, now, only=left)
 
     def climb(
         self, tx: Tx, incident: Incident, now: datetime, *, by: str = "", live: bool = True
@@ -235,9 +258,12 @@ class Pager:
         """
         if incident.paged_at is None:
             return None
-        rung_so_far = tx.outbox.triggers(incident.uuid)
+        rung_so_far = tx.rings.of(incident.uuid)
         found = pages.next_rung(
-            incident.escalation, rung_so_far, incident.paged_at, None if by else now
+            incident.escalation,
+            _since(rung_so_far, incident),
+            incident.paged_at,
+            None if by else now,
         )
         if found is None:
             return None
@@ -251,7 +277,7 @@ class Pager:
         return ", ".join(new)
 
     def _facts(self, tx: Tx, incident: Incident, rung: Collection[str], now: datetime) -> _Facts:
-        """What every message of this moment says; `rung` are all that were or are to be rung."""
+        """What every message of this moment says; `rung` are all that this outage has rung."""
         since = (incident.impact_at or incident.detected_at) - pages.CHANGE_WINDOW
         changes = [
             ChangeFact(row.kind, row.title, row.at, row.dimensions)
@@ -296,6 +322,11 @@ class Pager:
         if facts.lines:
             made = replace(made, lines=facts.lines)
         tx.outbox.put(incident.uuid, receiver, made, now)
+
+
+def _since(rung: Mapping[str, ring_rows.Rung], incident: Incident) -> set[str]:
+    """Who was rung for the outage of an incident that lasts."""
+    return pages.rung_since({name: one.last_at for name, one in rung.items()}, incident.paged_at)
 
 
 def concerns(change: Mapping[str, str], dimensions: Mapping[str, str]) -> bool:

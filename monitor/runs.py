@@ -12,7 +12,9 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
-from monitor.carrier import Asked, Carrier, Leave, withheld
+import msgspec
+
+from monitor.carrier import NOT_OURS, Asked, Carrier, Leave, withheld
 from monitor.config.settings import Configured
 from monitor.incidents import actions as incident_actions
 from monitor.incidents.timeline import Entry
@@ -21,9 +23,11 @@ from monitor.processes.gates import gated
 from monitor.processes.posts import Guard, Sole
 from monitor.store.lease_rows import Fenced
 from monitor.store.run_rows import RunRow
-from monitor.store.store import Store, Tx
+from monitor.store.store import Store, StoreUnavailable, Tx
 from monitor.stream.series import dims_of
 from monitor.stream.signals import Plan
+from monitor.text import vis
+from monitor.views import Health
 from monitor.warden import uptime
 from monitor.watchdog import tick
 from runbooks.allow import AllowList
@@ -42,6 +46,7 @@ from runbooks.events import (
 from runbooks.load import load_runbook
 from runbooks.model import Runbook
 from runbooks.outlook import verification
+from runbooks.problems import Problems
 from runbooks.runs import Run, RunState, StepState, Watching
 
 logger = logging.getLogger(__name__)
@@ -52,10 +57,41 @@ POOLED = 5
 _KINDS = {"run": "RUN", "step": "STEP", "attempt": "STEP", "signal": "SIGNAL", "capture": "STEP"}
 
 
+class RunUnreadableError(Exception):
+    """A stored run, or its runbook, is not what this release can read; the message says why.
+
+    Another release wrote it, or our checks have become stricter.
+    """
+
+
 def opened(row: RunRow) -> tuple[Runbook, Run]:
-    """The runbook a run was pinned to, and the run."""
-    run = decode_run(row.body)
-    return load_runbook(row.source, f"run {row.id}"), run
+    """The runbook a run was pinned to, and the run.
+
+    Raises:
+        RunUnreadableError: one of them cannot be read.
+    """
+    run = decoded(row)
+    try:
+        return load_runbook(row.source, f"run {row.id}"), run
+    except Problems as found:
+        first = found.problems[0]
+        raise _unreadable(row, f"its runbook, line {first.line}: {first.text}") from None
+
+
+def decoded(row: RunRow) -> Run:
+    """The run alone.
+
+    Raises:
+        RunUnreadableError: it cannot be read.
+    """
+    try:
+        return decode_run(row.body)
+    except (msgspec.MsgspecError, RecursionError) as problem:
+        raise _unreadable(row, str(problem)) from None
+
+
+def _unreadable(row: RunRow, why: str) -> RunUnreadableError:
+    return RunUnreadableError(vis(f"run {row.id} cannot be read: {why}", limit=300))
 
 
 def store_advance(tx: Tx, row: RunRow, book: Runbook, change: Advance, now: datetime) -> None:
@@ -120,12 +156,17 @@ class Runs:
         self._bucket_s = plan.bucket_s
         self._signals = {signal.name: signal for signal in plan.rates()}
         self._recovered = False
+        self._aside: dict[str, RunRow] = {}
+        """Runs that could not be worked on, by id, as they were then."""
         self._post = post or Sole()
         self._carrier = Carrier(begin=self._begin, finished=self._finished)
 
     @gated
     def step(self, now: datetime) -> None:
         """Feed waits with new samples and apply deadlines.
+
+        A run that breaks us is put aside until somebody changes it or another process owns the
+        runs: it must not end the loops that page, at each start again.
 
         Raises:
             StoreUnavailable: nothing was changed.
@@ -135,22 +176,66 @@ class Runs:
             rows = tx.runs.live()
         for row in rows:
             tick()
-            if self._recovered:
-                self._pick_up(row, now)
+            if self._aside.get(row.id) == row:
+                continue
+            try:
+                self._work(row, now)
+            except (StoreUnavailable, Fenced):
+                raise
+            except Exception as problem:  # noqa: BLE001 - whatever it is, pages wait behind it
+                self._put_aside(row, problem, now)
             else:
-                self._apply(row.id, Recovered(self._carrier.asked_of(row.id)), now)
-            self._watch(row.id, now)
-            if row.deadline_at is not None and row.deadline_at <= now:
-                self._apply(row.id, Tick(), now)
+                self._aside.pop(row.id, None)
+        self._aside = {row.id: self._aside[row.id] for row in rows if row.id in self._aside}
         self._recovered = True
         self._stop_aborted()
+
+    def _work(self, row: RunRow, now: datetime) -> None:
+        if self._recovered and row.id not in self._aside:
+            self._pick_up(row, now)
+        else:
+            self._apply(row.id, Recovered(self._carrier.asked_of(row.id)), now)
+        self._watch(row.id, now)
+        if row.deadline_at is not None and row.deadline_at <= now:
+            self._apply(row.id, Tick(), now)
+
+    def _put_aside(self, row: RunRow, problem: Exception, now: datetime) -> None:
+        """Leave a run as it is stored, for a release that can go on with it; say so once."""
+        known, why = isinstance(problem, RunUnreadableError), str(problem)
+        if not known:
+            why = vis(f"run {row.id} broke: {type(problem).__name__}: {problem}", limit=300)
+        if row.id not in self._aside:
+            logger.error("put aside: %s", why, exc_info=None if known else problem)
+        text = f"runbook {row.runbook} stands still: {why}"
+        entry = Entry(
+            kind="RUN",
+            text=text,
+            actor="tocsin",
+            occurred_at=now,
+            key=f"aside:{row.id}",
+            data={"run": row.id},
+        )
+        with self._store.write() as tx:
+            self._post.guard(tx)
+            tx.incidents.append(row.incident, (entry,), now)
+            tx.touch()
+        self._aside[row.id] = row
+
+    def health(self, _tx: Tx, _now: datetime) -> Health:
+        """A line for the overview."""
+        aside = sorted(self._aside)
+        if not aside:
+            return Health(name="runs", state="ok", text="none was put aside")
+        named = ", ".join(aside[:3]) + (", ..." if len(aside) > 3 else "")
+        text = f"{len(aside)} open runs stand still, this release cannot go on with them: {named}"
+        return Health(name="runs", state="warn", text=f"{text}; the timeline says why")
 
     def _stop_aborted(self) -> None:
         """End the commands of runs that were aborted, at whichever machine's desk."""
         for asked in self._carrier.under_way():
             with self._store.read() as tx:
                 row = tx.runs.get(asked.run)
-            if row is None or decode_run(row.body).state is RunState.ABORTED:
+            if row is None or row.state == RunState.ABORTED:
                 self._carrier.stop(asked)
 
     def take(self, configured: Configured, _channels: Mapping[str, Channel]) -> None:
@@ -160,6 +245,7 @@ class Runs:
     def forget(self) -> None:
         """Take the next step as the first: others may have worked the runs meanwhile."""
         self._recovered = False
+        self._aside = {}
         self._carrier.withdraw()
 
     def perform(self, run: str, effects: Sequence[Effect]) -> None:
@@ -176,7 +262,7 @@ class Runs:
 
     def _pick_up(self, row: RunRow, now: datetime) -> None:
         """Begin what another machine's desk has written down: only we carry anything out."""
-        if any(step.state is StepState.RUNNING for step in decode_run(row.body).steps):
+        if any(step.state is StepState.RUNNING for step in decoded(row).steps):
             book, run = opened(row)
             self.perform(row.id, unbegun(book, run, now, self._allow))
 
@@ -200,7 +286,10 @@ class Runs:
             row = tx.runs.get(asked.run)
             if row is None:
                 return Leave(at, withheld(None, effect, now, self._allow, ours=ours))
-            book, run = opened(row)
+            try:
+                book, run = opened(row)
+            except RunUnreadableError:  # another release's by now, which begins it
+                return Leave(at, NOT_OURS)
             why = withheld(run, effect, now, self._allow, ours=ours)
             if not why:
                 event = AttemptBegun(step=effect.step, attempt=effect.attempt)
@@ -218,7 +307,7 @@ class Runs:
         """
         try:
             taken = self._apply(asked.run, finished, self._clock())
-        except Fenced:
+        except (Fenced, RunUnreadableError):
             taken = False
         if taken:
             return
@@ -259,7 +348,7 @@ class Runs:
             row = tx.runs.get(run)
             if row is None:
                 return
-            value = decode_run(row.body)
+            value = decoded(row)
             samples = [
                 sample
                 for step in value.steps

@@ -21,7 +21,7 @@ from monitor.stream.vocabulary import OTHER
 
 SEVERITIES = ("SEV1", "SEV2", "SEV3", "SEV4")
 OUTCOMES = ("sent", "retry", "unknown", "refused")
-PAGE_STATES = ("new", "claimed", "sent", "dead")
+PAGE_STATES = ("new", "claimed", "sent", "dead", "overtaken")
 
 
 def bucket(metrics: Metrics, plan: Plan, counts: Counts) -> None:

@@ -16,6 +16,7 @@ import msgspec
 from detectors.absence import AbsenceDetector
 from detectors.model import State, Verdict
 from monitor.alerting.alerts import Alert, Reading
+from monitor.completeness import seen_lately
 from monitor.definitions import UNCHANGED, Definitions
 from monitor.store.decision_rows import Point, Seen
 from monitor.store.store import Tx
@@ -210,15 +211,21 @@ class Silences:
 def stream_readings(
     parts: Sequence[PartitionRow], firing: Mapping[str, Alert], now: datetime
 ) -> list[Reading]:
-    """Readings of the stream as a whole, on the wall clock: no data, and lag."""
+    """Readings of the stream as a whole, on the wall clock: no data, and lag.
+
+    What was not seen lately is not known: the clock was set since, or nobody reads it, of which the
+    auditor tells. That begins no alert and ends none.
+    """
     if not parts or any(part.finished for part in parts):
         return []
     topic = parts[0].topic
     told = {alert.signal for alert in firing.values() if "topic" in alert.dimensions}
-    last = max((part.caught_up_at for part in parts if part.caught_up_at), default=None)
-    silent = last is not None and all(part.caught_up_at for part in parts)
+    seen = [part for part in parts if seen_lately(part, now)]
+    unknown = len(seen) < len(parts)
+    last = max((part.caught_up_at for part in seen if part.caught_up_at), default=None)
+    silent = last is not None and all(part.caught_up_at for part in seen)
     silent_for = now - last if silent and last is not None else timedelta()
-    behind = [part.behind_since for part in parts if part.behind_since is not None]
+    behind = [part.behind_since for part in seen if part.behind_since is not None]
     behind_for = now - min(behind) if behind else timedelta()
     left = sum(max(0, part.end - part.position) for part in parts)
     cases = (
@@ -238,8 +245,8 @@ def stream_readings(
     )
     readings = []
     for signal, length, limit, text in cases:
-        fires = length >= limit
-        if not fires and signal not in told:
+        fires = length >= limit and not (unknown and signal == NO_DATA)
+        if not fires and (unknown or signal not in told):
             continue
         state = State.FIRING if fires else State.QUIET
         verdict = _verdict(state, length / limit, now - length, text)

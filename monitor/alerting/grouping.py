@@ -154,24 +154,33 @@ def led_by(incident: Incident, alert: Alert, others: Iterable[Alert], title: str
     )
 
 
+def leads(alert: Alert, incident: Incident) -> bool:
+    """Whether an alert speaks for an incident: a ticket does not, once it has paged."""
+    return alert.tier == "page" or incident.paged_at is None
+
+
+def about(alerts: Sequence[Alert]) -> Sequence[Alert]:
+    """Those that an incident is over without: which may page, or all where none may."""
+    return [one for one in alerts if one.tier == "page"] or alerts
+
+
 def joined(
     incident: Incident, alert: Alert, others: Iterable[Alert], groups: frozenset[str]
 ) -> Incident:
     """The incident with `alert` in it. A ticket wakes nobody, not by joining what has paged.
 
     Args:
-        incident: that `alert` joins, as `led_by` gave it.
+        incident: that `alert` joins, as `led_by` gave it, firing again where `alert` leads.
         alert: the newcomer.
         others: alerts of the incident so far.
         groups: route groups that come with it.
     """
-    leads = alert.tier == "page" or incident.paged_at is None
-    times = leads and (alert.tier == "page" or all(other.tier != "page" for other in others))
+    leading = leads(alert, incident)
+    times = leading and (alert.tier == "page" or all(other.tier != "page" for other in others))
     return replace(
         incident,
         groups=incident.groups | groups,
-        severity=min(incident.severity, alert.severity) if leads else incident.severity,
-        normal_at=None,
+        severity=min(incident.severity, alert.severity) if leading else incident.severity,
         impact_at=min(incident.impact_at or alert.onset_at, alert.onset_at)
         if times
         else incident.impact_at,

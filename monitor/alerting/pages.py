@@ -162,6 +162,16 @@ def strongest(alerts: Sequence[Alert]) -> Alert:
     )
 
 
+def rung_since(last: Mapping[str, datetime], paged_at: datetime | None) -> set[str]:
+    """Who was rung for this outage; a ring before it was for another.
+
+    Args:
+        last: when each receiver was last rung for the incident.
+        paged_at: when the incident was paged for this outage.
+    """
+    return {name for name, at in last.items() if paged_at is not None and at >= paged_at}
+
+
 def unrung(rung: Rung, rung_so_far: Collection[str]) -> list[str]:
     """Receivers of a rung that were not rung yet."""
     return [receiver for receiver in rung.receivers if receiver not in rung_so_far]

@@ -16,7 +16,7 @@ import logging
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 
@@ -28,6 +28,7 @@ from monitor.config.secret import SecretUnavailableError
 from monitor.config.settings import Configured
 from monitor.inbound.hooks import Answer, basic, bearer, local
 from monitor.incidents import actions
+from monitor.incidents.actions import Recurrence
 from monitor.incidents.model import Incident, Origin
 from monitor.incidents.timeline import Entry
 from monitor.metrics import Metrics
@@ -47,6 +48,9 @@ TOLD = 20
 KEPT = 500
 """New alerts of one notification that are kept each, the gravest first; the rest is a number."""
 
+SWEEP_EVERY = timedelta(minutes=1)
+"""What nobody will end is looked for so often at most: the look is at all that fires."""
+NO_TIME = timedelta()
 REPEATED_AFTER = timedelta(hours=1)
 """What still fires so long after a person has ended its incident is an incident again."""
 
@@ -154,6 +158,7 @@ class AlertmanagerHook:
         self._metrics = metrics
         self._loopback = loopback
         self._pager = pager
+        self._swept_at = datetime.min.replace(tzinfo=UTC)
 
     def receive(self, body: bytes, headers: Mapping[str, str], now: datetime) -> Answer:
         """200 once it is written.
@@ -202,9 +207,10 @@ class AlertmanagerHook:
     def _take(self, tx: Tx, note: Notification, now: datetime) -> None:
         news = _news(tx, note, now)
         group = news.group
-        if news.firing or news.resolved:
+        if (news.firing or news.resolved) and not NO_TIME <= now - self._swept_at < SWEEP_EVERY:
+            self._swept_at = now
             _sweep(tx, now)
-        incident = _open_of(tx, group)
+        incident = tx.kin.open_of(_name(group))
         if incident is None and not news.firing and (ended := _ended_long_ago(tx, group, now)):
             news = replace(news, firing=_fire_still(tx, note, group), after=ended.name)
         if news.firing:
@@ -229,17 +235,23 @@ class AlertmanagerHook:
         severity = trusted.severity(news.firing[0])
         entries = news.entries(now, opens=before is None)
         if before is None:
-            after = self._opened(tx, news, trusted, now)
+            again = Recurrence(self._opened(tx, news, trusted, now))
+            after = again.incident
+            tx.incidents.add(after)
         else:
-            after = replace(before, severity=min(severity, before.severity), normal_at=None)
-        tx.incidents.save(after)
-        tx.incidents.append(after.uuid, entries, now)
+            again = actions.fires_again(before, now)
+            after = replace(again.incident, severity=min(severity, before.severity))
+            tx.incidents.save(after)
+        tx.incidents.append(after.uuid, (*entries, *again.entries), now)
         for one in news.firing[:KEPT]:
             tx.incidents.save_alert(_alert(after, news.group, one, trusted, now))
         self._metrics.alerts.labels(SIGNAL, "page").inc(len(news.firing))
         if before is None or before.paged_at is None:
             return self._pager.consider(tx, after, now)
-        self._tell(tx, before, after, now)
+        rose = after.severity < before.severity
+        if why := f"severity rose to {after.severity}" if rose else again.page:
+            return self._pager.page(tx, after, now, why)
+        self._pager.tell(tx, after, Kind.UPDATE, now, f"{now.timestamp():.3f}")
         return after
 
     def _opened(self, tx: Tx, news: _News, trusted: _Trusted, now: datetime) -> Incident:
@@ -256,16 +268,8 @@ class AlertmanagerHook:
             impact_at=start,
             signal=SIGNAL,
             dimensions=trusted.dimensions(news.firing),
-            groups=frozenset({f"{SIGNAL}:{news.group}"}),
+            groups=frozenset({_name(news.group)}),
         )
-
-    def _tell(self, tx: Tx, before: Incident, after: Incident, now: datetime) -> None:
-        if after.severity < before.severity:
-            self._pager.page(tx, after, now, f"severity rose to {after.severity}")
-        elif before.normal_at is not None and after.acknowledged_at is None:
-            self._pager.page(tx, after, now, "fires again before anybody acknowledged")
-        else:
-            self._pager.tell(tx, after, Kind.UPDATE, now, f"{now.timestamp():.3f}")
 
     def _ends(self, tx: Tx, incident: Incident, news: _News, now: datetime) -> None:
         ended = {_row_key(news.group, one) for one in news.resolved}
@@ -281,7 +285,7 @@ class AlertmanagerHook:
         # Of an end that clears nothing the alert was not kept.
         if (cleared or news.resolved) and news.note.ended and incident.normal_at is None:
             tx.incidents.apply(actions.signal_normal(incident, now), now)
-            self._pager.tell(tx, incident, Kind.RESOLVE, now, f"normal-{now.timestamp():.0f}")
+            self._pager.tell_over(tx, incident, now)
 
 
 def _alert(
@@ -355,25 +359,22 @@ def _taken(group: str, one: Received, status: Status) -> str:
     return f"{SIGNAL}:{_digest(group, one.fingerprint, one.began.isoformat(), status)}"
 
 
-def _open_of(tx: Tx, group: str) -> Incident | None:
-    name = f"{SIGNAL}:{group}"
-    return next((one for one in tx.incidents.open() if name in one.groups), None)
+def _name(group: str) -> str:
+    """The route group of the incidents of a group; they have no other."""
+    return f"{SIGNAL}:{group}"
 
 
 def _ended_long_ago(tx: Tx, group: str, now: datetime) -> Incident | None:
     """The last incident of a group, if a person or time has ended it an hour ago or more."""
-    name = f"{SIGNAL}:{group}"
-    of_group = [one for one in tx.incidents.ended_since(now - KEPT_KEYS) if name in one.groups]
-    last = max(of_group, key=lambda one: one.number, default=None)
+    last = tx.kin.ended_of(_name(group), now - KEPT_KEYS)
     ended = None if last is None else last.resolved_at or last.closed_at
     return last if ended is not None and now - ended >= REPEATED_AFTER else None
 
 
 def _sweep(tx: Tx, now: datetime) -> None:
     """Clear what nobody will end any more: the alerts of incidents that a person has ended."""
-    still = {one.uuid for one in tx.incidents.open()}
-    for alert in tx.incidents.firing().values():
-        if alert.signal == SIGNAL and alert.incident not in still:
+    for alert in tx.kin.forsaken():
+        if alert.signal == SIGNAL:
             tx.incidents.save_alert(replace(alert, cleared_at=now, updated_at=now))
 
 

@@ -54,14 +54,8 @@ def read(tx: Tx, now: datetime) -> Rows:
     """Everything that fires, and what ended lately; `now` is the real time."""
     since = now - ENDED_WITHIN
     alerts = [*tx.incidents.cleared_since(since), *tx.incidents.firing().values()]
-    incidents = {one.uuid: one for one in (*tx.incidents.ended_since(since), *tx.incidents.open())}
     named = {alert.incident for alert in alerts if alert.incident is not None}
-    for uuid in named - incidents.keys():
-        if (found := tx.incidents.get(uuid)) is not None:
-            incidents[uuid] = found
-    rest = [one for one in incidents.values() if one.uuid not in named]
-    bare = [one for one in rest if not tx.incidents.alerts_of(one.uuid)]
-    return Rows(alerts, incidents, bare)
+    return Rows(alerts, tx.kin.of(named), tx.kin.bare(since))
 
 
 def standing(rows: Rows, naming: Naming, now: datetime) -> list[Posted]:

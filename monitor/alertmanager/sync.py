@@ -53,7 +53,9 @@ class _Standing:
     """When everything is sent to it next; None: now."""
     failures: int = 0
     problem: str = ""
-    told: frozenset[Mark] = frozenset()
+    pushes: int = 0
+    told: dict[Mark, int] = field(default_factory=dict)
+    """What it has heard, and in which push; no times, since a clock may be put back."""
     refused: dict[str, datetime] = field(default_factory=dict)
     """Until when an alert is not offered to it, by identity."""
 
@@ -62,15 +64,19 @@ class _Standing:
         return self.whole_at is None or not now < self.whole_at <= now + every
 
     def owed(self, alerts: Sequence[Posted], now: datetime, *, whole: bool) -> list[Posted]:
-        """What is to be sent to it now."""
+        """What is to be sent to it now: first what it has never heard, or longest ago.
+
+        So a peer that takes only a part in a push's time hears of all in some pushes.
+        """
         self.refused = {key: until for key, until in self.refused.items() if until > now}
         if self.failures and not whole:
             return []
-        return [
+        owed = [
             alert
             for alert in alerts
             if alert.key not in self.refused and (whole or _mark(alert) not in self.told)
         ]
+        return sorted(owed, key=lambda alert: self.told.get(_mark(alert), 0))
 
 
 def _mark(alert: Posted) -> Mark:
@@ -232,12 +238,15 @@ class AlertSync:
         self, one: _Standing, pushed: Pushed, alerts: Iterable[Posted], now: datetime
     ) -> None:
         """Remember what came of a push."""
+        one.pushes += 1
         for offender in pushed.offenders:
             one.refused[offender.alert.key] = now + REFUSED_FOR
         self._metrics.alertmanager_up.labels(one.label).set(0 if pushed.problem else 1)
         if pushed.problem:
             one.failures += 1
-            one.told = frozenset()
+            said = {_mark(alert) for alert in alerts}
+            one.told = {mark: push for mark, push in one.told.items() if mark in said}
+            one.told |= {_mark(alert): one.pushes for alert in pushed.taken}
             wait = timedelta(seconds=2 ** min(one.failures, 9))
             one.whole_at = now + min(wait, self._every)
             if pushed.problem != one.problem:
@@ -249,7 +258,7 @@ class AlertSync:
         if one.whole(now, self._every):
             one.whole_at = now + self._every
         one.failures, one.problem = 0, ""
-        one.told = frozenset(_mark(alert) for alert in alerts)
+        one.told = dict.fromkeys((_mark(alert) for alert in alerts), one.pushes)
 
     def _report(
         self, offenders: Sequence[tuple[_Standing, Offender]], now: datetime, *, write: bool

@@ -11,6 +11,7 @@ import os
 import pwd
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -18,6 +19,7 @@ from typing import Literal
 import msgspec
 
 from monitor import views
+from monitor.alerting.grouping import about
 from monitor.clock import WallClock
 from monitor.config.secret import SecretUnavailableError
 from monitor.config.settings import Settings, resolve
@@ -34,15 +36,18 @@ from monitor.incidents.actions import Refusal, Step
 from monitor.incidents.model import OPEN, SEVERITIES, Incident, Origin, State
 from monitor.incidents.timeline import Entry
 from monitor.notify.channel import Kind
+from monitor.paging import concerns
 from monitor.profiles import PROFILES
 from monitor.review.facts import gather
 from monitor.review.render import render
-from monitor.runs import opened
+from monitor.runs import RunUnreadableError, opened
 from monitor.store.finding_rows import QUARANTINE_KEPT
 from monitor.store.store import Store, StoreError, Tx, owner
 from monitor.views import DeskError, Done, Principal
 
 MAX_TEXT = 32 * 1024
+CHANGE_TOLD = 200
+"""Open incidents whose timeline names a new change: others wait while they are written."""
 
 
 Role = Literal["reader", "responder", "admin"]
@@ -122,8 +127,8 @@ class Desk(RunDesk, ConfigDesk, AccessDesk, RuleDesk):
             rows = tx.runs.of_incident(incident.uuid)
             run = None
             if rows:
-                book, value = opened(rows[0])
-                run = desk_views.run_view(book, value, self._allow, now)
+                with suppress(RunUnreadableError):  # the timeline says so
+                    run = desk_views.run_view(*opened(rows[0]), self._allow, now)
             view = desk_views.incident_view(tx, self._configured, incident, now, run)
             return msgspec.structs.replace(view, row=_unique(view.row, incident))
 
@@ -195,7 +200,7 @@ class Desk(RunDesk, ConfigDesk, AccessDesk, RuleDesk):
                 groups=frozenset({f"declared:{number}"}),
             )
             entry = Entry(kind="DECLARED", text=text, actor=self._who.name, occurred_at=now)
-            tx.incidents.save(incident)
+            tx.incidents.add(incident)
             tx.incidents.append(incident.uuid, (entry, *self._glass(now)), now)
             self._pager.consider(tx, incident, now)
             return self._done(tx, f"{incident.name} declared", incident)
@@ -274,7 +279,11 @@ class Desk(RunDesk, ConfigDesk, AccessDesk, RuleDesk):
         at: datetime | None = None,
         dimensions: dict[str, str] | None = None,
     ) -> Done:
-        """Record a release, a flag, a threshold."""
+        """Record a release, a flag, a threshold.
+
+        It is noted on the newest `CHANGE_TOLD` open incidents that it may concern: those whose
+        onset is no more than an hour after it and whose dimensions do not exclude it.
+        """
         self._must("responder")
         words = " ".join(title.split())[:200]
         if not words or not kind.strip():
@@ -290,21 +299,26 @@ class Desk(RunDesk, ConfigDesk, AccessDesk, RuleDesk):
                 actor=self._who.name,
                 now=now,
             )
-            for incident in tx.incidents.open():
-                onset = incident.impact_at or incident.detected_at
-                if when >= onset - timedelta(hours=1):
-                    entry = Entry(
-                        kind="CHANGE",
-                        text=f"{kind.strip()[:40]} {words}",
-                        actor=self._who.name,
-                        occurred_at=when,
-                        key=f"change:{number}",
-                        data={"dimensions": dimensions or {}},
-                    )
-                    tx.incidents.append(incident.uuid, (entry,), now)
+            entry = Entry(
+                kind="CHANGE",
+                text=f"{kind.strip()[:40]} {words}",
+                actor=self._who.name,
+                occurred_at=when,
+                key=f"change:{number}",
+                data={"dimensions": dimensions or {}},
+            )
+            concerned = [
+                incident
+                for incident in reversed(tx.incidents.open())
+                if when >= (incident.impact_at or incident.detected_at) - timedelta(hours=1)
+                and concerns(dimensions or {}, incident.dimensions)
+            ]
+            for incident in concerned[:CHANGE_TOLD]:
+                tx.incidents.append(incident.uuid, (entry,), now)
             tx.touch()
+            most = f"; noted on the newest {CHANGE_TOLD} of {len(concerned)} open incidents"
             return Done(
-                text=f"CHG-{number} recorded",
+                text=f"CHG-{number} recorded" + (most if len(concerned) > CHANGE_TOLD else ""),
                 revision=tx.revision(),
                 daemon=self._who.via != "direct",
             )
@@ -319,6 +333,8 @@ class Desk(RunDesk, ConfigDesk, AccessDesk, RuleDesk):
             result = act(before, now)
             if isinstance(result, Refusal):
                 self._refuse(result)
+            if result.incident.is_open and not before.is_open:
+                result = self._again(tx, result, now)
             entries = result.entries + (self._glass(now) if result.entries else ())
             tx.incidents.apply(replace(result, entries=entries), now)
             self._tell(tx, before, result.incident, now)
@@ -326,14 +342,27 @@ class Desk(RunDesk, ConfigDesk, AccessDesk, RuleDesk):
                 self._spent(tx, result.incident, now)
             return self._done(tx, result.text, result.incident)
 
+    @staticmethod
+    def _again(tx: Tx, step: Step, now: datetime) -> Step:
+        """Say of what is opened again that nothing of it fires, so that a later outage is seen."""
+        alerts = tx.incidents.alerts_of(step.incident.uuid)
+        if not alerts or any(one.firing for one in about(alerts)):
+            return step
+        normal = actions.signal_normal(step.incident, now)
+        return replace(step, incident=normal.incident, entries=step.entries + normal.entries)
+
     def _tell(self, tx: Tx, before: Incident, after: Incident, now: datetime) -> None:
         """Let the receivers know what changed for them."""
         stamp = f"{now.timestamp():.3f}"
         if before.acknowledged_at is None and after.acknowledged_at is not None:
-            self._pager.tell(tx, after, Kind.ACKNOWLEDGE, now, "1")
+            self._pager.tell(tx, after, Kind.ACKNOWLEDGE, now, stamp)
         if after.severity < before.severity:
             self._pager.page(tx, after, now, f"severity raised to {after.severity}")
-        elif after.severity != before.severity or after.mitigated_at != before.mitigated_at:
+        elif (
+            after.severity != before.severity
+            or after.mitigated_at != before.mitigated_at
+            or (after.is_open and not before.is_open)
+        ):
             self._pager.tell(tx, after, Kind.UPDATE, now, stamp)
         if before.resolved_at is None and after.resolved_at is not None:
             self._pager.tell(tx, after, Kind.RESOLVE, now, f"resolved-{stamp}")

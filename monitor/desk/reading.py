@@ -30,7 +30,8 @@ from runbooks.runs import DONE_STEPS, Run, RunState, StepRun, StepState
 
 SPARK_BUCKETS = 60
 STATES = {"w": "warming", "q": "quiet", "f": "firing"}
-_PAGE_STATES = {"sent": "sent", "dead": "dead"}
+_PAGE_STATES = {"sent": "sent", "dead": "dead", "overtaken": "dead"}
+"""The detail says by what a page was overtaken; clients of other versions know four states."""
 
 
 def series_points(

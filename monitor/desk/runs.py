@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
 
 from monitor import views
 from monitor.desk import reading as desk_views
 from monitor.desk.base import DeskBase
 from monitor.incidents.actions import Refusal
 from monitor.incidents.model import Incident
-from monitor.runs import opened, store_advance
+from monitor.incidents.timeline import Entry
+from monitor.runs import RunUnreadableError, opened, store_advance
 from monitor.store.run_rows import RunRow
 from monitor.store.store import Tx
 from monitor.views import DeskError, Done, StepAction
 from runbooks import events
 from runbooks.engine import advance, encode_run, new_run
-from runbooks.runs import Facts
+from runbooks.model import Runbook
+from runbooks.runs import Facts, Run, RunState
 
 
 class RunDesk(DeskBase):
@@ -113,7 +117,7 @@ class RunDesk(DeskBase):
         now = self._clock()
         with self._writing() as tx:
             incident, row = self._live_run(tx, ref)
-            book, run = opened(row)
+            book, run = self._opened(row)
             if not 1 <= number <= len(run.steps):
                 raise DeskError("not_found", f"the run has steps 1 to {len(run.steps)}")
             name = run.steps[number - 1].id
@@ -147,7 +151,13 @@ class RunDesk(DeskBase):
         now = self._clock()
         with self._writing() as tx:
             incident, row = self._live_run(tx, ref)
-            book, run = opened(row)
+            try:
+                book, run = opened(row)
+            except RunUnreadableError as problem:
+                if not reason.strip():
+                    self._refuse(Refusal("a reason is needed"))
+                self._give_up(tx, row, f"{reason} ({problem})", now)
+                return self._done(tx, "run aborted unread", incident)
             event = events.Abort(actor=self._who.name, reason=reason)
             change = advance(book, run, event, now, self._allow)
             if change.refusal is not None:
@@ -158,6 +168,27 @@ class RunDesk(DeskBase):
     def _perform_all(self, run: str, effects: Sequence[events.Effect]) -> None:
         if any(isinstance(effect, events.StartAttempt) for effect in effects):
             self._perform(run, effects)
+
+    @staticmethod
+    def _opened(row: RunRow) -> tuple[Runbook, Run]:
+        try:
+            return opened(row)
+        except RunUnreadableError as problem:
+            hint = "work it with the release that wrote it, or abort it, with a reason"
+            raise DeskError("refused", str(problem), hint) from None
+
+    def _give_up(self, tx: Tx, row: RunRow, reason: str, now: datetime) -> None:
+        """End a run that cannot be read; it stays as it is written."""
+        tx.runs.save(replace(row, live=False, state=str(RunState.ABORTED), deadline_at=None))
+        entry = Entry(
+            kind="RUN",
+            text=f"run aborted: {reason}",
+            actor=self._who.name,
+            occurred_at=now,
+            data={"run": row.id},
+        )
+        tx.incidents.append(row.incident, (entry,), now)
+        tx.touch()
 
     def _live_run(self, tx: Tx, ref: str) -> tuple[Incident, RunRow]:
         incident = self._find(tx, ref)

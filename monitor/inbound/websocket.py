@@ -26,6 +26,10 @@ _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
 _HEAD = 16 * 1024
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _IO_S = 5.0
+"""For one step: an address that is dialled, or all that waits to be written."""
+_WITHIN_S = 15.0
+"""For a whole attempt, from the first dial on: a server that drips a byte a second keeps each step
+alive for hours, and what waits for the connection is watched. Below `slack_socket.ATTEMPT_S`."""
 
 
 class WebSocketClosed(Exception):
@@ -35,9 +39,16 @@ class WebSocketClosed(Exception):
 class WebSocket:
     """An open connection."""
 
-    def __init__(self, sock: socket.socket, early: bytes = b"") -> None:
-        """Take over `sock` after the handshake; `early` came behind its answer."""
+    def __init__(self, sock: socket.socket, early: bytes = b"", *, write_s: float = _IO_S) -> None:
+        """Take over `sock` after the handshake.
+
+        Args:
+            sock: connected.
+            early: came behind the handshake's answer.
+            write_s: for all that waits to be written.
+        """
         self._sock = sock
+        self._write_s = write_s
         self._frames = Frames()
         self._ready: deque[Received] = deque()
         self._out: deque[bytes] = deque()
@@ -56,6 +67,8 @@ class WebSocket:
 
     def receive(self, timeout_s: float) -> Received | None:
         """The next text message or pong or ping (which is answered); None if none came in time.
+
+        What waits is written first, which may take `write_s` longer; a message that drips does not.
 
         Raises:
             WebSocketClosed: the connection is over.
@@ -90,11 +103,13 @@ class WebSocket:
             self._wake_write.send(b"x")
 
     def _flush(self) -> None:
+        deadline = time.monotonic() + self._write_s
         while True:
             with self._lock:
                 if not self._out:
                     return
                 data = self._out.popleft()
+            _within(self._sock, deadline)
             self._sock.sendall(data)
 
     def _wait(self, left_s: float) -> None:
@@ -107,6 +122,7 @@ class WebSocket:
                 self._wake_read.recv(4096)
         if self._sock in ready:
             with contextlib.suppress(TimeoutError, ssl.SSLWantReadError):
+                self._sock.settimeout(left_s)  # of TLS the rest of a record may be yet to come
                 data = self._sock.recv(65536)
                 if not data:
                     raise WebSocketClosed("the other side ended it")
@@ -126,7 +142,7 @@ class WebSocket:
 
 
 def connect(
-    url: str, *, context: ssl.SSLContext, proxy: str = "", timeout_s: float = _IO_S
+    url: str, *, context: ssl.SSLContext, proxy: str = "", within_s: float = _WITHIN_S
 ) -> WebSocket:
     """Open a WebSocket.
 
@@ -134,7 +150,7 @@ def connect(
         url: `wss://...`; `ws://` only to this machine.
         context: verifies the other side.
         proxy: `http://HOST:PORT` of an egress proxy that takes CONNECT, or nothing.
-        timeout_s: for each step.
+        within_s: for all of it, but for finding the name's addresses, which cannot be cut short.
 
     Raises:
         WebSocketClosed: it could not be opened.
@@ -142,17 +158,21 @@ def connect(
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "wss" else 80)
+        through = urlsplit(proxy)
+        first = (through.hostname or "", through.port or 80) if proxy else (host, port)
     except ValueError:
         raise WebSocketClosed("not an address") from None
     if not host or not (parts.scheme == "wss" or (parts.scheme == "ws" and host in _LOOPBACK)):
         raise WebSocketClosed("an address that is not wss:// is refused")
     sock: socket.socket | None = None
     try:
-        sock = _dialled(host, port, proxy, timeout_s)
-        sock.settimeout(timeout_s)
+        sock, deadline = _dialled(*first, within_s)
+        if proxy:
+            _tunnel(sock, host, port, deadline)
         if parts.scheme == "wss":
+            _within(sock, deadline)  # the ssl module counts a whole handshake by it
             sock = context.wrap_socket(sock, server_hostname=host)
-        return WebSocket(sock, _handshake(sock, parts, host, port))
+        return WebSocket(sock, _handshake(sock, parts, host, port, deadline))
     except (OSError, ValueError, FrameError) as problem:
         why = type(problem).__name__
     except WebSocketClosed as problem:
@@ -162,32 +182,65 @@ def connect(
     raise WebSocketClosed(f"cannot connect to {host}: {why}")
 
 
-def _dialled(host: str, port: int, proxy: str, timeout_s: float) -> socket.socket:
-    if not proxy:
-        return socket.create_connection((host, port), timeout_s)
-    through = urlsplit(proxy)
-    sock = socket.create_connection((through.hostname or "", through.port or 80), timeout_s)
+def _within(sock: socket.socket, deadline: float) -> None:
+    """Let the next operation on `sock` end by `deadline` (`time.monotonic`).
+
+    Raises:
+        TimeoutError: it is over.
+    """
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    sock.settimeout(left)
+
+
+def _dialled(host: str, port: int, within_s: float) -> tuple[socket.socket, float]:
+    """Connected to the first address that answers, and until when the rest must be done.
+
+    Raises:
+        OSError: none did.
+    """
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    deadline = time.monotonic() + within_s
+    problem = OSError("no address")
+    for family, kind, proto, _, address in found:
+        sock = socket.socket(family, kind, proto)
+        try:
+            # An address that does not answer must not cost the next one its time.
+            _within(sock, min(deadline, time.monotonic() + _IO_S))
+            sock.connect(address)
+        except OSError as one:
+            sock.close()
+            problem = one
+        else:
+            return sock, deadline
+    raise problem
+
+
+def _tunnel(sock: socket.socket, host: str, port: int, deadline: float) -> None:
+    _within(sock, deadline)
     sock.sendall(f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
-    head, early = _head(sock)
+    head, early = _head(sock, deadline)
     if _status(head) != 200 or early:
-        sock.close()
         raise WebSocketClosed(f"the proxy answers {_status(head)}")
-    return sock
 
 
-def _handshake(sock: socket.socket, parts: SplitResult, host: str, port: int) -> bytes:
+def _handshake(
+    sock: socket.socket, parts: SplitResult, host: str, port: int, deadline: float
+) -> bytes:
     """Ask for a WebSocket; what came behind the answer."""
     key = base64.b64encode(os.urandom(16)).decode()
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     if not path.isascii() or not path.isprintable() or " " in path:
         raise WebSocketClosed("not an address")
     name = f"[{host}]" if ":" in host else host
+    _within(sock, deadline)
     sock.sendall(
         f"GET {path} HTTP/1.1\r\nHost: {name}:{port}\r\nUpgrade: websocket\r\n"
         f"Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n"
         "User-Agent: tocsin\r\n\r\n".encode()
     )
-    head, early = _head(sock)
+    head, early = _head(sock, deadline)
     digest = hashlib.sha1((key + _GUID).encode(), usedforsecurity=False).digest()
     accept = re.search(rb"(?im)^sec-websocket-accept:[ \t]*([^\r\n]*?)[ \t]*\r$", head)
     if _status(head) != 101:
@@ -197,10 +250,11 @@ def _handshake(sock: socket.socket, parts: SplitResult, host: str, port: int) ->
     return early
 
 
-def _head(sock: socket.socket) -> tuple[bytes, bytes]:
+def _head(sock: socket.socket, deadline: float) -> tuple[bytes, bytes]:
     """The head of an answer with its line ends, and what came behind it."""
     data = b""
     while b"\r\n\r\n" not in data:
+        _within(sock, deadline)
         more = sock.recv(4096)
         if not more or len(data) > _HEAD:
             raise WebSocketClosed("the server ended the handshake")

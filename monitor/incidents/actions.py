@@ -15,6 +15,9 @@ from monitor.incidents.timeline import Entry
 QUIET_BEFORE_CLOSE = timedelta(minutes=60)
 """Signal normal for this long and nobody acknowledged: the incident closes itself."""
 REOPEN_WITHIN = timedelta(hours=24)
+FLAPPING = timedelta(minutes=10)
+"""What fires again so soon after it was over is the same outage: who acknowledged it knows, and its
+escalation goes on. Later it is another one."""
 VERDICTS = (
     "true_positive",
     "false_positive",
@@ -32,6 +35,17 @@ class Step:
     incident: Incident
     entries: tuple[Entry, ...]
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recurrence:
+    """An incident of which something begins to fire, and the entries that tell it."""
+
+    incident: Incident
+    """With `paged_at` None where the next page is the first of another outage."""
+    entries: tuple[Entry, ...] = ()
+    page: str = ""
+    """Why it is to be paged anew; empty: it is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +86,6 @@ def acknowledge(incident: Incident, actor: str, now: datetime, *, via: str = "de
         text=f"acknowledged {took} s after detection",
         actor=actor,
         occurred_at=now,
-        key="ack",
         data={"via": via},
     )
     return Step(after, (entry,), f"{incident.name} acknowledged")
@@ -201,7 +214,7 @@ def judge(incident: Incident, verdict: str, reason: str, actor: str, now: dateti
 
 
 def reopen(incident: Incident, reason: str, actor: str, now: datetime) -> Result:
-    """Back to work; after a day a new incident is the honest way."""
+    """Back to work, of whoever opens it again; after a day a new incident is the honest way."""
     if incident.state in OPEN:
         return Refusal(f"{incident.name} is open")
     if incident.state is State.MERGED:
@@ -222,9 +235,13 @@ def reopen(incident: Incident, reason: str, actor: str, now: datetime) -> Result
         closed_at=None,
         mitigated_at=None,
         verified_at=None,
+        normal_at=None,
         verdict=None,
+        paged_at=None if incident.paged_at is None else now,
     )
-    return Step(after, (entry,), f"{incident.name} is open again")
+    taken = acknowledge(after, actor, now)
+    assert isinstance(taken, Step)
+    return Step(taken.incident, (entry, *taken.entries), f"{incident.name} is open again")
 
 
 def close(incident: Incident, reason: str, actor: str, now: datetime) -> Result:
@@ -239,11 +256,40 @@ def close(incident: Incident, reason: str, actor: str, now: datetime) -> Result:
     )
 
 
+def fires_again(incident: Incident, now: datetime) -> Recurrence:
+    """Something of an open incident begins to fire; what that changes if all of it was over.
+
+    An acknowledgement answers one outage: it lapses, and the incident is paged anew with its whole
+    escalation, unless it was over for no longer than `FLAPPING`. An end in the clock's future was
+    dated before the clock was put back: nobody knows how long ago it was, and it counts as long.
+    """
+    over, by = incident.normal_at, incident.acknowledged_by
+    fires = replace(incident, normal_at=None)
+    if over is None:
+        return Recurrence(fires)
+    paged, taken = incident.paged_at is not None, incident.acknowledged_at is not None
+    unheard = "fires again before anybody acknowledged" if paged and not taken else ""
+    if abs(now - over) <= FLAPPING:
+        return Recurrence(fires, page=unheard)
+    fires = replace(fires, paged_at=None)
+    if not taken:
+        return Recurrence(fires, page=unheard)
+    text = f"the acknowledgement by {by} has lapsed: it was over since {over:%Y-%m-%d %H:%M} UTC"
+    fires = replace(
+        fires,
+        acknowledged_at=None,
+        acknowledged_by=None,
+        state=State.TRIAGE if incident.state is State.ACTIVE else incident.state,
+    )
+    entry = Entry(kind="LAPSED", text=text, actor="tocsin", occurred_at=now)
+    return Recurrence(fires, (entry,), f"fires again, {text}" if paged else "")
+
+
 def signal_normal(incident: Incident, now: datetime) -> Step:
     """No alert of it fires any more: said, and the incident waits for a person."""
     entry = Entry(
         kind="NORMAL",
-        text="signal normal: no alert of this incident fires",
+        text="signal normal: what this incident is about no longer fires",
         actor="tocsin",
         occurred_at=now,
     )

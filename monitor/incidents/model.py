@@ -71,14 +71,15 @@ class Incident:
     verified_at: datetime | None = None
     """When a signal condition last held for its full time after an action."""
     normal_at: datetime | None = None
-    """Since when no alert fires; None while one does."""
+    """Since when no alert fires, once it has paged no alert that may page; None while one does."""
     resolved_at: datetime | None = None
     closed_at: datetime | None = None
     verdict: str | None = None
     paged_at: datetime | None = None
-    """When its first page was queued; None for an incident that only a ticket reports."""
+    """When the first page of this outage was queued, or a person opened it again; None for an
+    incident that only a ticket reports. Who was rung before is not rung yet."""
     escalation: tuple[Rung, ...] = ()
-    """The policy as it was when the first page was queued; later edits do not reach it."""
+    """The policy as it was when that page was queued; later edits do not reach it."""
     drill: bool = False
 
     @property

@@ -14,7 +14,7 @@ import base64
 import json
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -99,6 +99,8 @@ class Pushed:
 
     problem: str
     offenders: tuple[Offender, ...] = ()
+    taken: tuple[Posted, ...] = ()
+    """What it has taken; where there is a problem, the rest it has not."""
 
 
 class _Stopped(Exception):
@@ -108,36 +110,50 @@ class _Stopped(Exception):
 class Peer:
     """One Alertmanager."""
 
-    def __init__(self, url: str, settings: AlertmanagerSettings, http: HttpClient) -> None:
+    def __init__(
+        self,
+        url: str,
+        settings: AlertmanagerSettings,
+        http: HttpClient,
+        *,
+        steady: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.name = origin(url)
         """What may be shown of its address."""
         self._url = url.rstrip("/")
         self._settings = settings
         self._http = http
+        self._steady = steady
 
     def push(self, alerts: Sequence[Posted], now: datetime, lease: timedelta) -> Pushed:
         """Send all of `alerts`; never raises for what the peer does.
 
         Args:
-            alerts: in any order.
+            alerts: the first are sent first, and those of a slow peer's turn may be all it takes.
             now: the real time.
             lease: how long a firing alert lives unless it is sent again.
         """
         offenders: list[Offender] = []
-        patient_until = time.monotonic() + PATIENCE_S
+        taken: list[Posted] = []
+        patient_until = self._steady() + PATIENCE_S
         waiting = list(batches([(alert, alert.encode(now, lease)) for alert in alerts]))[::-1]
         problem = ""
         try:
             while waiting and not problem:
-                waiting += self._taken(waiting.pop(), offenders)
-                if waiting and time.monotonic() > patient_until:
+                batch = waiting.pop()
+                refused = len(offenders)
+                again = self._taken(batch, offenders)
+                if not again and len(offenders) == refused:
+                    taken += [alert for alert, _ in batch]
+                waiting += again
+                if waiting and self._steady() > patient_until:
                     problem = "it takes too long: the rest waits"
         except (_Stopped, HttpError, SecretUnavailableError) as stopped:
             problem = str(stopped)
         if offenders and (why := self._refuses_all()):
             # A proxy before it, or its own trouble: that says nothing of any one alert.
             return Pushed(why)
-        return Pushed(problem, tuple(offenders[:MOST_REFUSED]))
+        return Pushed(problem, tuple(offenders[:MOST_REFUSED]), tuple(taken))
 
     def _refuses_all(self) -> str:
         """Why it does not even take an empty list; empty if it does."""

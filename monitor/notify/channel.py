@@ -71,6 +71,8 @@ class Message:
     occurred_at: datetime | None = None
     attempt: int = 1
     """1 on the first try; above it a message may be a repeat, and says so where it can."""
+    fresh: bool = False
+    """Surely no repeat: each attempt before this one, if any, is known to have come to nothing."""
     receipt: Mapping[str, str] = field(default_factory=dict)
     """What the channel returned for this incident's first message (Slack: channel and ts)."""
     uuid: str = ""
@@ -93,7 +95,7 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Not accepted, may work later; `after_s` is the provider's own wish (Retry-After) if any."""
+    """Surely not accepted, may work later; `after_s` is the provider's own wish (Retry-After)."""
 
     reason: str
     after_s: float | None = None
@@ -101,6 +103,11 @@ class Retry:
     """Nothing was tried: we lack what it takes, a secret that cannot be read.
 
     It says nothing of the provider, so no wait grows by it, and another road is taken meanwhile.
+    """
+    astray: bool = False
+    """The answer is not the provider's own, but of a proxy or a login page on the way to it.
+
+    Nobody knows for how long it stands there, so another road is taken meanwhile.
     """
 
 

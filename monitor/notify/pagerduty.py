@@ -88,19 +88,21 @@ class PagerDutyChannel:
         except SecretUnavailableError as error:
             return Retry(str(error), ours=True)
         refused = ""
+        outcome: Outcome = Refused(refused)
         for event in sizes:
             body = json.dumps({"routing_key": key, **event}).encode()
             if len(body) > MAX_BYTES:
                 refused = refused or f"the event has {len(body)} bytes"
+                outcome = Refused(refused)
                 continue
             outcome, final = self._post(path, body, key)
             if isinstance(outcome, Sent):
                 remark = f"shortened: {refused}" if refused else ""
                 return Sent(receipt, remark)
-            if final or not isinstance(outcome, Refused):
+            if final or not isinstance(outcome, Refused | Retry):
                 return outcome
             refused = outcome.reason
-        return Refused(refused)
+        return outcome
 
     def _post(self, path: str, body: bytes, key: str) -> tuple[Outcome, bool]:
         """One call, and whether a smaller event could not do better."""
@@ -117,8 +119,9 @@ class PagerDutyChannel:
         except HttpError as error:
             return Retry(str(error)), True
         errors = _errors(answer)
-        about_content = answer.status in {400, 413} and "routing" not in errors.lower()
-        return judge(answer, mask(errors, key)), not about_content
+        about_content = answer.status in {400, 413} and "routing" not in (errors or "").lower()
+        shown = None if errors is None else mask(errors, key)
+        return judge(answer, shown), not about_content
 
 
 def dedup_key(message: Message) -> str:
@@ -127,16 +130,25 @@ def dedup_key(message: Message) -> str:
     return key if 0 < len(key) <= 255 else hashlib.sha256(key.encode()).hexdigest()
 
 
-def judge(answer: Response, errors: str) -> Outcome:
-    """What PagerDuty's answer means for the page."""
+def judge(answer: Response, errors: str | None) -> Outcome:
+    """What PagerDuty's answer means for the page.
+
+    Args:
+        answer: the HTTP answer.
+        errors: PagerDuty's explanation; None: the body is not its own, and somebody else answered.
+    """
     why = f"PagerDuty answers {answer.status}" + (f" ({errors})" if errors else "")
     if answer.status == 202:
         return Sent()
-    if answer.status == 429 or answer.status >= 500:
+    if answer.status in {429, 503}:
         return Retry(why, answer.retry_after())
+    if answer.status >= 500:
+        return Unknown(why)
     if answer.status < 300 or answer.status == 408:
         # anything but 202 is not PagerDuty speaking; the same key makes another try harmless
         return Unknown(f"{why}, which is not its answer")
+    if errors is None or answer.status < 400:
+        return Retry(f"{why}, which is not its answer: a proxy on the way?", astray=True)
     return Refused(why)
 
 
@@ -196,12 +208,19 @@ def _links(links: Iterable[Link]) -> list[dict[str, str]]:
     return [{"href": link.href, "text": fit(vis, link.text, 100)} for link in sound_links(links)]
 
 
-def _errors(answer: Response) -> str:
-    """PagerDuty's explanation, safe to show and short."""
+def _errors(answer: Response) -> str | None:
+    """PagerDuty's explanation, safe to show and short; None if the body is not in its form.
+
+    That is an object with `errors`, or with `status` and perhaps `message`, or a bare text.
+    """
     try:
-        data = msgspec.json.decode(answer.body, type=dict[str, Any])
+        data = msgspec.json.decode(answer.body, type=dict[str, Any] | str)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return ""
+        return None
+    if isinstance(data, str):
+        return vis(data, limit=300)
     errors = data.get("errors")
+    if not isinstance(errors, list) and not isinstance(data.get("status"), str):
+        return None
     words = errors if isinstance(errors, list) else [data.get("message") or ""]
     return vis("; ".join(str(word) for word in words[:5]), limit=300)

@@ -5,9 +5,9 @@ Each message of the outbox is the whole present picture of its incident, so the 
 has a message already: a repeat, another try to reach somebody) is also sent to the channel from the
 thread, since an edit notifies nobody.
 
-Slack has no idempotency key. Every message therefore carries the outbox id in its metadata, and a
-second attempt first looks for it in the channel's history; where that look-up is not possible, the
-page goes out and says that it may be a repeat.
+Slack has no idempotency key. Every message therefore carries the outbox id in its metadata, and an
+attempt after one that may have been heard first looks for it in the channel's history; where that
+look-up is not possible, the page goes out and says that it may be a repeat.
 """
 
 from __future__ import annotations
@@ -161,9 +161,9 @@ class _Post:
     def _look_up(self, *, thread: str) -> tuple[str, bool]:
         """The `ts` of this very message if an earlier attempt left it; whether it surely did not.
 
-        A first attempt has nothing to look for.
+        A first attempt has nothing to look for, nor has one after others that surely failed.
         """
-        if self._message.attempt <= 1:
+        if self._message.attempt <= 1 or self._message.fresh:
             return "", True
         method = "conversations_replies" if thread else "conversations_history"
         arguments: dict[str, object] = {

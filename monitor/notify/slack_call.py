@@ -50,7 +50,7 @@ def judge(answer: Response, code: str, detail: str = "") -> Outcome:
 
     Args:
         answer: the HTTP answer; anything but Slack's JSON counts by its status alone.
-        code: Slack's error code, or nothing if the body was not Slack's.
+        code: Slack's error code; empty if the body was not Slack's, and somebody else answered.
         detail: Slack's explanation, already safe to show.
     """
     why = f"Slack answers {answer.status} {code}".rstrip() + (f" ({detail})" if detail else "")
@@ -58,8 +58,10 @@ def judge(answer: Response, code: str, detail: str = "") -> Outcome:
         return Retry(why, answer.retry_after())
     if code in MAYBE_DONE or answer.status == 408 or answer.status >= 500:
         return Unknown(why)
-    if code or answer.status >= 300:
+    if code and not 300 <= answer.status < 400:
         return Refused(why)
+    if answer.status >= 300:
+        return Retry(f"{why}, which is not Slack's answer: a proxy on the way?", astray=True)
     return Unknown(f"{why}, but not in Slack's form")
 
 
@@ -112,7 +114,7 @@ class SlackCall:
     def _failure(self) -> CallError:
         answer = self._web.answer
         data = _object(answer)
-        code = vis(str(data.get("error") or ""), limit=60)
+        code = vis(str(data.get("error") or ""), limit=60) if "ok" in data else ""
         more = data.get("response_metadata")
         words = more.get("messages") if isinstance(more, dict) else None
         detail = vis(str(words[0]), limit=160) if isinstance(words, list) and words else ""

@@ -1,7 +1,8 @@
 """Webhook: the page as versioned JSON, signed, for a receiver of the user's own.
 
 The receiver checks `X-Tocsin-Signature: v1=<hex>`, the HMAC-SHA256 with the shared secret over
-`<X-Tocsin-Timestamp>.<raw body>`, refuses old timestamps, and folds repeats by `id`.
+`<X-Tocsin-Timestamp>.<raw body>`, refuses old timestamps, and folds repeats by `id`. Its word is
+2xx (it has the page) or one of `FINAL` (it never will); anything else is tried again.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ from monitor.notify.settings import WebhookSettings
 from monitor.text import vis
 
 VERSION = 1
+FINAL = frozenset({400, 404, 410, 413, 415, 422})
+"""What a receiver says for good. Not 401 and 403: proxies say them too, and a secret or a clock
+that is wrong can be put right."""
 
 
 def sign(secret: str, timestamp: str, body: bytes) -> str:
@@ -124,12 +128,19 @@ class WebhookChannel:
 
 
 def judge(answer: Response) -> Outcome:
-    """What the receiver's status means for the page; its body is not read."""
+    """What the receiver's status means for the page; its body is not read.
+
+    A failure in HTML is a page for people: a proxy's, or a login on the way.
+    """
     why = f"the receiver answers {answer.status}"
     if 200 <= answer.status < 300:
         return Sent()
-    if answer.status in {408, 425, 429} or answer.status >= 500:
+    if answer.status in {408, 425, 429, 503}:
         return Retry(why, answer.retry_after())
+    if answer.status >= 500:
+        return Unknown(why)
+    if answer.status in FINAL and "html" not in answer.headers.get("content-type", "").lower():
+        return Refused(why)
     if 300 <= answer.status < 400:
         why += ": redirects are not followed, configure the final address"
-    return Refused(why)
+    return Retry(why, astray=True)

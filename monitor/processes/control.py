@@ -70,11 +70,12 @@ def serve_control(life: Life) -> int:
         threading.Thread(target=attend, name="reload", daemon=True).start()
         control.parts.append(lambda tx, now: processes(tx, now, read_roster(errand.roster), holder))
         control.parts.append(lambda _tx, now: one_line(watched.state, now))
+        control.parts.append(control.runs.health)
         watchdog = life.watchdog()
         stack.callback(watchdog.close)
         stack.callback(let_go, posts)
         stack.callback(control.runs.close)
-        loops = Loops(metrics, watchdog, stopping)
+        loops = Loops(metrics, watchdog, stopping, life.plights())
         hooks = {
             **neighbour_hooks(control),
             **open_ways_in(control, WallClock().now, stack, watchdog),

@@ -40,6 +40,8 @@ class Errand:
     """The list of the daemon's processes."""
     metrics: Path
     """The folder in which the daemon's processes keep their metrics."""
+    plights: Path
+    """The folder in which they say what the store refuses them."""
     adopted: Path
     """Settings that a reload has put in place of those of the start; see `Handover`."""
     desk: Path

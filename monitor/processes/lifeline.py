@@ -18,6 +18,7 @@ from queue import SimpleQueue
 from monitor.logs import count_dropped
 from monitor.metrics import Metrics, Restarts
 from monitor.processes.errand import Errand
+from monitor.processes.plight import Plights
 from monitor.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
@@ -47,6 +48,10 @@ class Life:
         """Not started; its signs of life go to the supervisor, with what `say` adds."""
         stall_s = self.errand.settings.processes.stall.total_seconds()
         return Watchdog(stall_s, self.errand.stacks, beats(self.line, say))
+
+    def plights(self) -> Plights:
+        """What the store refuses this process, for the auditor to read."""
+        return Plights(self.errand.plights / self.errand.name)
 
     def metrics(self, restarts: Restarts | None = None) -> Metrics:
         """Of this process, lines of its log that are dropped among them."""

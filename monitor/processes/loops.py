@@ -10,7 +10,9 @@ from datetime import datetime
 
 from monitor.clock import WallClock
 from monitor.metrics import Metrics
+from monitor.processes.plight import Plights
 from monitor.processes.posts import Beside, Post
+from monitor.store.errors import StoreBusy
 from monitor.store.lease_rows import Fenced
 from monitor.store.store import StoreUnavailable
 from monitor.watchdog import Watchdog, tick
@@ -59,8 +61,16 @@ def owned(post: Post | Beside, step: Step, begin: Callable[[], None]) -> Step:
 class Loops:
     """Threads that turn until told to stop."""
 
-    def __init__(self, metrics: Metrics, watchdog: Watchdog, stopping: threading.Event) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        watchdog: Watchdog,
+        stopping: threading.Event,
+        plights: Plights | None = None,
+    ) -> None:
+        """Args: `plights` hears what the store refuses; None: nobody does."""
         self._metrics = metrics
+        self._plights = plights
         self._watchdog = watchdog
         self._stopping = stopping
         self._threads: list[threading.Thread] = []
@@ -110,8 +120,13 @@ class Loops:
             except StoreUnavailable as problem:
                 self._metrics.store_errors.labels(name).inc()
                 logger.warning("%s waits for the store: %s", name, problem)
+                # Where only our turn does not come, others write: the store works.
+                if self._plights is not None and not isinstance(problem, StoreBusy):
+                    self._plights.suffer(name, str(problem), started)
                 self._stopping.wait(BACKOFF_S)
                 continue
+            if self._plights is not None:
+                self._plights.recover(name)
             took = time.monotonic() - started
             self._metrics.loop_seconds.labels(name).observe(took)
             self._metrics.loop_tick.labels(name).set(time.time())

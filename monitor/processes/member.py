@@ -61,6 +61,7 @@ def audit(life: Life) -> int:
         os.environ,
         daemon=errand.place.key,
         silent_s=errand.silent_s,
+        plights=errand.plights,
     )
 
 

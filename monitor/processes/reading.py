@@ -49,7 +49,7 @@ def read(life: Life) -> int:
         ingest = Ingest(store, source, configured.plan, metrics, digest_key=digest_key(settings))
         watchdog = life.watchdog(lambda: str(ingest.partitions))
         stack.callback(watchdog.close)
-        loops = Loops(metrics, watchdog, stopping)
+        loops = Loops(metrics, watchdog, stopping, life.plights())
 
         def step(now: datetime) -> bool:
             return ingest.step(now) > 0

@@ -59,6 +59,11 @@ class Folder:
         return self.path / "metrics"
 
     @property
+    def plights(self) -> Path:
+        """Where the processes say what the store refuses them."""
+        return self.path / "plights"
+
+    @property
     def roster(self) -> Path:
         """The list of processes."""
         return self.path / "roster.json"
@@ -109,7 +114,8 @@ def _made(root: Path) -> tuple[Path, int | None]:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         os.posix_fallocate(descriptor, 0, ROOM)
         os.ftruncate(descriptor, 0)
-        (path / "metrics").mkdir()
+        for name in ("metrics", "plights"):
+            (path / name).mkdir()
     except OSError as problem:
         logger.warning("no room in %s: %s", root, problem.strerror)
         shutil.rmtree(path, ignore_errors=True)

@@ -6,6 +6,7 @@ generating again never overwrites what a person wrote.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from math import ceil
 
@@ -16,10 +17,13 @@ from monitor.config.settings import Configured
 from monitor.desk import charting
 from monitor.desk import reading as desk_views
 from monitor.incidents.model import Incident
-from monitor.incidents.timeline import broken_at
+from monitor.incidents.timeline import Entry, broken_at
+from monitor.notify.channel import Kind
 from monitor.review.charts import REVIEW_MINUTES
+from monitor.runs import RunUnreadableError, decoded
+from monitor.store.run_rows import RunRow
 from monitor.store.store import Tx
-from runbooks.runs import Run, decode_run
+from runbooks.runs import Run
 
 
 class Times(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,25 +100,26 @@ def gather(tx: Tx, configured: Configured, incident: Incident, now: datetime) ->
     chain = tx.incidents.timeline(incident.uuid)
     view = desk_views.incident_view(tx, configured, incident, now, None)
     chart = charting.whole(tx, configured, incident, now, REVIEW_MINUTES)
+    runs = [_decoded(row) for row in reversed(tx.runs.of_incident(incident.uuid))]
     return Review(
         generated_at=now,
         incident=view.row,
         verdict=incident.verdict,
         facts=view.facts,
-        times=_times(incident),
+        times=_times(incident, view.pages, [item.entry for item in chain]),
         impact=_impact(tx, configured, incident, now),
         alerts=view.alerts,
         causes=view.causes,
         changes=view.changes,
         notes=[desk_views.note_view(row) for row in desk_views.near_notes(tx, incident, now)],
         pages=view.pages,
-        runs=[_run(decode_run(row.body)) for row in reversed(tx.runs.of_incident(incident.uuid))],
+        runs=[_run(run) for run in runs if run is not None],
         timeline=[desk_views.timeline_entry(item) for item in chain],
         chain_head=chain[-1].digest if chain else "",
         chain_intact=broken_at(chain) is None,
         chart=chart,
         late=_late(tx, configured, incident, now),
-        missing=_missing(incident),
+        missing=[*_missing(incident), *["a run that this release cannot read"] * runs.count(None)],
     )
 
 
@@ -122,18 +127,22 @@ def _span(start: datetime | None, end: datetime | None) -> float | None:
     return None if start is None or end is None else (end - start).total_seconds()
 
 
-def _times(incident: Incident) -> Times:
+def _times(incident: Incident, pages: Sequence[views.PageView], entries: Sequence[Entry]) -> Times:
+    """Of its first outage; one that fired again was paged and acknowledged anew."""
     impact = incident.impact_at
+    rung = [page.created_at for page in pages if page.kind == str(Kind.TRIGGER)]
+    taken = [entry.occurred_at for entry in entries if entry.kind == "ACK"]
+    acknowledged_at = min(taken, default=incident.acknowledged_at)
     return Times(
         impact_started_at=impact,
         detected_at=incident.detected_at,
-        first_page_at=incident.paged_at,
-        acknowledged_at=incident.acknowledged_at,
+        first_page_at=min(rung, default=incident.paged_at),
+        acknowledged_at=acknowledged_at,
         mitigated_at=incident.mitigated_at,
         resolved_at=incident.resolved_at,
         closed_at=incident.closed_at,
         to_detect_s=_span(impact, incident.detected_at),
-        to_acknowledge_s=_span(incident.detected_at, incident.acknowledged_at),
+        to_acknowledge_s=_span(incident.detected_at, acknowledged_at),
         to_mitigate_s=_span(impact, incident.mitigated_at),
         to_resolve_s=_span(impact, incident.resolved_at),
     )
@@ -162,6 +171,14 @@ def _impact(tx: Tx, configured: Configured, incident: Incident, now: datetime) -
         expected=round(expected, 1),
         excess=round(flagged - expected, 1),
     )
+
+
+def _decoded(row: RunRow) -> Run | None:
+    """None for one that another release wrote."""
+    try:
+        return decoded(row)
+    except RunUnreadableError:
+        return None
 
 
 def _run(run: Run) -> RunFacts:

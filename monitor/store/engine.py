@@ -8,6 +8,8 @@ transaction that turns into a writer fails at once, whatever the busy timeout. P
 from __future__ import annotations
 
 import os
+import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -167,8 +169,8 @@ def _create(url: sa.URL, **arguments: Any) -> sa.Engine:
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # we say BEGIN ourselves, see below
     cursor = connection.cursor()
+    _write_ahead(cursor)
     for pragma in (
-        "journal_mode=WAL",
         "synchronous=FULL",
         f"busy_timeout={BUSY_MS}",
         "foreign_keys=ON",
@@ -176,6 +178,24 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _write_ahead(cursor: sqlite3.Cursor) -> None:
+    """Set the journal's mode.
+
+    Where another makes the same file SQLite refuses that at once, whatever the busy timeout.
+    """
+    deadline = time.monotonic() + BUSY_MS / 1000
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as problem:
+            busy = problem.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() > deadline:
+                raise
+        else:
+            return
+        time.sleep(0.02)
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:

@@ -11,6 +11,10 @@ class StoreUnavailable(StoreError):
     """The store does not answer now, and nothing was written: try again."""
 
 
+class StoreBusy(StoreUnavailable):
+    """Others write, and our turn did not come; nothing was written."""
+
+
 class StoreDenied(StoreUnavailable):
     """Our role lacks a right; nothing was written, and only the store's owner can change that."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -66,8 +66,16 @@ class IncidentRows:
         highest = self._c.execute(sa.select(sa.func.max(t.incidents.c.number))).scalar()
         return int(highest or 0) + 1
 
+    def add(self, incident: Incident) -> bool:
+        """Insert a new one; False where its uuid is there already, which stays as it is."""
+        i = t.incidents
+        if self._c.execute(sa.select(i.c.uuid).where(i.c.uuid == incident.uuid)).first():
+            return False
+        self._c.execute(i.insert().values(_columns(incident)))
+        return True
+
     def save(self, incident: Incident) -> None:
-        """Insert or replace."""
+        """Insert or replace. What may be there and be another's work is for `add`."""
         values = _columns(incident)
         found = self._c.execute(
             t.incidents.update().where(t.incidents.c.uuid == incident.uuid).values(values)
@@ -147,6 +155,14 @@ class IncidentRows:
             calls.append(Call(uuid, paged_at, policies[body]))
         return calls
 
+    def date_pages(self, paged: Mapping[str, datetime]) -> None:
+        """Let incidents, by uuid, count as paged at another time; nothing else of them changes."""
+        i = t.incidents
+        values = [{"which": uuid, "at": at} for uuid, at in paged.items()]
+        if values:
+            one = i.update().where(i.c.uuid == sa.bindparam("which"))
+            self._c.execute(one.values(paged_at=sa.bindparam("at")), values)
+
     def search(
         self,
         *,
@@ -168,13 +184,6 @@ class IncidentRows:
         if person:
             query = query.where(sa.or_(i.c.commander == person, i.c.acknowledged_by == person))
         return [_incident(row) for row in self._c.execute(query)]
-
-    def ended_since(self, since: datetime, limit: int = 10_000) -> list[Incident]:
-        """Incidents that ended or whose signal became normal at or after `since`."""
-        i = t.incidents
-        ended = sa.or_(i.c.resolved_at >= since, i.c.closed_at >= since, i.c.normal_at >= since)
-        rows = self._c.execute(i.select().where(ended).order_by(i.c.number.desc()).limit(limit))
-        return [_incident(row) for row in rows]
 
     def paged(self, since: datetime) -> list[Incident]:
         """Incidents paged at or after `since` for a budgeted cause, oldest first.

@@ -1,13 +1,16 @@
 """The outbox: pages to send, written in the transaction that decided them.
 
-new -> claimed (lease) -> sent | new again (retry, unknown) | dead. Order is kept per receiver and
-incident: a later message waits for the earlier one. An expired lease means that its owner died with
-the outcome unknown: the page is sent again under the same key, because a repeat that folds is
-better than a page that never rang.
+new -> claimed (lease) -> sent | new again (retry, unknown) | dead | overtaken. Order is kept per
+receiver and incident: a later message waits for the earlier one. The most urgent incident goes
+first. An expired lease means that its owner died with the outcome unknown: the page is sent again
+under the same key, because a repeat that folds is better than a page that never rang.
+
+A page of which surely nobody has heard when its incident is over is overtaken by the end.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -21,6 +24,9 @@ from monitor.notify.channel import NO_INCIDENT, Kind, Message
 from monitor.store import tables as t
 from monitor.store.columns import UtcTime
 from monitor.store.upserts import insert_new
+from monitor.store.urgency import DIED, failures, hurries, surely_unheard, urgency
+
+logger = logging.getLogger(__name__)
 
 LEASE = timedelta(seconds=30)
 """Longer than any channel's own time-out."""
@@ -47,6 +53,10 @@ class Queued:
     next_at: datetime | None
     sent_at: datetime | None
     detail: str
+    over: bool = False
+    """When it was claimed: nobody can have heard of it, and its incident has ended."""
+    hurries: bool = False
+    """When it was claimed: it is sent to a receiver that asked for silence, too."""
 
 
 def behind_another() -> sa.ColumnElement[bool]:
@@ -112,20 +122,6 @@ class OutboxRows:
         )
         return {receiver: int(count) for receiver, count in rows}
 
-    def rung(self) -> dict[str, set[str]]:
-        """Who was (or is to be) rung for each open incident, by the incident."""
-        o, i = t.outbox, t.incidents
-        is_open = sa.select(i.c.uuid).where(i.c.state.in_([str(state) for state in OPEN]))
-        rows = self._c.execute(
-            sa.select(o.c.incident, o.c.receiver)
-            .where(o.c.incident.in_(is_open), o.c.kind == "trigger")
-            .distinct()
-        )
-        found: dict[str, set[str]] = {}
-        for incident, receiver in rows:
-            found.setdefault(incident, set()).add(receiver)
-        return found
-
     def trigger_keys(self, incident: str, receiver: str) -> list[str]:
         """The dedup keys under which a receiver was rung, oldest first."""
         o = t.outbox
@@ -143,6 +139,8 @@ class OutboxRows:
         limit: int = 20,
         busy: Collection[str] = (),
         *,
+        resting: Collection[str] = (),
+        try_top: bool = False,
         clock: datetime | None = None,
     ) -> list[Queued]:
         """Take due pages whose turn it is, each under a lease; the caller sends outside.
@@ -152,6 +150,8 @@ class OutboxRows:
             now: what is due by then.
             limit: at most this many.
             busy: receivers that are being sent to already.
+            resting: receivers that asked for silence: theirs wait, until `LONGEST_WAIT` is over.
+            try_top: the first attempt of a SEV1 waits for no silence.
             clock: what leases run on (`LeaseRows.now`); None: `now`. What is due by it is due too,
                 so that a machine whose own clock is behind pages in time; and what is dated further
                 ahead than any wait, because the clock that dated it was put back.
@@ -165,15 +165,18 @@ class OutboxRows:
             sa.and_(o.c.state == "new", _past(o.c.next_at, at, LONGEST_WAIT + LEASE)),
             sa.and_(o.c.state == "claimed", _past(o.c.lease_until, clock, LEASE + LEASE)),
         )
-        free = o.c.receiver.not_in(list(busy))
+        hurry = hurries(at - LONGEST_WAIT, try_top=try_top)
+        free = sa.and_(
+            o.c.receiver.not_in(list(busy)), sa.or_(o.c.receiver.not_in(list(resting)), hurry)
+        )
         query = (
-            o.select()
+            sa.select(o, hurry.label("hurries"))
             .where(due, free, ~behind_another())
-            .order_by(o.c.next_at, o.c.id)
+            .order_by(urgency(), o.c.next_at, o.c.id)
             .limit(limit)
         )
         if self._c.dialect.name == "postgresql":
-            query = query.with_for_update(skip_locked=True)
+            query = query.with_for_update(skip_locked=True, of=o)
         rows = self._c.execute(query).all()
         if not rows:
             return []
@@ -187,11 +190,26 @@ class OutboxRows:
                 attempts=o.c.attempts + 1,
             )
         )
-        receipts = self._receipts({row.incident for row in rows})
-        return [
-            _claimed(row, msgspec.json.decode(receipts.get((row.incident, row.receiver), "{}")))
-            for row in rows
-        ]
+        incidents = {row.incident for row in rows}
+        receipts, ended = self._receipts(incidents), self._ended(incidents)
+        found = []
+        for row in rows:
+            receipt = receipts.get((row.incident, row.receiver), "{}")
+            try:
+                found.append(
+                    _claimed(row, msgspec.json.decode(receipt), ended=row.incident in ended)
+                )
+            except (msgspec.MsgspecError, RecursionError) as problem:
+                # Its lease runs out: a release that can read it sends it. The others are sent now.
+                logger.error("page %s to %s cannot be read: %s", row.id, row.receiver, problem)  # noqa: TRY400 - of a row, its traceback says nothing more
+        return found
+
+    def _ended(self, incidents: Collection[str]) -> set[str]:
+        """Those of them that are over."""
+        i = t.incidents
+        is_open = i.c.state.in_([str(state) for state in OPEN])
+        rows = self._c.execute(sa.select(i.c.uuid).where(i.c.uuid.in_(list(incidents)), ~is_open))
+        return set(rows.scalars())
 
     def _receipts(self, incidents: Collection[str]) -> dict[tuple[str, str], str]:
         """The newest handle that a receiver gave us for an incident, by (incident, receiver)."""
@@ -217,13 +235,42 @@ class OutboxRows:
             detail=detail,
         )
 
-    def again(self, page: Queued, owner: str, at: datetime, detail: str) -> bool:
-        """Try again at `at`."""
-        return self._finish(page, owner, state="new", next_at=at, detail=detail)
+    def again(
+        self, page: Queued, owner: str, at: datetime, detail: str, *, sure: bool = False
+    ) -> bool:
+        """Try again at `at`; `sure`: this attempt has surely come to nothing."""
+        values = _failures(page, sure=sure)
+        return self._finish(page, owner, state="new", next_at=at, detail=detail, **values)
 
-    def dead(self, page: Queued, owner: str, detail: str) -> bool:
-        """It will never be accepted."""
-        return self._finish(page, owner, state="dead", detail=detail)
+    def dead(self, page: Queued, owner: str, detail: str, *, sure: bool = False) -> bool:
+        """It will never be accepted; `sure` as with `again`."""
+        return self._finish(page, owner, state="dead", detail=detail, **_failures(page, sure=sure))
+
+    def hand_back(self, page: Queued, owner: str) -> bool:
+        """It was claimed and not tried: as if it had not been claimed."""
+        return self._finish(page, owner, state="new", attempts=page.attempts - 1)
+
+    def overtake(self, page: Queued, owner: str, detail: str) -> bool:
+        """Drop a page that is `over`, and what waits behind it of its key; False as with `sent`.
+
+        Where another page of the key may have rung the receiver, its end is left to be sent.
+        """
+        o = t.outbox
+        values = {"state": "overtaken", "detail": detail}
+        if not self._finish(page, owner, **values, attempts=page.attempts - 1):
+            return False
+        rows = self._c.execute(
+            o.select().where(
+                o.c.incident == page.incident,
+                o.c.receiver == page.receiver,
+                o.c.dedup_key == page.message.dedup_key,
+            )
+        ).all()
+        rings = {row.id for row in rows if row.kind == str(Kind.TRIGGER)}
+        silent = {row.id for row in rows if row.state != "sent" and surely_unheard(row)}
+        gone = rings & silent if rings - silent else {row.id for row in rows}
+        self._c.execute(o.update().where(o.c.id.in_(gone), o.c.state == "new").values(**values))
+        return True
 
     def _finish(self, page: Queued, owner: str, **values: Any) -> bool:
         o = t.outbox
@@ -277,7 +324,8 @@ class OutboxRows:
             now: when they are due at the latest.
         """
         o = t.outbox
-        last = sa.or_(o.c.next_at > now, o.c.attempts > KEEPS_ITS_PLACE)
+        kills = o.c.attempts > KEEPS_ITS_PLACE
+        last = sa.or_(o.c.next_at > now, kills)
         gone = (
             sa.select(o.c.id)
             .where(o.c.state == "claimed", o.c.owner.not_in(list(living)))
@@ -289,6 +337,7 @@ class OutboxRows:
             .values(
                 state="new",
                 next_at=sa.case((last, sa.literal(now, UtcTime())), else_=o.c.next_at),
+                detail=sa.case((kills, DIED), else_=o.c.detail),
                 lease_until=None,
                 owner=None,
             )
@@ -342,11 +391,20 @@ def _past(
     return sa.or_(until <= clock, until > clock + longest)
 
 
-def _claimed(row: Any, receipt: dict[str, str]) -> Queued:
+def _failures(page: Queued, *, sure: bool) -> dict[str, str]:
+    """What is kept of a page's attempts; nothing once one of them may have been heard."""
+    if not sure or not page.message.fresh:
+        return {}
+    return {"receipt": failures(page.attempts)}
+
+
+def _claimed(row: Any, receipt: dict[str, str], *, ended: bool) -> Queued:
     """A row as this attempt has it."""
     page = _queued(row, attempts=row.attempts + 1)
-    message = replace(page.message, attempt=page.attempts, receipt=receipt)
-    return replace(page, message=message)
+    fresh = surely_unheard(row)
+    message = replace(page.message, attempt=page.attempts, receipt=receipt, fresh=fresh)
+    over = ended and fresh and message.kind is Kind.TRIGGER
+    return replace(page, message=message, over=over, hurries=bool(row.hurries))
 
 
 def _queued(row: Any, attempts: int | None = None) -> Queued:

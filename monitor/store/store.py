@@ -23,15 +23,23 @@ from monitor.store.audit_rows import AuditRows
 from monitor.store.decision_rows import DecisionRows
 from monitor.store.digest_rows import DigestRows
 from monitor.store.engine import Password, open_engine, sqlite_path
-from monitor.store.errors import StoreDenied, StoreError, StoreUnavailable, StoreUncertain
+from monitor.store.errors import (
+    StoreBusy,
+    StoreDenied,
+    StoreError,
+    StoreUnavailable,
+    StoreUncertain,
+)
 from monitor.store.heir_rows import HeirRows
 from monitor.store.incident_rows import IncidentRows
+from monitor.store.kin_rows import KinRows
 from monitor.store.lease_rows import LeaseRows
 from monitor.store.note_rows import NoteRows
 from monitor.store.outbox import OutboxRows
 from monitor.store.ownership import owner, owner_lock
 from monitor.store.received_rows import ReceivedRows
 from monitor.store.revision_rows import RevisionRows
+from monitor.store.ring_rows import RingRows
 from monitor.store.rule_rows import RuleRows
 from monitor.store.run_rows import RunRows
 from monitor.store.schema import migrate
@@ -69,7 +77,9 @@ class Tx:
         self.stream = StreamRows(connection)
         self.decisions = DecisionRows(connection)
         self.incidents = IncidentRows(connection)
+        self.kin = KinRows(connection)
         self.outbox = OutboxRows(connection)
+        self.rings = RingRows(connection)
         self.notes = NoteRows(connection)
         self.digests = DigestRows(connection)
         self.runs = RunRows(connection)
@@ -220,9 +230,9 @@ def _answers() -> Iterator[None]:
     try:
         yield
     except NotOurTurn as problem:
-        raise StoreUnavailable(f"the store is busy: {problem}") from problem
+        raise StoreBusy(f"the store is busy: {problem}") from problem
     except sa.exc.TimeoutError as problem:
-        raise StoreUnavailable(f"the store is busy: {problem}") from problem
+        raise StoreBusy(f"the store is busy: {problem}") from problem
     except (sa.exc.DatabaseError, sa.exc.InterfaceError) as problem:
         if postgres.sqlstate(problem) == postgres.DENIED:
             cure = "its owner gives the rights: tocsin store roles --apply"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -18,6 +18,9 @@ from monitor.store.upserts import insert_new, upsert
 from monitor.stream.cells import Bucket, Emission, Occurrence, Progress
 from monitor.stream.log_clock import ClockState, leaders
 from monitor.stream.strays import Stray
+
+UNSEEN = timedelta(seconds=30)
+"""Between two looks of ingest lies a second or two; so much only when nobody looked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +254,8 @@ class StreamRows(PipelineRows):
     ) -> None:
         """Note (number, position, end) of partitions as seen now; decide's idleness rests on it.
 
-        A clock that was put back takes with it what lies in its future now.
+        A clock that was put back takes with it what lies in its future now. Time in which nobody
+        looked is neither rest nor lag: mostly it is a clock that was put forward.
 
         Args:
             topic: its name.
@@ -265,16 +269,18 @@ class StreamRows(PipelineRows):
         for number, at, end in positions:
             keyed = (p.c.topic_id == topic_id, p.c.number == number)
             row = self._c.execute(p.select().where(*keyed)).one_or_none()
+            gap = timedelta() if row is None or row.seen_at is None else now - row.seen_at
+            unseen = gap if gap > UNSEEN else timedelta()
             caught_up = behind = None
             mute = row is not None and number in silent and at >= row.end
             if at >= end or mute:
                 still = row is not None and (row.position == at or mute)
                 same = row is not None and still and row.caught_up_at is not None
-                caught_up = min(row.caught_up_at, now) if row is not None and same else now
+                caught_up = min(row.caught_up_at + unseen, now) if row and same else now
             else:
                 # Whoever has read what was the end at the last look is not behind: more has come.
                 still = row is not None and row.behind_since is not None and at < row.end
-                behind = min(row.behind_since, now) if row is not None and still else now
+                behind = min(row.behind_since + unseen, now) if row and still else now
             values = {
                 "topic": topic,
                 "position": at,

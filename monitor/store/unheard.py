@@ -89,8 +89,10 @@ def unheard(
 
 
 def _of_incident() -> tuple[sa.ColumnElement[bool], ...]:
-    o = t.outbox
-    return o.c.incident == t.incidents.c.uuid, o.c.kind == str(Kind.TRIGGER)
+    """Rings before the page were for another outage."""
+    o, i = t.outbox, t.incidents
+    since = o.c.created_at >= i.c.paged_at
+    return o.c.incident == i.c.uuid, o.c.kind == str(Kind.TRIGGER), since
 
 
 def _rung(*where: sa.ColumnElement[bool]) -> sa.Exists:

@@ -84,12 +84,13 @@ class WatchRows:
         return [_incident(row) for row in rows]
 
     def rings(self, incidents: Iterable[str]) -> dict[str, Rings]:
-        """The triggers of incidents, by uuid."""
-        o = t.outbox
+        """The triggers of incidents since they were paged (anew), by uuid."""
+        o, i = t.outbox, t.incidents
         first = sa.func.min(o.c.created_at, type_=UtcTime())
         last = sa.func.max(o.c.created_at, type_=UtcTime())
         rows = self._c.execute(
             sa.select(o.c.incident, o.c.receiver, o.c.state, sa.func.count(), first, last)
+            .join(i, sa.and_(i.c.uuid == o.c.incident, i.c.paged_at <= o.c.created_at))
             .where(o.c.incident.in_(list(incidents)), o.c.kind == "trigger")
             .group_by(o.c.incident, o.c.receiver, o.c.state)
         ).all()

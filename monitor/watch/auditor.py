@@ -20,6 +20,7 @@ from pathlib import Path
 
 from monitor.config.settings import Configured
 from monitor.paging import Pager
+from monitor.processes.plight import Plight
 from monitor.store.store import Store, StoreError, Tx
 from monitor.text import vis
 from monitor.watch import checks, ordinary, times
@@ -79,12 +80,14 @@ class Auditor:
         file: Path | None = None,
         daemon: str = "",
         silent_s: float | None = None,
+        plight: Callable[[], Plight | None] = lambda: None,
         said: str = "",
     ) -> None:
         """Args: `file` of a SQLite store; `said`: what the spool had to say at the start.
 
         `daemon` tells apart the daemons of one machine; `silent_s` is when somebody else found that
-        the store does not answer, by the steady clock.
+        the store does not answer, by the steady clock; `plight` asks what it refuses to those that
+        work on it.
         """
         self._watch = configured.settings.watch
         self._plan = configured.plan
@@ -108,6 +111,7 @@ class Auditor:
         self._answered_s: float | None = None
         """The same by the steady clock: the wall's may jump."""
         self._silent_s = silent_s
+        self._plight = plight
         self._pulse: str | None = None
         self._problem = ""
         self._memory: Memory = first_memory(now)
@@ -138,13 +142,18 @@ class Auditor:
         self._clocks(now, steady_s)
         look = self._ask(now)
         answers = look is not None and (look.written or self._beats(look.pulse))
-        if answers or self._answered_s is None:
+        plight = self._plight() if answers else None
+        if plight is not None:
+            answers = False
+            self._suffer(plight, now, steady_s)
+        elif answers or self._answered_s is None:
             self._answered_at, self._answered_s = now, steady_s
             self._silent_s = None if answers else self._silent_s
         elif self._silent_s is not None:
             self._count_from(self._silent_s, now, steady_s)
         self._disk(now)
-        self._storage(now, steady_s - self._answered_s, answers=answers)
+        silent_s = 0.0 if self._answered_s is None else steady_s - self._answered_s
+        self._storage(now, silent_s, answers=answers)
         if look is not None:
             self._audit(now, steady_s, ours=look.ours)
             if look.written:
@@ -162,11 +171,17 @@ class Auditor:
         An auditor that is started anew long after that goes by its own looks.
         """
         if 0 <= steady_s - silent_s <= STALE.total_seconds():
-            self._answered_at, self._answered_s = (
-                now - timedelta(seconds=steady_s - silent_s),
-                silent_s,
-            )
+            self._went(silent_s, now, steady_s)
         self._silent_s = None
+
+    def _suffer(self, plight: Plight, now: datetime, steady_s: float) -> None:
+        """What we write goes through, and the work does not: there is no room, or no right."""
+        self._problem = _one_line(f"{plight.process}, {plight.loop}: {plight.problem}")
+        self._went(min(plight.since_s, steady_s), now, steady_s)
+
+    def _went(self, at_s: float, now: datetime, steady_s: float) -> None:
+        """The store answered last at `at_s` of the steady clock."""
+        self._answered_at, self._answered_s = now - timedelta(seconds=steady_s - at_s), at_s
 
     def _clocks(self, now: datetime, steady_s: float) -> None:
         if self._clock is not None:

@@ -12,11 +12,20 @@ import queue
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 
 from monitor.notify.attempt import attempt
-from monitor.notify.channel import Channel, Message, Outcome, Refused, Retry, Sent, Unknown
+from monitor.notify.channel import (
+    Channel,
+    Kind,
+    Message,
+    Outcome,
+    Refused,
+    Retry,
+    Sent,
+    Unknown,
+)
 from monitor.watch.episodes import Episode, fold
 from monitor.watch.patience import NoAnswer, Patience
 from monitor.watch.spool import (
@@ -36,7 +45,8 @@ logger = logging.getLogger(__name__)
 
 FIRST_RETRY_S = 1.0
 LONGEST_RETRY_S = 60.0
-GIVE_UP = timedelta(hours=24)
+GIVE_UP_S = 24 * 3600.0
+"""After so long an end that nobody takes is given up; a page is not while its trouble lasts."""
 NOTED = 20
 SPOOL_S = 5.0
 """Longest wait for the spool's disk; then the page goes out without it."""
@@ -50,13 +60,18 @@ class Report:
     episode: str
     outcome: Outcome
     at: datetime
+    steady_s: float
 
 
 @dataclass(slots=True)
 class _Attempts:
     count: int
+    since_s: float
+    """When the first was made, by the steady clock: the wall's may jump."""
     next_s: float
-    """When the next is due, by the steady clock: the wall's may jump."""
+    """When the next is due, by the same."""
+    unsure: bool
+    """One of them may have been heard."""
     ours: int = 0
     """How many of them came to nothing because of us; they make nothing wait."""
 
@@ -227,23 +242,25 @@ class Road:
     def _start(
         self, episode: Episode, receiver: str, message: Message, now: datetime, steady_s: float
     ) -> None:
+        again = message.id in self._again
         known = self._attempts.setdefault(
-            message.id, _Attempts(1 if message.id in self._again else 0, steady_s)
+            message.id, _Attempts(int(again), steady_s, steady_s, unsure=again)
         )
         known.count += 1
         known.next_s = steady_s + retry_in(known.count - known.ours)
-        sending = replace(message, attempt=known.count)
+        sending = replace(message, attempt=known.count, fresh=not known.unsure)
         channel = self._channels.get(receiver)
 
         def send() -> None:
             outcome = attempt(channel, receiver, sending, now)
-            self._reports.put(Report(sending, episode.id, outcome, now))
+            self._reports.put(Report(sending, episode.id, outcome, now, steady_s))
 
         job = threading.Thread(target=send, name=f"emergency-{receiver}", daemon=True)
         try:
             job.start()
         except RuntimeError as error:
-            self._reports.put(Report(sending, episode.id, Retry(str(error), ours=True), now))
+            lack = Retry(str(error), ours=True)
+            self._reports.put(Report(sending, episode.id, lack, now, steady_s))
         else:
             self._busy[receiver] = job
 
@@ -260,15 +277,22 @@ class Road:
         if episode is None:
             return
         word, detail, receipt = _words(report.outcome)
-        known = self._attempts.get(report.message.id)
-        if known is not None and isinstance(report.outcome, Retry):
-            known.next_s += min(report.outcome.after_s or 0.0, LONGEST_RETRY_S)
-            known.ours += report.outcome.ours
-        started = episode.opened.at if episode.closed is None else episode.closed.at
-        if word in {"retry", "unknown"} and report.at - started > GIVE_UP:
+        known = self._attempts[report.message.id]
+        match report.outcome:
+            case Retry(after_s=after_s, ours=ours):
+                known.next_s += min(after_s or 0.0, LONGEST_RETRY_S)
+                known.ours += ours
+            case Refused():
+                known.next_s = report.steady_s + LONGEST_RETRY_S
+            case Unknown():
+                known.unsure = True
+            case Sent():
+                pass
+        ends = report.message.kind is Kind.RESOLVE
+        if ends and word != "sent" and report.steady_s - known.since_s > GIVE_UP_S:
             word, detail = "refused", f"not accepted in 24 hours; {detail}"
-        if word in {"retry", "unknown"} and episode.outcome(report.message.id) == word:
-            return  # told already; back-off goes on
+        if word != "sent" and episode.outcome(report.message.id) == word:
+            return  # told already; it goes on
         self._write(
             Tried(
                 message=report.message.id,

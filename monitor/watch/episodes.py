@@ -12,8 +12,15 @@ from monitor.notify.channel import Kind, Message
 from monitor.opening import incident_uuid
 from monitor.watch.spool import Closed, Filed, Noted, Opened, Record, Tried
 
-ENDS = frozenset({"sent", "refused", "overtaken"})
-"""Outcomes after which a message is not tried again."""
+ENDS = {
+    Kind.TRIGGER: frozenset({"sent", "overtaken"}),
+    Kind.RESOLVE: frozenset({"sent", "refused", "overtaken"}),
+}
+"""Outcomes after which a message is not tried again.
+
+A page is owed while its trouble lasts, to who refused it, too: a proxy may have spoken, or a token
+be renewed, and there may be no other road left.
+"""
 
 
 @dataclass(slots=True)
@@ -50,7 +57,7 @@ class Episode:
         return [
             self.message(receiver, kind)
             for receiver in self.opened.receivers
-            if self.outcome(self.message_id(receiver, kind)) not in ENDS
+            if self.outcome(self.message_id(receiver, kind)) not in ENDS[kind]
         ]
 
     def message(self, receiver: str, kind: Kind) -> Message:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 
 from monitor.incidents import actions
 from monitor.incidents.model import Incident, Origin
 from monitor.incidents.timeline import Entry
-from monitor.notify.channel import Kind
 from monitor.opening import incident_uuid
 from monitor.paging import Pager
 from monitor.store.store import Tx
@@ -69,19 +67,20 @@ def _open(tx: Tx, pager: Pager, finding: Finding, now: datetime) -> None:
         occurred_at=now,
         data={"check": finding.check, "since": finding.since.isoformat()},
     )
-    tx.incidents.save(incident)
+    if not tx.incidents.add(incident):
+        return  # another of this very moment; the next look opens it
     tx.incidents.append(incident.uuid, (entry,), now)
     pager.page(tx, incident, now, "Tocsin itself is in trouble")
     tx.touch()
 
 
 def _again(tx: Tx, pager: Pager, known: Incident, finding: Finding, now: datetime) -> None:
-    again = replace(known, normal_at=None)
+    again = actions.fires_again(known, now)
     entry = Entry(kind="DETECT", text=f"again: {finding.text}", actor="auditor", occurred_at=now)
-    tx.incidents.save(again)
-    tx.incidents.append(again.uuid, (entry,), now)
-    if again.acknowledged_at is None:
-        pager.page(tx, again, now, "it is there again, and nobody has acknowledged")
+    tx.incidents.save(again.incident)
+    tx.incidents.append(known.uuid, (entry, *again.entries), now)
+    if again.page:
+        pager.page(tx, again.incident, now, again.page)
     tx.touch()
 
 
@@ -92,7 +91,7 @@ def _end(tx: Tx, pager: Pager, incident: Incident, now: datetime) -> None:
     )
     tx.incidents.append(incident.uuid, (entry,), now)
     tx.incidents.apply(actions.signal_normal(incident, now), now)
-    pager.tell(tx, incident, Kind.RESOLVE, now, f"normal-{now.timestamp():.0f}")
+    pager.tell_over(tx, incident, now)
     tx.touch()
 
 
@@ -137,9 +136,7 @@ def file(tx: Tx, episode: Episode, now: datetime) -> Incident:
     The incident may have been filed by an auditor that was killed before it could note so.
     """
     made = incident_of(episode, tx.incidents.next_number())
-    known = tx.incidents.get(made.uuid)
-    if known is None:
-        tx.incidents.save(made)
+    known = None if tx.incidents.add(made) else tx.incidents.get(made.uuid)
     tx.incidents.append(made.uuid, entries_of(episode), now)
     tx.touch()
     return known or made

@@ -20,6 +20,7 @@ from monitor.metrics import Metrics
 from monitor.notify.channel import Channel
 from monitor.notify.settings import ChannelSettings, LogSettings
 from monitor.processes.launch import open_channels
+from monitor.processes.plight import longest
 from monitor.store.watch_store import PATIENCE_S, WatchStore
 from monitor.watch import state
 from monitor.watch.auditor import TICK_S, Auditor
@@ -72,6 +73,7 @@ def build(
     patience_s: float = PATIENCE_S,
     daemon: str = "",
     silent_s: float | None = None,
+    plights: Path | None = None,
 ) -> tuple[Auditor, state.Places, ExitStack]:
     """The auditor with all it holds; the stack lets go of it.
 
@@ -83,6 +85,7 @@ def build(
         patience_s: how long the store is waited for.
         daemon: tells apart the daemons of this machine (`Place.key`).
         silent_s: the store did not answer then, by the steady clock; None: nobody has looked.
+        plights: where the daemon's processes say what the store refuses them; None: nowhere.
 
     Raises:
         StoreError: the store's URL is none.
@@ -120,6 +123,7 @@ def build(
             file=store_file(settings.store),
             daemon=daemon,
             silent_s=silent_s,
+            plight=(lambda: None) if plights is None else partial(longest, plights),
             said="" if spool is None else spool.said,
         )
         return auditor, where, opening.pop_all()
@@ -162,6 +166,7 @@ def audit(
     tick_s: float = TICK_S,
     daemon: str = "",
     silent_s: float | None = None,
+    plights: Path | None = None,
 ) -> int:
     """Tick until told to stop; the exit status.
 
@@ -174,6 +179,7 @@ def audit(
         tick_s: between two ticks.
         daemon: tells apart the daemons of this machine (`Place.key`).
         silent_s: as of `build`.
+        plights: as of `build`.
 
     Raises:
         StoreError: the store's URL is none.
@@ -185,7 +191,12 @@ def audit(
     while not stopping.is_set():
         settings = wanted()
         auditor, where, stack = build(
-            resolve(settings), datetime.now(UTC), env, daemon=daemon, silent_s=silent_s
+            resolve(settings),
+            datetime.now(UTC),
+            env,
+            daemon=daemon,
+            silent_s=silent_s,
+            plights=plights,
         )
         disk = Patience("the state's disk")
         with stack:

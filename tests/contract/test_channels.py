@@ -156,10 +156,18 @@ def _assert_inert(case: Case, text: str) -> None:
         assert "<https://evil" not in text
 
 
-def test_a_wrong_secret_is_refused(remote: Case) -> None:
-    """A token that the provider does not know will not work later either."""
+def _turned_away(case: Case) -> bool:
+    """Whether what it did with a page shows a wrong secret."""
+    outcome = case.channel.send(message(), NOW)
+    if case.channel.kind == "webhook":  # where anybody on the way may say 401
+        return isinstance(outcome, Retry) and outcome.astray
+    return isinstance(outcome, Refused)
+
+
+def test_a_wrong_secret_is_no_success(remote: Case) -> None:
+    """A token that the provider does not know is refused in its words; a web hook's 401 waits."""
     remote.bad_secret()
-    assert isinstance(remote.channel.send(message(), NOW), Refused)
+    assert _turned_away(remote)
     assert not remote.arrived()
 
 
@@ -167,7 +175,7 @@ def test_a_changed_secret_is_read_again(remote: Case, tmp_path: Path) -> None:
     """A rotated secret works at the next attempt, without a restart."""
     files = {p: p.read_text() for p in tmp_path.iterdir()}
     remote.bad_secret()
-    assert isinstance(remote.channel.send(message(), NOW), Refused)
+    assert _turned_away(remote)
     for path, text in files.items():
         path.write_text(text)
     assert isinstance(remote.channel.send(message(), NOW), Sent)
@@ -257,6 +265,13 @@ def test_a_repeat_after_an_unknown_outcome_is_folded(remote: Case) -> None:
     assert len(remote.arrived()) == 1
 
 
+@pytest.mark.parametrize("status", [500, 502, 504])
+def test_an_error_after_the_page_was_taken_is_unknown(remote: Case, status: int) -> None:
+    """A server or its gateway that fails may have the page already: its end must follow."""
+    _server(remote).fail_next(faults.status(status, b"oops"))
+    assert isinstance(remote.channel.send(message(), NOW), Unknown)
+
+
 def test_a_server_that_is_down_is_retried(remote: Case) -> None:
     """A refused connection means that nothing was sent: safe to repeat."""
     _server(remote).stop()
@@ -265,11 +280,26 @@ def test_a_server_that_is_down_is_retried(remote: Case) -> None:
     assert "nothing was sent" in outcome.reason
 
 
-def test_a_redirect_is_refused_and_not_followed(remote: Case) -> None:
+@pytest.mark.parametrize("status", [302, 401, 403, 404, 407, 418])
+def test_an_answer_from_on_the_way_ends_no_page(remote: Case, status: int) -> None:
+    """What a proxy or a login page says is not the provider's word: another road is taken, and the
+    page is tried again."""
+    _server(remote).fail_next(faults.html_page(status), times=9)
+    outcome = remote.channel.send(message(), NOW)
+    assert isinstance(outcome, Retry)
+    assert outcome.astray
+    assert str(status) in outcome.reason
+    _server(remote).recover()
+    assert isinstance(remote.channel.send(message(attempt=2), NOW), Sent)
+
+
+def test_a_redirect_is_not_followed(remote: Case) -> None:
     """The page, its secret and its signature go to the configured address only."""
     server = _server(remote)
     server.fail_next(faults.redirect(f"{server.url}/canary"))
-    assert isinstance(remote.channel.send(message(), NOW), Refused)
+    outcome = remote.channel.send(message(), NOW)
+    assert isinstance(outcome, Retry)
+    assert outcome.astray
     assert [row["path"] for row in server.journal.rows if "canary" in row["path"]] == []
 
 

@@ -12,7 +12,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
+import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
@@ -344,13 +346,13 @@ def test_a_pipeline_is_named_by_what_it_counts(store: Store) -> None:
 def test_liveness_remembers_since_when(store: Store) -> None:
     """Caught up and behind keep their first moment until the partition moves or catches up."""
     with store.write() as tx:
-        for minute, at, end in ((0, 5, 5), (1, 5, 5), (2, 7, 7), (3, 7, 9), (4, 8, 9), (5, 9, 9)):
-            tx.stream.liveness("topic", "t", [(0, at, end)], T0 + minutes(minute))
+        for second, at, end in ((0, 5, 5), (1, 5, 5), (2, 7, 7), (3, 7, 9), (4, 8, 9), (5, 9, 9)):
+            tx.stream.liveness("topic", "t", [(0, at, end)], T0 + timedelta(seconds=second))
             (part,) = tx.stream.partitions(1)
             expected = {0: (0, None), 1: (0, None), 2: (2, None), 3: (None, 3), 4: (None, 3)}
-            caught, behind = expected.get(minute, (5, None))
-            assert part.caught_up_at == (None if caught is None else T0 + minutes(caught))
-            assert part.behind_since == (None if behind is None else T0 + minutes(behind))
+            caught, behind = expected.get(second, (5, None))
+            since = [None if s is None else T0 + timedelta(seconds=s) for s in (caught, behind)]
+            assert [part.caught_up_at, part.behind_since] == since
 
 
 def test_what_is_no_event_does_not_keep_a_partition_from_rest(store: Store) -> None:
@@ -377,6 +379,18 @@ def test_a_clock_put_back_leaves_nothing_in_the_future(store: Store) -> None:
         rests, lags = tx.stream.partitions(1)
         assert (rests.caught_up_at, lags.behind_since) == (back, back)
         assert rests.seen_at == lags.seen_at == back
+
+
+def test_time_in_which_nobody_looked_is_neither_rest_nor_lag(store: Store) -> None:
+    """A clock put forward by an hour, or an ingest that was down for one: what was at rest for ten
+    seconds still is, and for no longer."""
+    ten = timedelta(seconds=10)
+    with store.write() as tx:
+        for at in (T0, T0 + ten, T0 + ten + minutes(60)):
+            tx.stream.liveness("topic", "t", [(0, 5, 5), (1, 5, 9)], at)
+        rests, lags = tx.stream.partitions(1)
+        assert rests.caught_up_at == lags.behind_since == T0 + minutes(60)
+        assert rests.seen_at == T0 + ten + minutes(60)
 
 
 def test_who_reads_as_fast_as_the_log_grows_is_not_behind(store: Store) -> None:
@@ -513,6 +527,17 @@ def test_an_incident_comes_back_whole(store: Store) -> None:
         assert tx.incidents.get(full.uuid) == full
         assert tx.incidents.by_number(7) == full
         assert tx.incidents.get("none") is None
+
+
+def test_a_new_incident_replaces_none(store: Store) -> None:
+    """What is there under its uuid stays; a number that is taken is an error, not silence."""
+    resolved = incident(state=State.RESOLVED, verdict="attack")
+    with store.write() as tx:
+        assert tx.incidents.add(resolved)
+        assert not tx.incidents.add(incident(number=8))
+        assert tx.incidents.search() == [resolved]
+    with pytest.raises(sa.exc.IntegrityError), store.write() as tx:
+        tx.incidents.add(incident(uuid="2" * 32))
 
 
 def test_incidents_are_found(store: Store) -> None:
@@ -714,6 +739,24 @@ def test_a_page_dated_further_ahead_than_any_wait_is_due(store: Store) -> None:
     assert claimed(store, at=T0 - minutes(120)) == ["a", "b"], "b's claim is by that clock too"
 
 
+def test_a_page_that_cannot_be_read_holds_up_no_other(store: Store) -> None:
+    """It stays as it is written, for a release that can read it, and the others are sent."""
+    with store.write() as tx:
+        put(tx, "newer")
+        put(tx, "b", incident_id="j")
+        o = t.outbox
+        written = o.update().where(o.c.key == "newer").values(body='{"kind": "of tomorrow"}')
+        tx._c.execute(written)
+    assert claimed(store) == ["b"]
+    assert claimed(store, "another") == []
+    assert claimed(store, "another", T0 + LEASE) == ["b"]
+    body = '{"kind": "of tomorrow"}'
+    with store.write() as tx:
+        assert tx._c.execute(sa.select(o.c.body).where(o.c.key == "newer")).scalar() == body
+        tx._c.execute(written.values(body=msgspec.json.encode(message("newer")).decode()))
+    assert claimed(store, "later", T0 + LEASE + LEASE) == ["newer", "b"]
+
+
 def test_a_claim_dated_further_ahead_than_any_lease_has_run_out(store: Store) -> None:
     """Who claimed it by a clock that was put back since may be dead; one that lives is left."""
     with store.write() as tx:
@@ -745,6 +788,86 @@ def test_what_is_released_keeps_its_place_unless_it_kills_its_senders(store: Sto
             first = page.message.id
             assert first == ("a" if death <= 6 else "b")
             assert tx.outbox.release([], T0 + minutes(death)) == 1
+
+
+def rated(tx: Tx, uuid: str, severity: str, **more: object) -> None:
+    """An incident with a page."""
+    tx.incidents.save(incident(uuid=uuid, number=len(uuid), severity=severity, **more))
+    put(tx, uuid, incident_id=uuid)
+
+
+def test_the_most_urgent_page_goes_first(store: Store) -> None:
+    """By the incident's severity as it is now, then by time; what kills its senders goes last."""
+    with store.write() as tx:
+        for uuid, severity in (("i", "SEV4"), ("ii", "SEV1"), ("iii", "SEV2"), ("iiii", "SEV1")):
+            rated(tx, uuid, severity)
+    assert claimed(store) == ["ii", "iiii", "iii", "i"]
+    with store.write() as tx:
+        for _ in range(5):
+            tx.outbox.release([], T0)
+            (page,) = tx.outbox.claim("dead", T0, limit=1)
+            assert page.message.id == "ii"
+        tx.outbox.release([], T0)
+    assert claimed(store) == ["iiii", "iii", "i", "ii"]
+
+
+def test_a_receiver_that_rests_is_left_alone_for_so_long(store: Store) -> None:
+    """What has been due for the longest wait goes all the same, and where it is asked for the first
+    attempt of a top page; what is handed back was not tried."""
+    with store.write() as tx:
+        rated(tx, "i", "SEV1")
+        rated(tx, "ii", "SEV2")
+        put(tx, "other", incident_id="j", receiver="s")
+    assert claimed(store, resting=["r"]) == ["other"]
+    late = T0 + LONGEST_WAIT
+    with store.write() as tx:
+        (page,) = tx.outbox.claim("me", T0, resting=["r"], try_top=True)
+        assert (page.message.id, page.hurries, page.attempts) == ("i", True, 1)
+        assert tx.outbox.hand_back(page, "me")
+        (page,) = tx.outbox.claim("me", T0, resting=["r"], try_top=True)
+        assert page.attempts == 1
+        assert tx.outbox.again(page, "me", T0, "429", sure=True)
+        assert tx.outbox.claim("me", T0, resting=["r"], try_top=True) == []
+        early = late - timedelta(seconds=1)
+        assert tx.outbox.claim("me", early, busy=["s"], resting=["r"]) == []
+    assert claimed(store, at=late, busy=["s"], resting=["r"]) == ["i", "ii"]
+
+
+def test_a_page_knows_whether_it_can_have_been_heard(store: Store) -> None:
+    """Not after failures that are sure; after one that is not, or a death, for good."""
+    with store.write() as tx:
+        put(tx, "a")
+        for number, sure in enumerate((True, True, False, True), 1):
+            (page,) = tx.outbox.claim("me", T0)
+            assert page.message.fresh == (number <= 3)
+            tx.outbox.again(page, "me", T0, "503", sure=sure)
+        put(tx, "b", incident_id="j")
+        tx.outbox.claim("dead", T0)
+        tx.outbox.release([], T0)
+        assert [page.message.fresh for page in tx.outbox.claim("me", T0)] == [False, False]
+
+
+def test_what_ended_unheard_is_overtaken_with_what_follows(store: Store) -> None:
+    """Its end goes with it, unless another page of its key may have rung."""
+    with store.write() as tx:
+        for uuid, heard in (("i", False), ("ii", True)):
+            rated(tx, uuid, "SEV2", state=State.RESOLVED)
+            (page,) = tx.outbox.claim("me", T0)
+            assert page.over
+            if heard:
+                tx.outbox.again(page, "me", T0, "no answer")
+                (page,) = tx.outbox.claim("me", T0)
+                assert not page.over
+                tx.outbox.dead(page, "me", "gone", sure=True)
+                tx.outbox.put(uuid, "r", message("again"), T0)
+                (page,) = tx.outbox.claim("me", T0)
+                assert page.over
+            tx.outbox.put(uuid, "r", message(f"{uuid}-end", kind=Kind.RESOLVE), T0)
+            assert tx.outbox.overtake(page, "me", "over")
+            assert not tx.outbox.overtake(page, "me", "over")
+    assert claimed(store) == ["ii-end"]
+    with store.read() as tx:
+        assert [page.state for page in tx.outbox.of_incident("i")] == ["overtaken"] * 2
 
 
 def test_times_are_exact(store: Store) -> None:

@@ -135,7 +135,7 @@ def test_no_bucket_is_complete_until_all_count_alike(store: Store, handed_over: 
         if handed_over:
             tx.heirs.inherit(MORE, new, "t", 0)
         then = T0 - IDLE - timedelta(seconds=1)
-        for at in (then, T0):
+        for at in (then, then + IDLE / 2, T0):
             tx.stream.liveness("topic", "t", [(0, 40, 40), (1, 60, 60)], at)
         ends = [complete_until(tx.stream.partitions(one), T0) for one in (old, new)]
         assert ends == [600, 720 if handed_over else None]

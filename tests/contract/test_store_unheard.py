@@ -139,6 +139,39 @@ def test_what_waits_for_nobody_in_order_is_left_out(
         assert tx.watch.still([lost.uuid]) == set()
 
 
+def test_rings_of_an_outage_before_do_not_count(store: Store) -> None:
+    """It was over and was paged anew: its second rung is overdue although it rang for the first."""
+    again = made(1, 700, FIRST, SECOND)
+    with store.write() as tx:
+        tx.incidents.save(again)
+        for receiver, ago in (("slack", 5000.0), ("pagerduty", 4000.0), ("log", 4000.0)):
+            ring(tx, again, receiver, ago)
+        ring(tx, again, "slack", 700)
+        accept_all(tx)
+    assert numbers(store) == [1]
+    with store.read() as tx:
+        assert set(tx.watch.rings([again.uuid])[again.uuid].receivers) == {"slack"}
+
+
+def test_rings_stay_on_their_side_of_a_page_that_is_dated_anew(store: Store) -> None:
+    """The clock was put back over the page, or over what rang before it."""
+    one = made(1, 100, FIRST, SECOND)
+    with store.write() as tx:
+        tx.incidents.save(one)
+        for receiver, ago in (("log", 300.0), ("slack", 100.0), ("pagerduty", 900.0)):
+            ring(tx, one, receiver, ago)
+        assert tx.rings.astray() == {one.uuid}
+        at = T0 - seconds(600)
+        tx.rings.date_anew(one.uuid, one.paged_at, at)
+        last = {name: rung.last_at for name, rung in tx.rings.of(one.uuid).items()}
+        assert last == tx.rings.of_open()[one.uuid]
+        assert last["log"] < at
+        assert last["slack"] == T0 - seconds(100)
+        assert last["pagerduty"] == at
+        tx.rings.date_anew(one.uuid, None, at)
+        assert all(rung.last_at < at for rung in tx.rings.of(one.uuid).values())
+
+
 def test_a_list_that_is_cut_says_how_many_there_are(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -225,6 +225,15 @@ def test_a_second_attempt_that_is_surely_the_first_says_nothing(
     assert not [text for text in strings(server.messages[0].blocks) if "repeat" in text]
 
 
+def test_after_attempts_that_surely_failed_nothing_is_looked_up(
+    server: SlackServer, slack: SlackChannel
+) -> None:
+    """A 429 has posted nothing: the next attempt is one call, and says nothing of a repeat."""
+    _sent(slack.send(message(attempt=3, fresh=True), NOW))
+    assert len(server.journal.rows) == 1
+    assert not [text for text in strings(server.messages[0].blocks) if "repeat" in text]
+
+
 @pytest.mark.parametrize(
     "fault",
     [faults.slack_error("missing_scope"), faults.hang, faults.status(500), faults.html_page()],
@@ -298,7 +307,7 @@ def test_the_token_travels_to_its_address_only(
             monkeypatch.setenv(name, thief.url)
         slack = SlackChannel(_settings(server), HttpClient())
         server.fail_next(faults.redirect(f"{thief.base_url}chat.postMessage"))
-        assert isinstance(slack.send(message(), NOW), Refused)
+        assert isinstance(slack.send(message(), NOW), Retry)
         _sent(slack.send(message(), NOW))
         slack.close()
         assert thief.journal.rows == ()

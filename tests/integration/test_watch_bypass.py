@@ -112,6 +112,36 @@ def test_a_page_that_somebody_acknowledged_needs_no_second_road(
     assert not on_stage.auditor._road.episodes
 
 
+def test_an_acknowledgement_of_what_is_over_lapses(on_stage: Stage, store: Store) -> None:
+    """Somebody had it in hand, and it was over; the same trouble later is paged by both roads."""
+    with store.write() as tx:
+        (own,) = tx.watch.own()
+        done = acknowledge(own, "ana", on_stage.now)
+        tx.incidents.apply(done, on_stage.now)  # type: ignore[arg-type] # it is open
+        deliver(tx, on_stage.now)
+        deliver(tx, on_stage.now + LATER)
+    on_stage.tick(4)
+    with store.write() as tx:
+        deliver(tx, on_stage.now)
+    on_stage.now += timedelta(minutes=11)
+    with store.write() as tx:
+        number, at = tx.incidents.next_number(), on_stage.now
+        again = incident(uuid="b" * 32, number=number, detected_at=at, impact_at=at)
+        tx.incidents.save(again)
+        pager = Pager(Policy(route=Route(receivers=("slack",))))
+        pager.page(tx, again, on_stage.now, "a paging rule fires")
+        put_off(tx, on_stage.now)
+    on_stage.now += timedelta(seconds=65)
+    on_stage.tick(2)
+    with store.read() as tx:
+        (own,) = [one for one in tx.watch.own() if one.uuid == own.uuid]
+        kinds = [entry.entry.kind for entry in tx.incidents.timeline(own.uuid)]
+        assert tx.outbox.triggers(own.uuid)["slack"] == 2
+    assert own.acknowledged_at is None
+    assert "LAPSED" in kinds
+    on_stage.until(lambda: bool(on_stage.pagerduty.incidents), 60)
+
+
 def test_what_is_found_again_later_is_rung_again(on_stage: Stage, store: Store) -> None:
     """An acceptance counts until it was over: the same trouble an hour later rings by itself."""
     with store.write() as tx:

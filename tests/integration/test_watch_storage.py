@@ -5,12 +5,14 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from monitor.incidents.model import Origin, State
 from monitor.incidents.timeline import broken_at
+from monitor.processes.plight import Plights, longest
 from monitor.store.store import Store
 from tests.integration.watch_stage import Stage, secrets, sqlite, stage
 
@@ -143,3 +145,21 @@ def test_a_clock_that_jumps_is_told_and_is_no_failure_of_the_store(
     assert own.severity == "SEV3"
     assert {page.receiver for page in pages} == {"slack", "pagerduty"}
     assert not on_stage.pagerduty.incidents
+
+
+def test_work_that_the_store_refuses_pages_though_the_auditor_can_write(
+    on_stage: Stage, tmp_path: Path
+) -> None:
+    """A row of the auditor finds room where counts find none: whose work is refused says so."""
+    folder = tmp_path / "plights"
+    folder.mkdir()
+    on_stage.auditor._plight = partial(longest, folder)
+    ingest = Plights(folder / "ingest-0")
+    ingest.suffer("ingest", 'could not extend file "base/1":\nNo space', on_stage.now.timestamp())
+    ticks = on_stage.until(lambda: paged(on_stage))
+    assert 15 <= ticks * 3 <= 30
+    (page,) = on_stage.pagerduty.incidents
+    assert "storage down" in page.summary
+    assert "ingest-0, ingest: could not extend" in str(page)
+    ingest.recover("ingest")
+    on_stage.until(lambda: resolved(on_stage))

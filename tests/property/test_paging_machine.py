@@ -15,12 +15,14 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from monitor.alerting.grouping import about
 from monitor.alerting.routes import Route
 from monitor.config.settings import Settings, resolve
 from monitor.config.shelf import Shelf
 from monitor.decide import Decide
 from monitor.deliver import Deliver
 from monitor.desk.desk import Desk
+from monitor.incidents.actions import FLAPPING
 from monitor.incidents.model import Incident, Rung
 from monitor.incidents.timeline import broken_at
 from monitor.metrics import Metrics
@@ -36,6 +38,8 @@ RECEIVERS = ("oncall", "second", "fallback")
 OUTCOMES: dict[str, Callable[[], Outcome]] = {
     "sent": lambda: Sent({"ts": "1"}),
     "retry": lambda: Retry("503"),
+    "limited": lambda: Retry("429", after_s=30.0),
+    "astray": lambda: Retry("302", astray=True),
     "unknown": lambda: Unknown("no answer"),
     "refused": lambda: Refused("gone"),
 }
@@ -90,8 +94,17 @@ class PagingMachine(RuleBasedStateMachine):
         plan, profile = self.configured.plan, self.configured.profile
         self.decide = Decide(self.store, plan, profile, self.pager, Metrics())
         self.deliver = Deliver(
-            self.store, self.providers, self.pager, Metrics(), lambda: self.now, fallback="fallback"
+            self.store,
+            self.providers,
+            self.pager,
+            Metrics(),
+            lambda: self.now,
+            fallback="fallback",
+            steady=self._steady,
         )
+
+    def _steady(self) -> float:
+        return (self.now - T0).total_seconds()
 
     def teardown(self) -> None:
         """Leave nothing behind."""
@@ -218,6 +231,20 @@ class PagingMachine(RuleBasedStateMachine):
                 assert known or (provider.name, message.dedup_key) in refused
 
     @invariant()
+    def nobody_heard_of_what_was_overtaken(self) -> None:
+        """No provider took what was left out, and of a key that it took the end is not."""
+        taken = {name: {m.id for m in one.taken} for name, one in self.providers.items()}
+        for _, pages in self._seen():
+            rung: set[tuple[str, str]] = set()
+            for page in pages:
+                key = page.receiver, page.message.dedup_key
+                if page.state == "overtaken":
+                    assert page.message.id not in taken[page.receiver]
+                    assert page.message.kind is Kind.TRIGGER or key not in rung
+                elif page.message.kind is Kind.TRIGGER and page.message.id in taken[page.receiver]:
+                    rung.add(key)
+
+    @invariant()
     def chains_verify(self) -> None:
         """Every timeline is an unbroken chain, with every key once."""
         with self.store.read() as tx:
@@ -230,23 +257,55 @@ class PagingMachine(RuleBasedStateMachine):
 
     @invariant()
     def acknowledgements_are_kept(self) -> None:
-        """Once acknowledged, always acknowledged, by the same person at the same time."""
+        """Once acknowledged, always acknowledged, by the same person at the same time.
+
+        But for one that has lapsed, which was over for long: the timeline says so, it is paged
+        anew, and the next one counts.
+        """
         for incident, _ in self._seen():
             known = self.acknowledged.get(incident.uuid)
+            lapsed = self._lapsed(incident)
+            if lapsed is not None and known is not None and known < lapsed:
+                assert incident.paged_at is None or incident.paged_at >= lapsed
+                del self.acknowledged[incident.uuid]
+                known = None
             if known is not None:
                 assert incident.acknowledged_at == known
                 assert incident.acknowledged_by == "ada"
             elif incident.acknowledged_at is not None:
                 self.acknowledged[incident.uuid] = incident.acknowledged_at
 
+    def _lapsed(self, incident: Incident) -> datetime | None:
+        """When the last acknowledgement of an incident lapsed."""
+        with self.store.read() as tx:
+            chain = tx.incidents.timeline(incident.uuid)
+        at = [item.entry.occurred_at for item in chain if item.entry.kind == "LAPSED"]
+        return max(at, default=None)
+
+    @invariant()
+    def what_lapses_was_over(self) -> None:
+        """An acknowledgement lapses only after its incident was normal for the whole grace."""
+        for incident, _ in self._seen():
+            with self.store.read() as tx:
+                chain = [item.entry for item in tx.incidents.timeline(incident.uuid)]
+            normal: datetime | None = None
+            for entry in chain:
+                if entry.kind == "NORMAL":
+                    normal = entry.occurred_at
+                if entry.kind == "LAPSED":
+                    assert normal is not None
+                    assert entry.occurred_at - normal > FLAPPING
+
     @invariant()
     def alerts_belong_to_incidents(self) -> None:
-        """A firing alert is in an incident unless it is in shadow; a normal incident fires none."""
+        """A firing alert is in an incident unless it is in shadow; a normal incident fires none
+        that it is about."""
         with self.store.read() as tx:
             for alert in tx.incidents.firing().values():
                 assert (alert.incident is None) == (alert.tier == "shadow")
             for incident in tx.incidents.open():
-                fires = any(alert.firing for alert in tx.incidents.alerts_of(incident.uuid))
+                alerts = about(tx.incidents.alerts_of(incident.uuid))
+                fires = any(alert.firing for alert in alerts)
                 assert not (fires and incident.normal_at is not None)
 
 

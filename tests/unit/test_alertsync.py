@@ -14,17 +14,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from monitor.alertmanager.standing import read
 from monitor.alertmanager.sync import AlertSync
 from monitor.config.secret import Secret
 from monitor.config.settings import Settings, load
+from monitor.http_client import HttpClient
+from monitor.incidents.model import State
 from monitor.metrics import Metrics
-from monitor.notify.alertmanager import BATCH, BATCH_BYTES, Posted, batches, label_set
+from monitor.notify.alertmanager import (
+    BATCH,
+    BATCH_BYTES,
+    PATIENCE_S,
+    Peer,
+    Posted,
+    batches,
+    label_set,
+)
 from monitor.notify.alertmanager_settings import AlertmanagerSettings, Basic, Receive
 from monitor.notify.loopback.server import Answer, LoopbackServer, Request
 from monitor.store.store import Store, StoreUnavailable
 from runbooks.durations import Duration
 from runbooks.problems import Problems
 from tests.making import T0, alert, incident, minutes
+from tests.statements import asked
 
 
 class Picky:
@@ -181,6 +193,64 @@ def test_a_clock_that_is_put_back_stops_nothing(store: Store) -> None:
         assert sync.step(T0 - minutes(60))
         sync.close()
     assert [len(batch) for batch in picky.batches] == [2, 2]
+
+
+def test_what_stands_is_read_in_few_statements(store: Store) -> None:
+    """A hundred never-events cost no more statements than one, nor do alerts of old incidents."""
+    with asked(store) as few, store.read() as tx:
+        before = read(tx, T0)
+    over = replace(incident(), state=State.RESOLVED, resolved_at=T0 - minutes(600))
+    with store.write() as tx:
+        for number in range(100, 200):
+            tx.incidents.add(replace(over, uuid=f"a{number}", number=number, state=State.ACTIVE))
+            tx.incidents.add(replace(over, uuid=f"b{number}", number=1000 + number))
+            fires = alert(incident=f"b{number}", dimensions={"feature": f"{number}"})
+            tx.incidents.save_alert(fires)
+    with asked(store) as many, store.read() as tx:
+        rows = read(tx, T0)
+    assert many.statements == few.statements
+    assert [one.number for one in before.bare] == [8]
+    assert [one.number for one in rows.bare] == [8, *range(100, 200)]
+    assert len(rows.incidents) == len(rows.alerts) == 101
+
+
+class Unhurried(Picky):
+    """Takes what comes, and most of a push's time goes by with each batch."""
+
+    seconds = 0.0
+    """Of the steady clock."""
+
+    def answer(self, request: Request) -> Answer:
+        self.seconds += 0.6 * PATIENCE_S
+        return super().answer(request)
+
+    def heard(self) -> list[str]:
+        """Features, in order; those so far are forgotten."""
+        found = [one["labels"].get("feature", "") for batch in self.batches for one in batch]
+        self.batches.clear()
+        return found
+
+
+def test_a_slow_peer_hears_of_everything_in_some_pushes(store: Store) -> None:
+    """Each push begins with what it has not taken yet, then with what it took longest ago."""
+    features = {f"f{number}" for number in range(1000)}
+    with store.write() as tx:
+        for name in features:
+            where = {"environment": "prod", "feature": name}
+            tx.incidents.save_alert(alert(incident=incident().uuid, dimensions=where))
+    with LoopbackServer(slow := Unhurried()) as server:
+        given = AlertmanagerSettings(urls=(server.url,))
+        peer = Peer(server.url, given, HttpClient(), steady=lambda: slow.seconds)
+        sync = AlertSync(store, lambda: Settings(alertmanager=given), Metrics(), peers=[peer])
+        pushes = []
+        for minute in range(14):
+            assert sync.step(T0 - minutes(minute))  # a clock that is put back changes no turn
+            pushes.append(slow.heard())
+        assert sync.health().text.endswith("it takes too long: the rest waits")
+        sync.close()
+    assert all(0 < len(push) < 400 for push in pushes)
+    for turn in (pushes[:7], pushes[7:]):
+        assert features <= {name for push in turn for name in push}
 
 
 def test_with_nothing_to_say_a_peer_is_asked_whether_it_is_there(tmp_path: Path) -> None:

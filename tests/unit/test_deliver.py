@@ -7,16 +7,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from monitor.alerting.routes import Route
 from monitor.config.secret import Secret
 from monitor.config.settings import Settings, resolve
-from monitor.deliver import OURS_S, Deliver
+from monitor.deliver import LONGEST_RETRY_S, OURS_S, Deliver
 from monitor.http_client import HttpClient
+from monitor.incidents.model import Incident, State
 from monitor.metrics import Metrics
-from monitor.notify.channel import Channel, Kind, Message, Outcome, Retry, Sent, Unknown
+from monitor.notify.channel import Channel, Kind, Message, Outcome, Refused, Retry, Sent, Unknown
 from monitor.notify.pagerduty import PagerDutyChannel
 from monitor.notify.settings import PagerDutySettings
 from monitor.paging import Pager
@@ -39,10 +41,12 @@ class Phone:
         self.name = name
         self.answer = answer
         self.taken: list[str] = []
+        self.kinds: list[Kind] = []
 
     def send(self, message: Message, now: object) -> Outcome:
         outcome = self.answer(message)
         self.taken.append(message.incident)
+        self.kinds.append(message.kind)
         return outcome
 
     def close(self) -> None:
@@ -54,20 +58,27 @@ class Bench:
 
     def __init__(self, path: Path, channels: dict[str, Channel], fallback: str) -> None:
         self.now = T0
+        self.steady_s = 0.0
         self.store = Store(f"sqlite:///{path}")
-        pager = Pager(POLICY)
+        self.pager = Pager(POLICY)
         self.deliver = Deliver(
-            self.store, channels, pager, Metrics(), lambda: self.now, fallback=fallback
+            self.store,
+            channels,
+            self.pager,
+            Metrics(),
+            lambda: self.now,
+            fallback=fallback,
+            steady=lambda: self.steady_s,
         )
 
-    def page(self, receiver: str, number: int = 1) -> None:
-        made = replace(incident(), uuid=f"i{number}", number=number)
+    def page(self, receiver: str, number: int = 1, severity: str = "SEV2") -> None:
+        made = replace(incident(), uuid=f"i{number}", number=number, severity=severity)
         message = Message(
             f"m{number}:{receiver}",
             Kind.TRIGGER,
             f"k{number}",
             made.name,
-            "SEV1",
+            severity,
             "triage",
             SAID,
             (),
@@ -76,8 +87,23 @@ class Bench:
             tx.incidents.save(made)
             tx.outbox.put(made.uuid, receiver, message, self.now)
 
+    def change(self, number: int = 1, **changes: Any) -> Incident:
+        """The incident as it is from now on."""
+        with self.store.write() as tx:
+            known = tx.incidents.get(f"i{number}")
+            assert known is not None
+            tx.incidents.save(made := replace(known, **changes))
+        return made
+
+    def end(self, number: int = 1) -> None:
+        """A person resolves it, and all who were rung are to hear so."""
+        ended = self.change(number, state=State.RESOLVED, resolved_at=self.now)
+        with self.store.write() as tx:
+            self.pager.tell(tx, ended, Kind.RESOLVE, self.now, "resolved")
+
     def step(self, after_s: float = 0.0) -> None:
         self.now += timedelta(seconds=after_s)
+        self.steady_s += after_s
         self.deliver.step(self.now)
         self.deliver.settle()
 
@@ -202,6 +228,206 @@ def test_a_page_whose_sending_raises_stops_no_other(
     assert phone.taken[-1] == "INC-0001"
 
 
+def test_an_answer_from_on_the_way_rings_the_fallback_once_and_ends_nothing(
+    bench: Callable[..., Bench],
+) -> None:
+    """A login page in the way is said, the fallback is rung, and the page goes out afterwards."""
+    pd, spare = Phone("pd", lambda _: Retry("PagerDuty answers 302", astray=True)), Phone("spare")
+    loop = bench(pd, spare, fallback="spare")
+    loop.page("pd")
+    for _ in range(5):
+        loop.step(10)
+    assert spare.kinds == [Kind.TRIGGER]
+    assert len(loop.told("WAITS")) == 1
+    assert "302" in loop.told("WAITS")[0]
+    pd.answer = lambda _: Sent()
+    loop.step(LONGEST_RETRY_S)
+    assert loop.states() == [("pd", "sent"), ("spare", "sent")]
+
+
+@pytest.mark.parametrize("over", ["ended", "acknowledged"])
+def test_the_fallback_is_not_woken_for_what_is_over(bench: Callable[..., Bench], over: str) -> None:
+    """A page that is given up rings nobody else once somebody has it, or it has ended."""
+    answers: list[Outcome] = [Unknown("no answer"), Refused("gone")]
+    spare = Phone("spare")
+    loop = bench(Phone("pd", lambda _: answers.pop(0)), spare, fallback="spare")
+    loop.page("pd")
+    loop.step()
+    if over == "ended":
+        loop.change(state=State.RESOLVED, resolved_at=loop.now)
+    else:
+        loop.change(acknowledged_at=loop.now, acknowledged_by="ada")
+    loop.step(600)
+    assert loop.states() == [("pd", "dead")]
+    assert loop.told("DEAD")
+    assert spare.taken == []
+
+
+def test_the_fallback_hears_the_end_of_what_is_normal_already(
+    bench: Callable[..., Bench],
+) -> None:
+    """The end went out before it was rung: it gets its own."""
+    answers: list[Outcome] = [Unknown("no answer"), Refused("gone")]
+    spare = Phone("spare")
+    loop = bench(Phone("pd", lambda _: answers.pop(0)), spare, fallback="spare")
+    loop.page("pd")
+    loop.step()
+    loop.change(normal_at=loop.now)
+    for _ in range(3):
+        loop.step(600)
+    assert spare.kinds == [Kind.TRIGGER, Kind.RESOLVE]
+
+
+def test_nobody_is_rung_for_what_ended_before_it_could_be_said(
+    bench: Callable[..., Bench],
+) -> None:
+    """A provider that is back after hours is told neither page nor end, and the timeline says so
+    once; what it lacked is no different from what we did."""
+    answers: list[Outcome] = [Retry("503"), Retry("no secret", ours=True), Retry("503")]
+    phone = Phone("pd", lambda _: answers.pop(0) if answers else Sent())
+    loop = bench(phone)
+    loop.page("pd")
+    for _ in range(3):
+        loop.step(60)
+    loop.end()
+    for _ in range(3):
+        loop.step(3600)
+    assert len(phone.taken) == 3
+    assert loop.states() == [("pd", "overtaken")] * 2
+    (said,) = loop.told("OVERTAKEN")
+    assert "pd" in said
+
+
+@pytest.mark.parametrize("unsure", ["no answer", "killed"])
+def test_what_may_have_rung_hears_its_end(bench: Callable[..., Bench], unsure: str) -> None:
+    """An attempt whose outcome nobody knows is made again after the end, for the end's sake."""
+    phone = Phone("pd", lambda _: Unknown("no answer"))
+    loop = bench(phone)
+    loop.page("pd")
+    if unsure == "killed":
+        with loop.store.write() as tx:
+            tx.outbox.claim("dead", loop.now)
+    else:
+        loop.step()
+    phone.answer = lambda _: Retry("503")
+    loop.step(60)
+    loop.end()
+    phone.answer = lambda _: Sent()
+    for _ in range(3):
+        loop.step(600)
+    assert phone.kinds[-2:] == [Kind.TRIGGER, Kind.RESOLVE]
+    assert loop.states() == [("pd", "sent")] * 2
+
+
+def test_a_key_that_rang_hears_its_end_though_its_repeat_is_overtaken(
+    bench: Callable[..., Bench],
+) -> None:
+    """Only the second ring is left out."""
+    phone = Phone("pd")
+    loop = bench(phone)
+    loop.page("pd")
+    loop.step()
+    with loop.store.write() as tx:
+        (first,) = tx.outbox.of_incident("i1")
+        tx.outbox.put("i1", "pd", replace(first.message, id="again"), loop.now)
+    phone.answer = lambda _: Retry("503")
+    loop.step(1)
+    loop.end()
+    phone.answer = lambda _: Sent()
+    for _ in range(3):
+        loop.step(600)
+    assert phone.kinds == [Kind.TRIGGER, Kind.TRIGGER, Kind.RESOLVE]
+    assert sorted(state for _, state in loop.states()) == ["overtaken", "sent", "sent"]
+
+
+def test_what_is_opened_again_rings(bench: Callable[..., Bench]) -> None:
+    """An incident that ended and was reopened while its provider was away is no past."""
+    phone = Phone("pd", lambda _: Retry("503"))
+    loop = bench(phone)
+    loop.page("pd")
+    loop.step()
+    loop.end()
+    loop.change(state=State.ACTIVE, resolved_at=None)
+    phone.answer = lambda _: Sent()
+    loop.step(60)
+    assert ("pd", "sent") in loop.states()
+
+
+def test_a_provider_that_asks_for_silence_gets_it(bench: Callable[..., Bench]) -> None:
+    """However many pages wait, one call is made in its time, the most urgent goes first
+    afterwards, and what was held back is no attempt."""
+    phone = Phone("pd", lambda _: Retry("429", after_s=30.0))
+    loop = bench(phone)
+    for number in range(1, 51):
+        loop.page("pd", number, "SEV3")
+    loop.step()
+    loop.page("pd", 99, "SEV1")
+    for _ in range(29):
+        loop.step(1)
+    assert len(phone.taken) == 1
+    phone.answer = lambda _: Sent()
+    while loop.states() != [("pd", "sent")] * 51:
+        loop.step(1)
+    assert phone.taken[1] == "INC-0099"
+    with loop.store.read() as tx:
+        (held,) = tx.outbox.of_incident("i50")
+    assert held.attempts == 1
+
+
+def test_no_wish_for_silence_holds_a_page_beyond_the_longest_wait(
+    bench: Callable[..., Bench],
+) -> None:
+    """A receiver that asks for silence each time hears each page once in five minutes all the
+    same."""
+    phone = Phone("pd", lambda _: Retry("429", after_s=1e9))
+    loop = bench(phone)
+    for number in range(1, 4):
+        loop.page("pd", number)
+    for _ in range(31):
+        loop.step(10)
+    assert set(phone.taken) == {"INC-0001", "INC-0002", "INC-0003"}
+
+
+def test_silence_of_a_receiver_delays_no_fallback_of_a_top_page(
+    bench: Callable[..., Bench],
+) -> None:
+    """Whether a SEV1 needs the fallback is known by its first attempt, which waits for nothing."""
+    answers: list[Outcome] = [Retry("429", after_s=300.0), Refused("gone")]
+    spare = Phone("spare")
+    loop = bench(Phone("pd", lambda _: answers.pop(0)), spare, fallback="spare")
+    loop.page("pd", 1, "SEV2")
+    loop.step()
+    loop.page("pd", 2, "SEV1")
+    for _ in range(3):
+        loop.step(1)
+    assert spare.taken == ["INC-0002"]
+
+
+def test_an_attempt_that_surely_rang_nobody_makes_the_next_no_repeat(
+    bench: Callable[..., Bench],
+) -> None:
+    """After a 429 a page is as fresh as before it; after no answer it never is again."""
+    seen: list[tuple[int, bool]] = []
+    answers: list[Outcome] = [
+        Retry("429"),
+        Retry("no secret", ours=True),
+        Unknown("no answer"),
+        Retry("429"),
+        Sent(),
+    ]
+
+    def answer(message: Message) -> Outcome:
+        seen.append((message.attempt, message.fresh))
+        return answers.pop(0)
+
+    loop = bench(Phone("pd", answer))
+    loop.page("pd")
+    for _ in range(5):
+        loop.step(60)
+    assert seen == [(1, True), (2, True), (3, True), (4, False), (5, False)]
+    assert "possible repeat" in loop.told("SENT")[0]
+
+
 @pytest.mark.parametrize("lasts", [1, 50])
 def test_the_emergency_road_sends_when_the_secret_is_back(
     pagerduty: PagerDutyServer, tmp_path: Path, lasts: int
@@ -243,3 +469,65 @@ def test_the_emergency_road_survives_what_no_channel_should_do(tmp_path: Path) -
     road.settle(20)
     assert road.unsent() == 0
     road.close_channels()
+
+
+def _hears(road: Road, answer: Outcome, phone: Phone, seconds: range, hop: timedelta) -> None:
+    phone.answer = lambda _: answer
+    for second in seconds:
+        road.step(T0 + hop + timedelta(seconds=second), float(second))
+        road.settle(20)
+
+
+def test_the_emergency_road_comes_back_to_who_refused(tmp_path: Path) -> None:
+    """While the trouble lasts a page stays owed, a minute apart; an end may be refused for good."""
+    phone = Phone("r")
+    road = Road(Spool(tmp_path / "spool"), {"r": phone}, ("r",))
+    road.open("storage", "storage", "down", ("a", "cure"), T0, T0, where="h")
+    _hears(road, Refused("a portal's 403"), phone, range(600), timedelta())
+    assert 9 <= len(phone.taken) <= 10
+    assert road.unsent() == 1
+    _hears(road, Sent(), phone, range(600, 700), timedelta())
+    assert road.unsent() == 0
+    road.close("storage", "back", T0)
+    _hears(road, Refused("gone"), phone, range(700, 703), timedelta())
+    assert road.unsent() == 0
+    assert phone.kinds[-2:] == [Kind.TRIGGER, Kind.RESOLVE]
+    road.close_channels()
+
+
+def test_the_emergency_road_gives_up_by_a_clock_that_never_jumps(tmp_path: Path) -> None:
+    """A wall clock that is put right by two days ends nothing, neither a page nor an end; after a
+    day of attempts an end is given up."""
+    phone = Phone("r")
+    road = Road(Spool(tmp_path / "spool"), {"r": phone}, ("r",))
+    road.open("storage", "storage", "down", ("a", "cure"), T0, T0, where="h")
+    away, days = Retry("no network"), timedelta(days=2)
+    _hears(road, away, phone, range(4), timedelta())
+    _hears(road, away, phone, range(4, 200), days)
+    assert road.unsent() == 1
+    road.close("storage", "back", T0)
+    _hears(road, away, phone, range(200, 400), 2 * days)
+    assert road.unsent() == 1
+    _hears(road, away, phone, range(90_000, 90_001), 2 * days)
+    assert road.unsent() == 0
+    road.close_channels()
+
+
+def test_the_emergency_road_knows_what_surely_rang_nobody(tmp_path: Path) -> None:
+    """After a refusal for now a page is fresh; after no answer, or a kill, it is not."""
+    seen: list[bool] = []
+    answers: list[Outcome] = [Retry("429"), Unknown("no answer"), Retry("429")]
+
+    def answer(message: Message) -> Outcome:
+        seen.append(message.fresh)
+        return answers.pop(0)
+
+    for second in (0.0, 100.0):
+        road = Road(spool := Spool(tmp_path / "spool"), {"r": Phone("r", answer)}, ("r",))
+        road.open("storage", "storage", "down", ("a", "cure"), T0, T0, where="h")
+        for later in (0.0, 10.0):
+            if answers:
+                road.step(T0, second + later)
+                road.settle(20)
+        spool.close()
+    assert seen == [True, True, False]

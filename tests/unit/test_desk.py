@@ -10,7 +10,7 @@ import pytest
 
 from monitor.config.settings import Settings, load, resolve
 from monitor.config.shelf import Shelf
-from monitor.desk.desk import Desk, open_direct
+from monitor.desk.desk import CHANGE_TOLD, Desk, open_direct
 from monitor.store.finding_rows import Quarantined
 from monitor.store.store import Store, owner_lock
 from monitor.views import DeskError, Principal
@@ -107,3 +107,26 @@ def test_an_incident_says_what_no_other_store_calls_so(desk: Desk) -> None:
     (row,) = desk.incidents()
     assert row.uuid == incident().uuid
     assert desk.incident("7").row.uuid == row.uuid
+
+
+def test_a_change_is_noted_where_it_may_matter(store: Store) -> None:
+    """Not on what its dimensions exclude; on the newest of very many, and the answer says so."""
+    elsewhere = {"feature": "search"}
+    with store.write() as tx:
+        tx.incidents.add(incident(uuid="e", number=8, dimensions=elsewhere))
+        for number in range(100, 100 + CHANGE_TOLD):
+            tx.incidents.add(incident(uuid=f"{number}", number=number))
+    ada = Principal(name="ada", role="responder")
+    desk = Desk(store, resolve(Settings()), Shelf(), ada, lambda: T0)
+    few = desk.add_change(kind="flag", title="of search", dimensions=elsewhere)
+    many = desk.add_change(kind="release", title="v2", dimensions={"feature": "chat"})
+    assert few.text == "CHG-1 recorded"
+    assert many.text == "CHG-2 recorded; noted on the newest 200 of 201 open incidents"
+    with store.read() as tx:
+        noted = {
+            one.number: [item.entry.text for item in tx.incidents.timeline(one.uuid)]
+            for one in tx.incidents.search(limit=500)
+        }
+    assert noted.pop(8) == ["flag of search"]
+    assert noted.pop(7) == []
+    assert set(map(tuple, noted.values())) == {("release v2",)}

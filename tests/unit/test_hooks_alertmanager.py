@@ -28,6 +28,7 @@ from monitor.notify.channel import Kind
 from monitor.paging import Pager
 from monitor.store.store import Store
 from tests.making import T0, minutes
+from tests.statements import asked
 
 JSON = {"content-type": "application/json", "host": "127.0.0.1:9464"}
 
@@ -144,6 +145,33 @@ def test_groups_are_incidents_of_their_own(case: Case) -> None:
     assert [kind for kind, _ in case.entries(second)] == ["DETECT", "PAGE"]
 
 
+def test_a_notification_costs_the_same_however_many_incidents_are_open(case: Case) -> None:
+    """Of 300 open incidents it reads as much as of three, and looks for forsaken alerts rarely."""
+    costs = []
+    for until in (3, 300):
+        for number in range(len(case.incidents()), until):
+            assert case.send(note(one(f"a{number}"), group=f"g{number}")) == 200
+        with asked(case.store) as found:
+            assert case.send(note(one(f"of {until}"), group=f"of {until}")) == 200
+            assert case.send(note(one(f"b{until}"), one(f"c{until}"), group="g1")) == 200
+            assert case.send(note(one(f"b{until}", "resolved"), group="g1")) == 200
+        costs.append((found.statements, found.rows))
+    assert costs[1][0] <= costs[0][0]
+    assert costs[1][1] < costs[0][1] + 10
+
+
+def test_what_nobody_will_end_is_cleared_once_a_minute(case: Case) -> None:
+    """The alerts of an incident that a person has ended, with the news of any group."""
+    fire = []
+    for name, at in (("a", T0), ("b", T0 + minutes(0.5)), ("c", T0 + minutes(1))):
+        assert case.send(note(one(name), group=name), at) == 200
+        first = case.incidents()[-1]
+        case.change(first, state=State.RESOLVED, resolved_at=T0)
+        with case.store.read() as tx:
+            fire.append([alert.firing for alert in tx.incidents.alerts_of(first.uuid)])
+    assert fire == [[True], [True], [False]]
+
+
 def test_an_end_clears_and_a_new_start_rings_again(case: Case) -> None:
     """All ended: normal, and told. Firing again with a new start: it rings while nobody took it."""
     case.send(note(one("a"), one("b")))
@@ -157,6 +185,26 @@ def test_an_end_clears_and_a_new_start_rings_again(case: Case) -> None:
     (again,) = case.incidents()
     assert again.normal_at is None
     assert case.pages(again) == [Kind.TRIGGER, Kind.RESOLVE, Kind.TRIGGER]
+
+
+def test_an_acknowledgement_lapses_when_the_group_had_ended(case: Case) -> None:
+    """Six days later it fires again: it rings anew, and the timeline says why."""
+    case.send(note(one("a")))
+    (first,) = case.incidents()
+    step = actions.acknowledge(first, "ana", T0 + minutes(1))
+    assert isinstance(step, Step)
+    with case.store.write() as tx:
+        tx.incidents.apply(step, T0 + minutes(1))
+    case.send(note(one("a", "resolved")), T0 + minutes(2))
+    case.send(note(one("a", start=T0 + minutes(5))), T0 + minutes(5))
+    assert case.pages(first) == [Kind.TRIGGER, Kind.RESOLVE, Kind.UPDATE]
+    case.send(note(one("a", "resolved", start=T0 + minutes(5))), T0 + minutes(6))
+    later = T0 + timedelta(days=6)
+    case.send(note(one("a", start=later)), later)
+    (again,) = case.incidents()
+    assert (again.acknowledged_at, again.paged_at, again.normal_at) == (None, later, None)
+    assert case.pages(again)[-2:] == [Kind.RESOLVE, Kind.TRIGGER]
+    assert "LAPSED" in [kind for kind, _ in case.entries(again)]
 
 
 def test_a_resolved_incident_takes_nothing_in(case: Case) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -153,7 +153,7 @@ def test_reopening() -> None:
     back = step(actions.reopen(resolved(), "it is back", "ada", NOW)).incident
     assert back.state is State.ACTIVE
     assert (back.resolved_at, back.mitigated_at, back.verified_at, back.verdict) == (None,) * 4
-    assert back.acknowledged_at == T0
+    assert (back.acknowledged_at, back.normal_at, back.paged_at) == (T0, None, None)
     assert "is open" in refusal(actions.reopen(incident(), "x", "ada", NOW)).message
     assert "reason" in refusal(actions.reopen(resolved(), "", "ada", NOW)).message
     merged = resolved(state=State.MERGED)
@@ -162,6 +162,44 @@ def test_reopening() -> None:
     assert "tocsin inc declare" in late.hint
     closed = resolved(state=State.CLOSED, closed_at=T0 + timedelta(hours=20))
     step(actions.reopen(closed, "x", "ada", T0 + timedelta(hours=40)))
+
+
+def test_who_opens_it_again_has_taken_it() -> None:
+    """It closed itself and nobody had: it is theirs, and its escalation begins anew."""
+    closed = resolved(state=State.CLOSED, acknowledged_at=None, normal_at=T0, paged_at=T0)
+    again = actions.reopen(closed, "it was real", "ada", NOW)
+    assert kinds(again) == ["REOPENED", "ACK"]
+    back = step(again).incident
+    assert (back.acknowledged_by, back.acknowledged_at, back.paged_at) == ("ada", NOW, NOW)
+    assert back.normal_at is None
+    assert actions.close_by_itself(back, NOW + timedelta(days=1)) is None
+
+
+@pytest.mark.parametrize("taken", [None, T0])
+@pytest.mark.parametrize("paged", [None, T0])
+@pytest.mark.parametrize(("quiet", "another"), [(0, False), (10, False), (10.1, True), (-60, True)])
+def test_what_fires_again(
+    quiet: float, another: bool, paged: datetime | None, taken: datetime | None
+) -> None:
+    """Ten minutes after the end it is another outage: the acknowledgement lapses, with its reason,
+    and the next page is its first. What was never paged is not paged for that alone."""
+    one = incident(state=State.ACTIVE if taken else State.TRIAGE, paged_at=paged)
+    one = replace(one, acknowledged_at=taken, acknowledged_by="ada" if taken else None)
+    assert actions.fires_again(one, NOW).incident == one
+    over = replace(one, normal_at=NOW - minutes(quiet))
+    again = actions.fires_again(over, NOW)
+    assert again.incident.normal_at is None
+    assert again.incident.state is (State.ACTIVE if taken and not another else State.TRIAGE)
+    assert again.incident.acknowledged_at == (None if another else taken)
+    assert again.incident.paged_at == (None if another else paged)
+    assert bool(again.page) == (paged is not None and (another or taken is None))
+    assert [entry.kind for entry in again.entries] == (["LAPSED"] if another and taken else [])
+
+
+def test_what_was_mitigated_and_fires_again_is_still_called_so() -> None:
+    """A person said it, with a time; only the acknowledgement lapses."""
+    one = incident(state=State.MITIGATED, acknowledged_at=T0, normal_at=T0, paged_at=T0)
+    assert actions.fires_again(one, T0 + minutes(11)).incident.state is State.MITIGATED
 
 
 def test_closing_files_what_is_resolved() -> None:

@@ -26,7 +26,7 @@ descriptor, supervisor, receiver, name = sys.argv[1:]
 none = Path("none")
 errand = Errand(
     role="control", settings=Settings(), options=RunOptions(), place=Place("h/1", True, None),
-    stacks=none, roster=none, metrics=none, adopted=none, desk=none, name="tried",
+    stacks=none, roster=none, metrics=none, plights=none, adopted=none, desk=none, name="tried",
     supervisor=int(supervisor),
 )
 line = socket.socket(fileno=int(descriptor))

@@ -14,6 +14,7 @@ from monitor.incidents.model import Incident, State
 from monitor.metrics import Metrics
 from monitor.opening import FOLD_S, GAPS_NAMED, Certain
 from monitor.paging import Pager
+from monitor.store import tables as t
 from monitor.store.finding_rows import GapRow
 from monitor.store.store import Store
 from monitor.stream.cells import Emission, Occurrence, Progress
@@ -52,6 +53,43 @@ def test_a_sitting_ends_in_time_and_the_next_goes_on(store: Store) -> None:
             e.entry for e in tx.incidents.timeline(incidents[0].uuid) if e.entry.kind == "NEVER"
         ]
     assert [entry.occurred_at for entry in again] == [T0 + timedelta(seconds=500)]
+
+
+def test_two_never_events_of_one_moment_are_two_incidents(tmp_path: Path) -> None:
+    """What somebody has resolved stays as it is, when the next one bears the same time."""
+    made = Store(f"sqlite:///{tmp_path / 'twice.db'}")
+    certain = Certain({}, Pager(resolve(Settings()).policy), Metrics())
+    ended: list[Incident] = []
+    for offset in (1, 2):
+        one = replace(occurrence(0, "//s"), offset=offset)
+        with made.write() as tx:
+            tx.stream.save(1, "t", 0, Emission(Progress(hi=offset), [], [], [one], []))
+            certain.never_events(tx, T0)
+            (opened,) = tx.incidents.open()
+            ended.append(replace(opened, state=State.RESOLVED, resolved_at=T0, verdict="attack"))
+            tx.incidents.save(ended[-1])
+    with made.read() as tx:
+        assert list(reversed(tx.incidents.search())) == ended
+        assert all(tx.outbox.of_incident(one.uuid) for one in ended)
+    made.close()
+
+
+def test_an_occurrence_that_comes_again_opens_nothing(empty: Store) -> None:
+    """The same record, read once more after a kill, is the same incident, whatever became of it."""
+    certain = Certain({}, Pager(resolve(Settings()).policy), Metrics())
+    one = occurrence(0, "//s")
+    with empty.write() as tx:
+        tx.stream.save(1, "t", 0, Emission(Progress(hi=1), [], [], [one], []))
+        certain.never_events(tx, T0)
+        (opened,) = tx.incidents.open()
+        ended = replace(opened, state=State.RESOLVED, resolved_at=T0)
+        tx.incidents.save(ended)
+        told = tx.incidents.timeline(ended.uuid)
+    with empty.write() as tx:
+        tx.incidents._c.execute(t.occurrences.update().values(handled_at=None))
+        certain.never_events(tx, T0)
+        assert tx.incidents.search() == [ended]
+        assert tx.incidents.timeline(ended.uuid) == told
 
 
 def lost(store: Store, now: datetime, *gaps: GapRow) -> list[Incident]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -150,7 +151,12 @@ def part(**changes: Any) -> PartitionRow:
 
 
 def told(parts: list[PartitionRow], after: timedelta, *signals: str) -> dict[str, bool]:
-    """Readings of the stream by signal, with `signals` firing already."""
+    """Readings of the stream, looked at just now, by signal, with `signals` firing already."""
+    return unlooked([replace(one, seen_at=T0 + after) for one in parts], after, *signals)
+
+
+def unlooked(parts: list[PartitionRow], after: timedelta, *signals: str) -> dict[str, bool]:
+    """The same, looked at when its rows say."""
     firing = {name: alert(signal=name, dimensions={"topic": "interactions"}) for name in signals}
     return {r.signal: r.firing for r in stream_readings(parts, firing, T0 + after)}
 
@@ -172,6 +178,25 @@ def test_a_stream_that_lags_for_ten_minutes() -> None:
     assert told([behind], minutes(9)) == {}
     assert told([behind], minutes(10)) == {LAG: True}
     assert told([part(caught_up_at=T0 + minutes(11))], minutes(12), LAG) == {LAG: False}
+
+
+@pytest.mark.parametrize("jump", [minutes(60), -minutes(60)])
+def test_a_clock_that_was_set_is_neither_silence_nor_lag(jump: timedelta) -> None:
+    """What ingest noted by the clock as it was says nothing by the clock as it is, and ends nothing
+    either, until ingest has looked again."""
+    rests, lags = part(), part(number=1, caught_up_at=None, behind_since=T0, end=900)
+    for parts in ([rests], [lags], [rests, lags]):
+        assert unlooked(parts, jump) == {}
+        assert unlooked(parts, jump, NO_DATA, LAG) == {}
+
+
+def test_a_partition_that_nobody_reads_is_not_silent() -> None:
+    """Nobody knows what came on it; that another one lags is known all the same."""
+    unread = part(number=1)
+    silent = part(seen_at=T0 + minutes(20))
+    assert unlooked([silent, unread], minutes(20)) == {}
+    behind = replace(silent, caught_up_at=None, behind_since=T0, end=900)
+    assert unlooked([behind, unread], minutes(20)) == {LAG: True}
 
 
 def test_a_recording_is_never_silent() -> None:

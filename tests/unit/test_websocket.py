@@ -6,6 +6,7 @@ import contextlib
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,7 @@ from websockets.sync.server import Server, ServerConnection, serve
 
 from monitor.http_client import tls_context
 from monitor.inbound.frames import FrameError, Frames, Opcode, frame
-from monitor.inbound.websocket import WebSocketClosed, connect
+from monitor.inbound.websocket import WebSocket, WebSocketClosed, connect
 
 PLENTY_S = 20.0
 
@@ -203,7 +204,7 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(authority: trustme.CA)
 def test_an_address_that_must_not_be_used(url: str) -> None:
     """Plain text leaves this machine never; what is no address is refused."""
     with pytest.raises(WebSocketClosed):
-        connect(url, context=tls_context(), timeout_s=1.0)
+        connect(url, context=tls_context(), within_s=1.0)
 
 
 @pytest.mark.parametrize(
@@ -254,3 +255,94 @@ def test_a_proxy_is_asked_for_a_tunnel() -> None:
             connect("wss://wss.example.com/?ticket=1", context=tls_context(), proxy=proxy)
         thread.join()
     assert asked[0].startswith(b"CONNECT wss.example.com:443 HTTP/1.1\r\n")
+
+
+@contextmanager
+def _dripping(answer: bytes, every_s: float = 0.05) -> Iterator[int]:
+    """A server that says this, a byte at a time, to whoever connects first."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def drip() -> None:
+            link, _ = listener.accept()
+            with link, contextlib.suppress(OSError):
+                link.recv(4096)
+                for byte in answer:
+                    link.send(bytes([byte]))
+                    time.sleep(every_s)
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        yield listener.getsockname()[1]
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("answer", "url", "tunnel"),
+    [
+        (b"HTTP/1.1 101 Switching Protocols\r\nX: " + b"y" * 400, "ws://127.0.0.1:{}/", False),
+        (b"\x16\x03\x03\x40\x00" + b"\x02" * 400, "wss://127.0.0.1:{}/", False),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 400, "wss://wss.example.com/", True),
+    ],
+    ids=["head", "tls", "proxy"],
+)
+def test_a_server_that_drips_is_given_up_in_time(answer: bytes, url: str, tunnel: bool) -> None:
+    """Each byte comes soon enough, all of them never: one deadline bounds the whole attempt."""
+    with _dripping(answer) as port:
+        proxy = f"http://127.0.0.1:{port}" if tunnel else ""
+        began = time.monotonic()
+        with pytest.raises(WebSocketClosed, match="cannot connect"):
+            connect(url.format(port), context=tls_context(), proxy=proxy, within_s=0.5)
+        assert time.monotonic() - began < 5.0
+
+
+def test_a_message_that_drips_holds_nobody_up() -> None:
+    """Who reads is back in its time, whether bytes come or not."""
+    ours, theirs = socket.socketpair()
+    link, end = WebSocket(ours), threading.Event()
+
+    def drip() -> None:
+        with contextlib.suppress(OSError):
+            for byte in _theirs(Theirs.TEXT, b"x" * 1000):
+                theirs.send(bytes([byte]))
+                if end.wait(0.02):
+                    return
+
+    thread = threading.Thread(target=drip)
+    thread.start()
+    try:
+        began = time.monotonic()
+        assert link.receive(0.3) is None
+        assert time.monotonic() - began < 5.0
+    finally:
+        end.set()
+        thread.join()
+        link.close()
+        theirs.close()
+
+
+def test_who_reads_slowly_is_left_after_one_time_for_all_that_waits() -> None:
+    """However many messages wait to be written, a reader who takes a little of each does not hold
+    us up for as many times."""
+    ours, theirs = socket.socketpair()
+    for side in (ours, theirs):
+        side.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    link, end = WebSocket(ours, write_s=0.5), threading.Event()
+
+    def sip() -> None:
+        while not end.wait(0.02):
+            theirs.recv(2048)
+
+    for _ in range(30):
+        link.send("x" * 40_000)
+    thread = threading.Thread(target=sip)
+    thread.start()
+    try:
+        began = time.monotonic()
+        with pytest.raises(WebSocketClosed, match="Timeout"):
+            link.receive(0.1)
+        assert time.monotonic() - began < 3.0
+    finally:
+        end.set()
+        thread.join()
+        link.close()
+        theirs.close()

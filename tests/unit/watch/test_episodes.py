@@ -29,12 +29,13 @@ def owed(*records: Record) -> list[str]:
     return [message.id for message in episode.owed()]
 
 
-def test_every_receiver_is_owed_a_page_until_it_took_or_refused_it() -> None:
-    """Retry and unknown leave a page owed."""
+def test_every_receiver_is_owed_a_page_until_it_took_it() -> None:
+    """Retry and unknown leave a page owed, a refusal too: who refused may take it later."""
     assert owed() == ["one:slack:trigger", "one:pagerduty:trigger"]
     assert owed(tried("slack", "trigger", "sent")) == ["one:pagerduty:trigger"]
     assert owed(tried("slack", "trigger", "retry"), tried("pagerduty", "trigger", "refused")) == [
-        "one:slack:trigger"
+        "one:slack:trigger",
+        "one:pagerduty:trigger",
     ]
 
 
@@ -42,6 +43,7 @@ def test_the_end_overtakes_a_page_that_nobody_took() -> None:
     """After the end only ends are owed: nobody is woken for what is over."""
     assert owed(CLOSED) == ["one:slack:resolve", "one:pagerduty:resolve"]
     assert owed(CLOSED, tried("slack", "resolve", "sent")) == ["one:pagerduty:resolve"]
+    assert owed(CLOSED, tried("slack", "resolve", "refused")) == ["one:pagerduty:resolve"]
 
 
 def test_the_end_carries_the_receipt_of_the_page_and_the_same_key() -> None:

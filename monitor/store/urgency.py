@@ -1,0 +1,60 @@
+"""Which page of the outbox goes first, and what a page's attempts so far are known to have come to.
+
+A page is surely unheard while every attempt is known to have come to nothing: refused for now, or
+not made. `receipt`, which a page has no other use for until it is sent, counts them. An attempt
+whose sender died, whose answer was lost, or that a Tocsin of before made is missing in that count.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from monitor.notify.channel import Kind
+from monitor.store import tables as t
+
+DIED = "its senders died again and again: it waits behind others"
+"""Detail of a page that is claimed last."""
+LAST = "SEV9"
+
+
+def severity() -> sa.ColumnElement[str]:
+    """Of a page's incident, as it is now; `LAST` for none."""
+    i = t.incidents
+    found = sa.select(i.c.severity).where(i.c.uuid == t.outbox.c.incident)
+    return sa.func.coalesce(found.scalar_subquery(), LAST)
+
+
+def urgency() -> sa.ColumnElement[str]:
+    """Pages are claimed in the order of it."""
+    return sa.case((t.outbox.c.detail == DIED, LAST), else_=severity())
+
+
+def hurries(due: datetime, *, try_top: bool) -> sa.ColumnElement[bool]:
+    """Whether a page is sent though its receiver asked for silence.
+
+    Args:
+        due: one that was due by then has waited for as long as any wish may hold it.
+        try_top: so is the first attempt of a SEV1, by which one learns whether it needs another
+            road.
+    """
+    o = t.outbox
+    waited = o.c.next_at <= due
+    if not try_top:
+        return waited
+    first = sa.and_(o.c.attempts == 0, o.c.kind == str(Kind.TRIGGER))
+    return sa.or_(waited, sa.and_(first, severity() == "SEV1"))
+
+
+def failures(attempts: int) -> str:
+    """A page's `receipt` when all of its attempts have surely come to nothing."""
+    return msgspec.json.encode({"failed": attempts}).decode()
+
+
+def surely_unheard(row: Any) -> bool:
+    """Whether that is so of a row that is not sent."""
+    failed = msgspec.json.decode(row.receipt).get("failed", 0)
+    return bool(row.attempts == failed)
