@@ -20,7 +20,7 @@ from kafka.protocol.consumer.metadata import ConsumerProtocolAssignment
 from kafka.structs import MemberState
 
 from monitor.stream.sources.kafka import KafkaSource
-from monitor.stream.sources.kafka_client import KafkaSettings
+from monitor.stream.sources.kafka_client import KafkaSettings, TopicLookup
 from monitor.stream.sources.publish import Publisher
 from monitor.stream.sources.source import (
     Assigned,
@@ -252,6 +252,62 @@ def test_an_empty_share_left_behind_by_a_killed_member_is_not_for_ever(
         publish(settings, range(3))
         reader.run(lambda: len(reader.values) == 3, 20)
     finally:
+        before.close(autocommit=False)
+
+
+class Halved(CooperativeStickyAssignor):  # type: ignore[misc] # kafka-python ships no types
+    """The first partition for the leader, the others for nobody: they have been given up, and the
+    member is killed before the round in which another gets them."""
+
+    def assign(self, _cluster: Any, members: Any) -> Any:
+        topic = members[0].metadata.topics[0]
+        shares = {"m0": [(topic, [0])]}
+        return {
+            m.member_id: ConsumerProtocolAssignment(
+                self.version, shares.get(m.group_instance_id, []), b""
+            )
+            for m in members
+        }
+
+
+def let_in(reader: Reader) -> bool:
+    consumer = reader.source._consumer
+    return consumer is not None and consumer.group_metadata().state == MemberState.STABLE
+
+
+def test_partitions_that_a_killed_member_gave_up_go_to_the_others(
+    kafka_server: KafkaServer, new_kafka_topic: NewTopic, open_reader: Open
+) -> None:
+    """Nobody has them, the broker shares nothing out by itself, and a follower who has none asks in
+    vain: who comes under the dead one's name sees it, and has them shared out."""
+    settings = settings_for(kafka_server, new_kafka_topic(3))
+    before = KafkaConsumer(
+        settings.topic,
+        bootstrap_servers=list(settings.bootstrap),
+        group_id=settings.group,
+        group_instance_id="m0",
+        partition_assignment_strategy=[Halved],
+        session_timeout_ms=30_000,
+    )
+
+    def joins(until: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 30
+        while not until():
+            assert time.monotonic() < deadline
+            before.poll(timeout_ms=200)
+
+    joins(lambda: len(before.assignment()) == 1)
+    follower = Member(open_reader(replace(settings, member="m1")))
+    lookup = TopicLookup(settings)
+    try:
+        joins(lambda: let_in(follower.reader) and lookup.unowned() == {1, 2})
+        reader = open_reader(replace(settings, member="m0"))
+        publish(settings, range(6), 3)
+        reader.run(lambda: len(reader.values) + len(follower.reader.values) == 6, 30)
+        assert follower.reader.held
+    finally:
+        follower.leave()
+        lookup.close()
         before.close(autocommit=False)
 
 

@@ -193,7 +193,7 @@ class KafkaSource:
 
     def _look_at_the_door(self, consumer: KafkaConsumer) -> None:
         now = time.monotonic()
-        if self._door.is_to_ask(consumer, now):
+        if self._door.is_to_ask(consumer, now, self._lookup.unowned):
             join_anew(consumer)
         if (shut_s := self._door.shut_for(consumer, now)) is not None:
             self._leave()

@@ -46,7 +46,7 @@ class KafkaSettings:
     for. Five thousand events are fewer; a batch of a few kilobytes can hold 64 MB."""
     partition_fetch_bytes: int = 2 * 1024 * 1024
     """Asked of a partition in one fetch; bounds memory to about twice this for each partition."""
-    session_timeout: timedelta = timedelta(seconds=20)
+    session_timeout: timedelta = timedelta(seconds=10)
     """A member that is not heard of for so long loses its partitions."""
     entry: timedelta = timedelta(seconds=60)
     """The group waits for so long for a member that does not join anew (Kafka's own default is five
@@ -134,6 +134,30 @@ class TopicLookup:
         if problem.__name__ == "UnknownTopicOrPartitionError":
             return None
         raise SourceUnavailable(f"topic {topic}: {problem.__name__}")
+
+    def unowned(self) -> set[int] | None:
+        """Partitions that no member of the group has.
+
+        None while it shares them out, and where we may not see it.
+        """
+        tick()
+        group = self._settings.group
+        try:
+            topology = self.topology()
+            described = self._client().describe_groups([group])[group]
+        except (KafkaError, OSError, LookupError, SourceUnavailable):
+            self.close()
+            return None
+        if topology is None or described["group_state"] != "Stable":
+            return None
+        owned = {
+            number
+            for member in described["members"]
+            for share in (member["member_assignment"] or {}).get("assigned_partitions", ())
+            if share["topic"] == topology.topic
+            for number in share["partitions"]
+        }
+        return set(topology.partitions) - owned
 
     def timestamp_type(self) -> str:
         """The topic's `message.timestamp.type`; empty where we may not see it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Set
 from contextlib import suppress
 from datetime import timedelta
 
@@ -10,7 +11,7 @@ from kafka.errors import IllegalStateError
 from kafka.structs import MemberState
 
 ASK_S, ASK_RARELY_S = 2.0, 60.0
-"""A member without partitions asks for some after so long, then less and less often."""
+"""A member looks after so long whether all partitions have an owner, then less and less often."""
 PATIENCE = 1.5
 """Entries: after the group's own wait is over there is time to be let in."""
 
@@ -46,34 +47,40 @@ class Door:
         """Args: `entry` is how long the group waits for a member that does not join anew."""
         self._most_s = PATIENCE * entry.total_seconds()
         self._since: float | None = None
-        self._idle_since: float | None = None
+        self._looked_at: float | None = None
         self._ask_s = ASK_S
 
     def forget(self) -> None:
         """We begin anew."""
-        self._since = self._idle_since = None
+        self._since = self._looked_at = None
         self._ask_s = ASK_S
 
-    def is_to_ask(self, consumer: KafkaConsumer, now_s: float) -> bool:
-        """Whether to have the partitions shared out anew: we are in, and have none.
+    def is_to_ask(
+        self, consumer: KafkaConsumer, now_s: float, unowned: Callable[[], Set[int] | None]
+    ) -> bool:
+        """Whether to have the partitions shared out anew: we are in, and some belong to nobody.
 
-        A static member that was killed while it joined may have left an empty share behind: the
-        broker hands it to whoever comes under that name, for ever, and shares nothing out by
-        itself. Where there are more members than partitions to have none is right, and asking
-        changes nothing.
+        A static member that was killed between the two rounds in which partitions are moved has
+        given up what nobody was given yet, and has left its share behind: the broker hands that to
+        whoever comes under its name, for ever, and shares nothing out by itself. Nor does it when a
+        follower asks whose share is as before; so each member asks, the leader among them.
 
         Args:
             consumer: ours.
             now_s: monotonic seconds.
+            unowned: partitions that no member has; None where nobody can tell. Then who has none
+                asks: where there are more members than partitions that is right, and changes
+                nothing.
         """
-        if consumer.group_metadata().state != MemberState.STABLE or consumer.assignment():
-            self._idle_since, self._ask_s = None, ASK_S
+        if consumer.group_metadata().state != MemberState.STABLE:
+            self._looked_at, self._ask_s = None, ASK_S
             return False
-        self._idle_since = now_s if self._idle_since is None else self._idle_since
-        if now_s - self._idle_since < self._ask_s:
+        self._looked_at = now_s if self._looked_at is None else self._looked_at
+        if now_s - self._looked_at < self._ask_s:
             return False
-        self._idle_since, self._ask_s = now_s, min(2 * self._ask_s, ASK_RARELY_S)
-        return True
+        self._looked_at, self._ask_s = now_s, min(2 * self._ask_s, ASK_RARELY_S)
+        left = unowned()
+        return bool(left) if left is not None else not consumer.assignment()
 
     def shut_for(self, consumer: KafkaConsumer, now_s: float) -> float | None:
         """Seconds that we have not been let in, once they are too many; else None.
