@@ -15,19 +15,20 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from statistics import median
 
-from tests.fault import acks, alert_sets, anchor, kills, latency, outages, takeover
-from tests.fault.ground import RATES, Ground, Stuck
+from tests.fault import acks, alert_sets, anchor, kills, latency, outages, takeover, twins
+from tests.fault.ground import NO_LIMIT, PROVIDERS, Ground, Stuck
 from tests.fault.history import DAYS, SERIES
 from tests.fault.office import Kind, Mode, Road
 from tests.fault.report import Part, Report, Row
+from tests.fault.stage import ground, say
 from tests.servers.alertmanager_server import AlertmanagerUnavailable
-from tests.servers.kafka_fixtures import create_topic
 from tests.servers.kafka_jars import KafkaUnavailable
 from tests.servers.kafka_server import KafkaServer
 from tests.servers.postgres_server import PostgresServer, PostgresUnavailable
@@ -47,6 +48,8 @@ ACK_KILLS, GIVEN_EACH = 25, 10
 """Kills with each store and way of Slack's clicks; promises of each kind by each road."""
 EVENTS_PER_S = 1_000
 """While page latency is measured."""
+OWN_RATES_PLAN = kills.Plan(("K5", "K7"), deaths=1, randoms=1, share=8, rates=PROVIDERS)
+"""Few incidents: Slack takes one message a second."""
 MODES: tuple[Mode, ...] = ("http", "socket")
 QUICK_PLANS = {
     "sqlite": kills.Plan(
@@ -56,53 +59,28 @@ QUICK_PLANS = {
 }
 
 
-# -- ground ---------------------------------------------------------------------------------------
-
-
-@contextmanager
-def ground(kafka: KafkaServer, postgres: PostgresServer | None = None) -> Iterator[Ground]:
-    """A topic, and an empty store on `postgres`, else on SQLite; the folder is removed."""
-    # Here and not above: importing kafka-python costs every test run 0.3 s and a warning.
-    from kafka import KafkaAdminClient
-
-    admin = KafkaAdminClient(bootstrap_servers=kafka.bootstrap)
-    topic = create_topic(admin, 4)
-    admin.close()
-    folder = Path(tempfile.mkdtemp(prefix="tocsin-fault-"))
-    store = f"sqlite:///{folder / 'x.db'}"
-    if postgres is not None:
-        store = postgres.url(postgres.create_database())
-    try:
-        yield Ground(folder, kafka.bootstrap, topic, store)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def say(text: str) -> None:
-    """A line of progress."""
-    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
-
-
-# -- parts ----------------------------------------------------------------------------------------
-
-
 def run_kills(report: Report) -> None:
     """SIGKILLs at named points and at random, on both stores."""
     with KafkaServer() as kafka, PostgresServer() as postgres, ThreadPoolExecutor() as pool:
 
         def rounds_on(backend: str) -> list[kills.Round]:
             """Of one store, one after the other; the other store's go on beside them."""
+            plan = QUICK_PLANS[backend] if QUICK else FULL_PLAN
             return [
-                _killing(kafka, postgres, backend, number)
+                _killing(kafka, postgres, backend, number, plan)
                 for number in range(1 if QUICK else ROUNDS)
             ]
 
         rounds = list(itertools.chain(*pool.map(rounds_on, QUICK_PLANS)))
+        slow = partial(_killing, kafka, postgres, number=ROUNDS, plan=OWN_RATES_PLAN)
+        own = list(pool.map(slow, QUICK_PLANS))
+    _at_own_rates(report, own)
     found = kills.figures(rounds)
     report.figures |= found
     names = ("lost", "incidents_missing", "incidents_twice", "pagerduty_duplicates", "unsent")
     more = ("timers_missed", "timers_twice", "steps_twice", "chains_broken", "left_ringing")
-    for name in (*names, *more, "slack_repeats_unmarked", "ended_by_themselves"):
+    rest = ("decided_twice", "slack_repeats_unmarked", "overtaken_heard", "ended_by_themselves")
+    for name in (*names, *more, *rest):
         what = f"{name.replace('_', ' ')} ({found['kills']} kills)"
         report.rows.append(Row(what, _number(found[name]), 0))
     if not QUICK:
@@ -124,16 +102,41 @@ def run_kills(report: Report) -> None:
     report.rows.append(Row("slack repeats per kill, each marked", share, 0.05))
 
 
+def _at_own_rates(report: Report, rounds: list[kills.Round]) -> None:
+    """What came of the kills where the receivers refuse what is too fast, beside the others."""
+    tallies = [one.tally for one in rounds]
+    lost, doubled = sum(t.lost for t in tallies), sum(t.doubled() for t in tallies)
+    unsound = sum(not t.sound() for t in tallies)
+    report.figures["own_rates"] = {
+        **asdict(PROVIDERS),
+        "kills": sum(one.kills for one in rounds),
+        "incidents": sum(t.incidents for t in tallies),
+        "lost": lost,
+        "doubled": doubled,
+        "refused": sum(one.refused for one in rounds),
+        "slack_repeats_marked": sum(t.slack_repeats - t.slack_repeats_unmarked for t in tallies),
+        "unsound_rounds": unsound,
+    }
+    died, refused = sum(one.kills for one in rounds), sum(one.refused for one in rounds)
+    report.rows += [
+        Row(f"at the providers' own rates: lost ({died} kills)", lost, 0),
+        Row("at the providers' own rates: doubled", doubled, 0),
+        Row("at the providers' own rates: rounds not sound", unsound, 0),
+        Row("at the providers' own rates: refused as too fast", refused, 1, least=True),
+    ]
+
+
 def _killing(
-    kafka: KafkaServer, postgres: PostgresServer, backend: str, number: int
+    kafka: KafkaServer, postgres: PostgresServer, backend: str, number: int, plan: kills.Plan
 ) -> kills.Round:
-    plan = QUICK_PLANS[backend] if QUICK else FULL_PLAN
-    with ground(kafka, postgres if backend == "postgresql" else None) as on:
+    on_server = postgres if backend == "postgresql" else None
+    with ground(kafka, on_server, schema=kills.MIGRATION not in plan.points) as on:
         done = kills.round_of(on, plan, backend=backend, seed=number)
     say(
         f"kills: {backend} round {number + 1}: {done.kills} kills, "
         f"{done.tally.incidents} incidents, {done.tally.lost} lost, "
         f"{done.tally.resolved} resolved, {done.tally.late_triggers} with a late page, "
+        f"{done.tally.overtaken} pages overtaken, "
         f"{done.tally.pagerduty_duplicates} opened twice, "
         f"{done.worked_off_per_s:.0f} pages/s at the end, {done.seconds:.0f} s"
     )
@@ -192,6 +195,7 @@ def run_acks(report: Report) -> None:
     died, at_point = sum(one.kills for one in kept), sum(one.at_point for one in kept)
     lost, broken = sum(len(one.lost) for one in kept), sum(one.chains_broken for one in kept)
     opened_twice = sum(one.pagerduty_duplicates for one in kept)
+    decided_twice = sum(one.decided_twice for one in kept)
     report.figures |= {
         "acks_lost": lost,
         "acks_promised": given.total(),
@@ -201,12 +205,14 @@ def run_acks(report: Report) -> None:
         "acks_kills_by_store": {name: sum(o.kills for o in done) for name, done in stores.items()},
         "acks_chains_broken": broken,
         "acks_pagerduty_duplicates": opened_twice,
+        "acks_decided_twice": decided_twice,
     }
     wanted = (4 if QUICK else ACK_KILLS) * len(kept)
     report.rows += [
         Row(f"answers lost of {given.total()} ({died} kills)", lost, 0),
         Row("answers: chains broken", broken, 0),
         Row("answers: keys that PagerDuty opened twice", opened_twice, 0),
+        Row("answers: incidents whose page was decided twice", decided_twice, 0),
         Row("answers: kills", died, wanted, least=True),
         Row(f"answers: of these at {acks.POINT}", at_point, 1 if QUICK else AT_EACH, least=True),
     ]
@@ -234,8 +240,9 @@ def run_outages(report: Report) -> None:
     """Neighbours that die."""
     times = 2 if QUICK else 20
     with KafkaServer() as kafka, PostgresServer() as postgres:
-        with ground(kafka) as on:
-            _outage(report, "broker", outages.broker_killed(on, kafka, times=times))
+        for name, on_server in (("broker", None), ("broker_postgresql", postgres)):
+            with ground(kafka, on_server) as on:
+                _outage(report, name, outages.broker_killed(on, kafka, times=times))
         with ground(kafka, postgres) as on:
             _outage(report, "database", outages.database_stopped(on, postgres, times=times))
         with ground(kafka, postgres) as on:
@@ -245,14 +252,24 @@ def run_outages(report: Report) -> None:
 
 
 def run_disk(report: Report) -> None:
-    """A full disk."""
-    with KafkaServer() as kafka, ground(kafka) as on:
-        _outage(report, "disk_full", outages.disk_full(on, seconds=10.0 if QUICK else 60.0))
+    """A full disk: the store's own, and that of its server."""
+    seconds = 10.0 if QUICK else 60.0
+    with KafkaServer() as kafka:
+        with ground(kafka) as on:
+            _outage(report, "disk_full", outages.disk_full(on, seconds=seconds))
+        with (
+            outages.small_disk(outages.SERVER_MIB) as disk,
+            PostgresServer(disk, **outages.SMALL_LOG) as postgres,
+            ground(kafka, postgres) as on,
+        ):
+            done = outages.server_disk_full(on, postgres, disk, seconds=seconds)
+            _outage(report, "server_disk_full", done)
 
 
 def _outage(report: Report, name: str, done: outages.Outage) -> None:
     words, worst = name.replace("_", " "), round(max(done.resumed_s), 2)
     report.figures[f"{name}_lost"] = done.tally.lost
+    report.figures[f"{name}_decided_twice"] = done.tally.decided_twice
     report.figures[f"{name}_resumed_s"] = worst
     report.rows.append(Row(f"{words} x{done.times}: lost", done.tally.lost, 0))
     report.rows.append(Row(f"{words} x{done.times}: resumed, worst", worst, 15, "s"))
@@ -266,23 +283,25 @@ def _outage(report: Report, name: str, done: outages.Outage) -> None:
 
 def run_takeover(report: Report) -> None:
     """Another daemon, or the next start, with days of points behind them."""
+    rounds, count = (1, 2) if QUICK else (10, 10)
     with KafkaServer() as kafka, PostgresServer() as postgres:
         with ground(kafka, postgres) as on:
-            done = takeover.take_over(on, rounds=1 if QUICK else 10)
-        with ground(kafka) as on:
-            starts = takeover.restarts(on, count=2 if QUICK else 10)
+            done = takeover.take_over(on, rounds=rounds)
+        with ground(kafka, postgres) as on:
+            _twins(report, twins.follow(on, rounds=rounds))
+        starts = {}
+        for backend in QUICK_PLANS:
+            with ground(kafka, postgres if backend == "postgresql" else None) as on:
+                starts[backend] = takeover.restarts(on, count=count)
     killed, frozen = round(max(done.killed_s), 2), round(max(done.frozen_s), 2)
-    first = round(max(starts.first_page_s), 2)
     report.figures |= {
         "takeover_s": max(killed, frozen),
         "takeover_killed_s": killed,
         "takeover_frozen_s": frozen,
         "takeover_lost": done.tally.lost,
+        "takeover_decided_twice": done.tally.decided_twice,
         "zombie_writes": done.zombie_writes,
         "takeover_ended_by_themselves": done.unordered,
-        "restart_to_first_page_s": first,
-        "restart_to_first_page_median_s": round(median(starts.first_page_s), 2),
-        "restart_to_detectors_s": round(starts.decided_s, 2),
         "history_days": DAYS,
         "history_series": SERIES,
     }
@@ -292,9 +311,50 @@ def run_takeover(report: Report) -> None:
         Row("take-over: lost", done.tally.lost, 0),
         Row("zombie writes", done.zombie_writes, 0),
         Row("take-over: children that ended by themselves", done.unordered, 0),
-        Row("restart to first queued page, worst", first, 5, "s"),
     ]
-    say(f"restart with {DAYS} days of points: detectors judge again after {starts.decided_s:.1f} s")
+    _restarts(report, starts)
+
+
+def _twins(report: Report, done: twins.Followed) -> None:
+    killed, frozen = round(max(done.killed_s), 2), round(max(done.frozen_s), 2)
+    wrong = done.tally.written_twice()
+    report.figures |= {
+        "takeover_reader_killed_s": killed,
+        "takeover_reader_frozen_s": frozen,
+        "takeover_reader_all_partitions_s": round(max(done.all_s), 2),
+        "takeover_reader_lost": done.tally.lost,
+        "takeover_reader_zombie_writes": wrong,
+        "takeover_reader_decided_twice": done.tally.decided_twice,
+        "takeover_reader_ended_by_themselves": done.unordered,
+    }
+    report.rows += [
+        Row("a twin follows one that read and decided, killed, worst", killed, 15, "s"),
+        Row("a twin follows one that read and decided, frozen, worst", frozen, 15, "s"),
+        Row("twins: lost", done.tally.lost, 0),
+        Row("twins: zombie writes", wrong, 0),
+        Row("twins: children that ended by themselves", done.unordered, 0),
+    ]
+    say(f"twins: killed {done.killed_s}, frozen {done.frozen_s}, all partitions {done.all_s}")
+
+
+def _restarts(report: Report, starts: Mapping[str, takeover.Restarted]) -> None:
+    """Of each store; the keys without a store have the worse one."""
+    for backend, done in starts.items():
+        first, middle = max(done.first_page_s), median(done.first_page_s)
+        for key, value in (
+            ("restart_to_first_page_s", round(first, 2)),
+            ("restart_to_first_page_median_s", round(middle, 2)),
+            ("restart_to_detectors_s", round(done.decided_s, 2)),
+        ):
+            report.figures[f"{key}_{backend}"] = value
+            _worst(report, key, value)
+        report.rows.append(
+            Row(f"restart to first queued page, {backend}, worst", round(first, 2), 5, "s")
+        )
+        say(
+            f"restart with {DAYS} days of points, {backend}: "
+            f"detectors judge again after {done.decided_s:.1f} s"
+        )
 
 
 def run_latency(report: Report) -> None:
@@ -369,7 +429,7 @@ def main() -> int:
     """Run the parts; the exit status."""
     wanted = [name for name in os.environ.get("FAULT", "").split(",") if name] or list(PARTS)
     report = Report()
-    report.figures["receivers_rates"] = RATES
+    report.figures["receivers_rates"] = {**asdict(NO_LIMIT), "as_the_providers": "own_rates only"}
     report.not_run |= {name: f"not one of {', '.join(PARTS)}" for name in {*wanted} - {*PARTS}}
     for name in filter(PARTS.__contains__, wanted):
         say(f"{name} begins")

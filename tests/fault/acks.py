@@ -21,7 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from monitor.incidents.model import Incident
+from monitor.incidents.model import Incident, Origin
 from monitor.incidents.timeline import Entry, broken_at
 from monitor.store.store import Store
 from tests.fault.ground import (
@@ -36,7 +36,7 @@ from tests.fault.ground import (
     wait_until,
 )
 from tests.fault.office import VERDICT, Kind, Mode, Office, Promise, Road, working
-from tests.fault.oracle import rung
+from tests.fault.oracle import rings_again, rung
 from tests.integration.answering_stage import ANA, PD_ANA
 from tests.integration.process_stage import Tree
 from tests.servers.faults import reset_after_store
@@ -91,6 +91,8 @@ class Kept:
     chains_broken: int
     pagerduty_duplicates: int
     """Dedup keys under which PagerDuty opened more than one incident."""
+    decided_twice: int
+    """Incidents of which a first page came under more than one id."""
 
 
 def settings(ground: Ground, paged: Receivers, mode: Mode) -> dict[str, Any]:
@@ -144,13 +146,15 @@ def keep_promises(ground: Ground, *, kills: int, mode: Mode, seed: int, at_point
         fallen = fell(tree, POINT)
     promises = office.book.promises
     lost, broken = broken_promises(ground.store, promises)
+    came = rung(ground.folder)
     return Kept(
         kills=died,
         at_point=fallen,
         promises=Counter((p.kind, p.road) for p in promises),
         lost=lost,
         chains_broken=broken,
-        pagerduty_duplicates=rung(ground.folder).pagerduty_duplicates(),
+        pagerduty_duplicates=came.pagerduty_duplicates(),
+        decided_twice=came.decided_twice(*pages_of_others(ground.store)),
     )
 
 
@@ -255,6 +259,22 @@ class Stored:
         ours = [e for e in entries if e.data.get("via") == via]
         outside = via != "socket"
         return bool(ours) and (not outside or (via, promise.incident) in self.audited)
+
+
+def pages_of_others(store: str) -> tuple[set[str], Counter[str]]:
+    """Ids of the incidents but those of Tocsin itself, and how often each rang rightly anew."""
+    opened = Store(store)
+    try:
+        with opened.read() as tx:
+            found = tx.incidents.search(limit=1_000_000)
+            ids = {one.uuid for one in found if one.origin is not Origin.TOCSIN}
+            again = {
+                uuid: sum(rings_again(linked.entry) for linked in tx.incidents.timeline(uuid))
+                for uuid in ids
+            }
+    finally:
+        opened.close()
+    return ids, Counter(again)
 
 
 def broken_promises(store: str, promises: Sequence[Promise]) -> tuple[tuple[Promise, ...], int]:

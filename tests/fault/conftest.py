@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -11,15 +11,20 @@ from tests.fault.ground import Ground
 from tests.servers.kafka_fixtures import NewTopic
 from tests.servers.kafka_server import KafkaServer
 
-NewGround = Callable[[str], Ground]
+
+class NewGround(Protocol):
+    """Makes a ground on the session's broker; an empty `store` is one on SQLite."""
+
+    def __call__(self, store: str, owner: str = "") -> Ground:
+        """See `Ground`."""
 
 
 @pytest.fixture
 def new_ground(tmp_path: Path, kafka_server: KafkaServer, new_kafka_topic: NewTopic) -> NewGround:
-    """`new_ground(store)`: a topic of the session's broker; an empty name is a store on SQLite."""
+    """`new_ground(store, owner)`, whose topic has four partitions."""
 
-    def make(store: str) -> Ground:
+    def make(store: str, owner: str = "") -> Ground:
         url = store or f"sqlite:///{tmp_path / 'x.db'}"
-        return Ground(tmp_path, kafka_server.bootstrap, new_kafka_topic(4), url)
+        return Ground(tmp_path, kafka_server.bootstrap, new_kafka_topic(4), url, owner)
 
     return make

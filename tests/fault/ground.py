@@ -7,11 +7,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+from monitor.store.roles import Roles, apply_roles
+from monitor.store.store import Store
 from tests.integration.process_stage import Tree
 from tests.servers.pagerduty_server import ROUTING_KEY, PagerDutyServer
+from tests.servers.postgres_server import DAEMON, READER
 from tests.servers.slack_server import CHANNEL, TOKEN, SlackServer
 from tests.servers.webhook_server import SECRET, WebhookServer
 
@@ -20,18 +24,26 @@ UNORDERED = re.compile(
     r"\(pid \d+\) (?:ended with status \d+ after|gave no sign of life|did not end within)"
 )
 SILENT = re.compile(r"\(pid (\d+)\) gave no sign of life")
-SLACK_PER_SECOND, PAGERDUTY_PER_MINUTE = 1_000, 1_000_000
-RATES = {
-    "slack_messages_per_s": SLACK_PER_SECOND,
-    "pagerduty_events_per_min": PAGERDUTY_PER_MINUTE,
-    "as_the_providers": False,
-}
-"""Of the receivers here, for the last line: a provider's own (1 and 120) are no part of this."""
 PATIENCE_S = 120.0
 STUCK_S = 90.0
 """What gets on at all gets on within this time, on a busy machine too."""
 LOOK_S = 0.25
 """Between two looks at what costs: the machine is the daemon's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What the strict receivers take."""
+
+    slack_messages_per_s: float
+    slack_burst: int
+    """Messages that Slack takes at once."""
+    pagerduty_events_per_min: int
+
+
+NO_LIMIT = Rates(1_000, 1_000, 1_000_000)
+PROVIDERS = Rates(1, 3, 120)
+"""Their own, as they document them."""
 
 
 class Stuck(Exception):
@@ -78,6 +90,19 @@ class Ground:
     bootstrap: str
     topic: str
     store: str
+    """As the daemon sees it: on PostgreSQL with the least rights."""
+    owner: str = ""
+    """The same as its owner sees it, who makes the schema; empty where that is the daemon."""
+
+    def make_schema(self) -> None:
+        """As the owner, if there is one: the schema, and the rights of the daemon's role."""
+        if not self.owner:
+            return
+        store = Store(self.owner)
+        try:
+            apply_roles(store.engine, Roles(DAEMON, READER))
+        finally:
+            store.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,19 +141,21 @@ class Receivers:
 
 
 @contextmanager
-def receivers(folder: Path) -> Iterator[Receivers]:
-    """Strict servers, but for their rates: these are no limit here, and the last line says so."""
+def receivers(folder: Path, rates: Rates = NO_LIMIT) -> Iterator[Receivers]:
+    """Strict servers, but for their rates where these are no limit, as the last line says."""
     with ExitStack() as stack:
         yield Receivers(
             stack.enter_context(
                 SlackServer(
                     log=folder / "slack.jsonl",
-                    per_second=SLACK_PER_SECOND,
-                    burst=SLACK_PER_SECOND,
+                    per_second=rates.slack_messages_per_s,
+                    burst=rates.slack_burst,
                 )
             ),
             stack.enter_context(
-                PagerDutyServer(log=folder / "pagerduty.jsonl", per_minute=PAGERDUTY_PER_MINUTE)
+                PagerDutyServer(
+                    log=folder / "pagerduty.jsonl", per_minute=rates.pagerduty_events_per_min
+                )
             ),
             stack.enter_context(WebhookServer(log=folder / "night.jsonl")),
         )
@@ -187,6 +214,12 @@ def unordered(tree: Tree) -> int:
 def fell(tree: Tree, point: str) -> int:
     """How many processes have died at a named point, by their own last words."""
     return tree.said().count(f"fault point {point}: pid ")
+
+
+def too_fast(paged: Receivers) -> int:
+    """How many requests Slack and PagerDuty refused because too many came at once."""
+    rows = (*paged.slack.journal.rows, *paged.pagerduty.journal.rows)
+    return sum(row["status"] == HTTPStatus.TOO_MANY_REQUESTS for row in rows)
 
 
 def keep(folder: Path, tree: Tree) -> str:

@@ -28,7 +28,9 @@ from tests.fault.closing import By, Closers, closing
 from tests.fault.events import Feed, feed
 from tests.fault.evidence import preserve
 from tests.fault.ground import (
+    NO_LIMIT,
     Ground,
+    Rates,
     Receivers,
     Stuck,
     configuration,
@@ -36,6 +38,7 @@ from tests.fault.ground import (
     fell,
     keep,
     receivers,
+    too_fast,
     unordered,
     wait_until,
     wait_while_moving,
@@ -70,6 +73,8 @@ class Plan:
     randoms: int = 3
     share: int = 100
     """Never-events of one life."""
+    rates: Rates = NO_LIMIT
+    """Of the receivers."""
 
 
 @dataclass(slots=True)
@@ -92,6 +97,8 @@ class Round:
     """Where it lies, if the round is not sound."""
     resolved_by: Counter[By] = field(default_factory=Counter)
     """Incidents that people were told are resolved."""
+    refused: int = 0
+    """Requests that came too fast for a receiver."""
     seconds: float = 0.0
     worked_off_per_s: float = 0.0
 
@@ -131,7 +138,10 @@ class Killing:
         self.drain_s = 0.0
 
     def migrations(self, count: int) -> None:
-        """Kill the first starts within the migration of an empty store."""
+        """Kill the first starts within the migration of an empty store, as its owner; who has one
+        finishes it as `tocsin store migrate` does, and the daemon has the least rights from then
+        on."""
+        self._tree.settings["store"] = self._ground.owner or self._ground.store
         for _ in range(count):
             self._start(f"{MIGRATION}:1")
             assert self._tree.process is not None
@@ -142,10 +152,12 @@ class Killing:
             else:
                 self.missed.append(MIGRATION)
                 self._tree.kill()
+        self._tree.settings["store"] = self._ground.store
+        self._ground.make_schema()
 
     def at(self, point: str, plan: Plan) -> None:
         """One life that dies at a point, until the supervisor is killed too."""
-        passing = self._rng.randint(1, PASSINGS.get(point, 1))
+        passing = self._rng.randint(1, min(PASSINGS.get(point, 1), plan.share))
         before = fell(self._tree, point)
         self._start(f"{point}:{passing}")
         with suppress(Stuck):
@@ -304,14 +316,14 @@ def round_of(ground: Ground, plan: Plan, *, backend: str, seed: int) -> Round:
     """Publish, kill, let it finish, count.
 
     Args:
-        ground: a topic and a store that are empty; the store's own user may make the schema.
+        ground: a topic and a store that are empty, without a schema.
         plan: what to kill.
         backend: its name in the figures.
         seed: of what is random.
     """
     started = time.monotonic()
     with (
-        receivers(ground.folder) as paged,
+        receivers(ground.folder, plan.rates) as paged,
         daemon(ground.folder / "daemon", settings(ground, paged)) as tree,
         feed(ground.bootstrap, ground.topic) as publishing,
     ):
@@ -344,6 +356,7 @@ def round_of(ground: Ground, plan: Plan, *, backend: str, seed: int) -> Round:
         missed=killing.missed,
         steps_twice=killing.steps_twice(),
         resolved_by=closers.by,
+        refused=too_fast(paged),
         seconds=time.monotonic() - started,
         worked_off_per_s=speed,
     )
@@ -375,9 +388,13 @@ def figures(rounds: Iterable[Round]) -> dict[str, object]:
     kills = sum(one.kills for one in done)
     sums = ("incidents", "lost", "incidents_missing", "incidents_twice", "pagerduty_duplicates")
     more = ("timers_missed", "timers_twice", "slack_repeats_unmarked", "chains_broken", "unsent")
-    ended = ("resolved", "left_ringing", "late_triggers")
+    ended = ("decided_twice", "resolved", "left_ringing", "late_triggers")
+    dropped = ("overtaken", "overtaken_heard")
     found: dict[str, object] = {"kills": kills}
-    found |= {name: sum(getattr(one.tally, name) for one in done) for name in sums + more + ended}
+    found |= {
+        name: sum(getattr(one.tally, name) for one in done)
+        for name in sums + more + ended + dropped
+    }
     repeats = sum(one.tally.slack_repeats for one in done)
     found["slack_repeats_per_kill"] = round(repeats / max(kills, 1), 3)
     found["ended_by_themselves"] = sum(one.unordered for one in done)

@@ -28,7 +28,7 @@ from typing import Any
 from monitor.store.store import Store
 from monitor.stream.sources.kafka_client import KafkaSettings
 from monitor.stream.sources.publish import Publisher
-from tests.fault.events import event, owed
+from tests.fault.events import Places, event, owed
 from tests.fault.ground import Ground, Receivers, configuration, daemon, receivers, wait_until
 from tests.fault.oracle import of
 from tests.servers.webhook_server import SECRET
@@ -112,10 +112,12 @@ def measure(
         with daemon(ground.folder / "daemon", settings) as tree:
             tree.start()
             wait_until(lambda: tree.health("/healthz"), "a daemon", 60.0)
-            warm = _publish(ground, warm_s, first=1_000_000)
+            target = KafkaSettings(bootstrap=(ground.bootstrap,), topic=ground.topic)
+            places = Places(target)
+            warm = _publish(target, places, warm_s, first=1_000_000)
             _all_rang(paged, set(warm.never))
             tail = BUCKET_S + lateness_s + SPARE_S
-            sent = _publish(ground, seconds + tail, first=0, failing_s=seconds)
+            sent = _publish(target, places, seconds + tail, first=0, failing_s=seconds)
             _all_rang(paged, set(sent.never))
             known = warm.never.keys() | sent.never.keys()
             wait_until(
@@ -155,13 +157,19 @@ def _feature(number: int) -> str:
     return f"feature-{number % FEATURES:02}"
 
 
-def _publish(ground: Ground, seconds: float, *, first: int, failing_s: float = math.inf) -> Sent:
+def _publish(
+    target: KafkaSettings,
+    places: Places,
+    seconds: float,
+    *,
+    first: int,
+    failing_s: float = math.inf,
+) -> Sent:
     """Ordinary events at an even rate, a never-event now and then.
 
     One feature after the other begins to fail, all of them after `failing_s`.
     """
     sent, number, records = Sent(), 0, 0
-    target = KafkaSettings(bootstrap=(ground.bootstrap,), topic=ground.topic)
     with Publisher(target) as publisher:
         started = time.monotonic()
         while (spent := time.monotonic() - started) < seconds:
@@ -170,13 +178,15 @@ def _publish(ground: Ground, seconds: float, *, first: int, failing_s: float = m
             sent.appended.append(time.monotonic())
             while records < spent * PER_SECOND:
                 failed = records % FEATURES < spent / failing_s * FEATURES
-                publisher.send(
-                    str(records).encode(), ordinary(first + records, records, now, failed=failed)
-                )
+                data = ordinary(first + records, records, now, failed=failed)
+                chosen, _ = places.take()
+                publisher.send(str(records).encode(), data, partition=chosen)
                 records += 1
             while number < spent * NEVER_EVENTS_PER_SECOND:
-                sent.never[owed(first + number, when=now)] = time.monotonic()
-                publisher.send(str(number).encode(), event(first + number, when=now))
+                chosen, place = places.take()
+                sent.never[owed(first + number, place, when=now)] = time.monotonic()
+                data = event(first + number, when=now)
+                publisher.send(str(number).encode(), data, partition=chosen)
                 number += 1
             time.sleep(TURN_S)
         sent.per_s = records / (time.monotonic() - started)

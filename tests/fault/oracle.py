@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from math import inf
@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from monitor.incidents.timeline import broken_at
+from monitor.incidents.timeline import Entry, broken_at
 from monitor.store.store import Store
 from tests.fault.ground import Receivers, wait_while_moving
 from tests.servers.journal import read_journal
@@ -24,6 +24,25 @@ RINGS = ":trigger:"
 TRIGGERED = ("accepted: opened", "accepted: appended")
 """How PagerDuty's outcome begins for a trigger that it takes."""
 REPEAT = "this may repeat a page already sent"
+AGAIN = (
+    "severity rose to",
+    "severity raised to",
+    "fires again before anybody acknowledged",
+    "fires again, the acknowledgement by",
+    "all are rung once more",
+)
+"""In the reason of a page that is rightly decided although its receiver was rung before."""
+
+
+Excused = Mapping[str, Set[str]]
+"""Ids of incidents that need not ring a receiver, by receiver."""
+NOBODY: Excused = MappingProxyType({})
+
+
+def _both(pagerduty: Set[str], slack: Set[str], excused: Excused) -> set[str]:
+    """Those that rang both."""
+    nobody: Set[str] = frozenset()
+    return {*pagerduty, *excused.get("pagerduty", nobody)} & {*slack, *excused.get("slack", nobody)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +56,10 @@ class Rung:
     night: Mapping[str, int]
     """Accepted web hooks that ring, repeats too; by the page's own id."""
 
-    def incidents(self) -> set[str]:
-        """Ids of those that rang both Slack and PagerDuty."""
-        return {of(key) for key in self.pagerduty} & {of(key) for key in self.slack if RINGS in key}
+    def incidents(self, excused: Excused = NOBODY) -> set[str]:
+        """Ids of those that rang both Slack and PagerDuty, less who need not."""
+        posted = {of(key) for key in self.slack if RINGS in key}
+        return _both({of(key) for key in self.pagerduty}, posted, excused)
 
     def pagerduty_duplicates(self) -> int:
         """Dedup keys that opened more incidents than pages were decided under them.
@@ -47,8 +67,21 @@ class Rung:
         After a resolve a trigger opens anew. A page that is repeated must not; an incident that is
         normal and fires again before anybody acknowledged is paged anew, and that page may.
         """
-        decided = Counter(of(key) for key in self.slack if RINGS in key)
+        decided = self.decided()
         return sum(count > max(1, decided[of(key)]) for key, count in self.pagerduty.items())
+
+    def decided(self) -> Counter[str]:
+        """How many pages of an incident, each with an id of its own, came to Slack; repeats of one
+        have its id."""
+        return Counter(of(key) for key in self.slack if RINGS in key)
+
+    def decided_twice(
+        self, wanted: Set[str], again: Mapping[str, int] = MappingProxyType({})
+    ) -> int:
+        """Incidents of `wanted` whose first page was decided more than once; `again` are the pages
+        after it that were rightly decided, by incident."""
+        decided = self.decided()
+        return sum(decided[uuid] > 1 + again.get(uuid, 0) for uuid in wanted)
 
 
 def of(key: str) -> str:
@@ -73,8 +106,9 @@ def rung(folder: Path) -> Rung:
     return Rung(opened, posted, told)
 
 
-def seen(paged: Receivers) -> set[str]:
-    """Ids of the incidents that rang both so far, from what the servers remember."""
+def seen(paged: Receivers, excused: Excused = NOBODY) -> set[str]:
+    """Ids of the incidents that rang both so far, from what the servers remember, less who need
+    not."""
     opened = {
         of(row["key"])
         for row in paged.pagerduty.journal.rows
@@ -86,7 +120,7 @@ def seen(paged: Receivers) -> set[str]:
         if row["outcome"].startswith("accepted") and row["path"].endswith("chat.postMessage")
         if RINGS in row["key"]
     }
-    return opened & posted
+    return _both(opened, posted, excused)
 
 
 def paged_at(paged: Receivers) -> list[float]:
@@ -122,13 +156,18 @@ def settle(
         paged: who was rung.
         store: the daemon's.
         wanted: ids of the incidents that are owed.
-        resolved: of these, those that a person may have ended before their timer.
+        resolved: of these, those that a person may have ended before their timer, or before their
+            page went out.
 
     Raises:
         Stuck: it does not get on.
     """
     rang = partial(rung_so_far, paged)
-    wait_while_moving(lambda: wanted <= seen(paged), rang, "all incidents ring")
+
+    def all_rang() -> bool:
+        return wanted <= seen(paged) or wanted <= seen(paged, excused(overtaken(store), resolved))
+
+    wait_while_moving(all_rang, rang, "all incidents ring")
     timed = wanted - resolved
     wait_while_moving(lambda: timed <= _woken(paged), rang, "all timers run")
     left = partial(waiting, store)
@@ -146,13 +185,18 @@ class Tally:
 
     incidents: int
     lost: int
-    """Owed, and not in both journals."""
+    """Owed, and not in both journals, less those whose end overtook their page: a person's end, of
+    a page that nobody had heard of."""
     incidents_missing: int
     """Owed, and not in the store."""
     incidents_twice: int
     """Never-events with more than one incident in the store; rings of incidents it has not."""
     pagerduty_duplicates: int
     """Dedup keys under which PagerDuty opened more than one incident."""
+    decided_twice: int
+    """Owed, and their first page has more than one id: each decision rings anew."""
+    overtaken_heard: int
+    """Pages that were dropped because nobody had heard of them, and that are in Slack."""
     slack_repeats: int
     slack_repeats_unmarked: int
     timers_missed: int
@@ -167,23 +211,66 @@ class Tally:
     """Of these, those that PagerDuty holds open at the end."""
     late_triggers: int = 0
     """Of these, those whose trigger PagerDuty got after that: each could have opened a second."""
+    overtaken: int = 0
+    """Pages to Slack and PagerDuty that the end of their incident overtook."""
+
+    def written_twice(self) -> int:
+        """What two that both think that the work is theirs would do to it."""
+        twice = self.incidents_twice + self.pagerduty_duplicates + self.decided_twice
+        return twice + self.chains_broken + self.timers_twice
+
+    def doubled(self) -> int:
+        """What rang or was opened twice, but for repeats in Slack that say so."""
+        opened = self.incidents_twice + self.pagerduty_duplicates + self.decided_twice
+        return opened + self.timers_twice + self.slack_repeats_unmarked
 
     def sound(self) -> bool:
         """Whether nothing is wrong with it."""
         return not any(
-            getattr(self, name)
-            for name in self.__dataclass_fields__
-            if name not in {"incidents", "slack_repeats", "resolved", "late_triggers"}
+            getattr(self, name) for name in self.__dataclass_fields__ if name not in MERELY_COUNTED
         )
 
 
+MERELY_COUNTED = {"incidents", "slack_repeats", "resolved", "late_triggers", "overtaken"}
+"""In a tally: right and wrong runs have them."""
+
+
 def waiting(url: str) -> int:
-    """Pages in the outbox that are not sent."""
+    """Pages in the outbox that are neither sent nor overtaken."""
+    query = "SELECT count(*) FROM outbox WHERE state NOT IN ('sent', 'overtaken')"
+    ((count,),) = _asked(url, query)
+    return int(count)
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A page that its incident's end overtook."""
+
+    id: str
+    incident: str
+    receiver: str
+
+
+def overtaken(url: str) -> list[Dropped]:
+    """First pages and later ones, not what only follows them."""
+    query = "SELECT key, incident, receiver FROM outbox WHERE state = 'overtaken' AND kind = :kind"
+    return [Dropped(*row) for row in _asked(url, query, kind="trigger")]
+
+
+def excused(dropped: Iterable[Dropped], tried: Set[str]) -> Excused:
+    """Who need not ring: what a person tried to resolve, by the receiver that was not rung."""
+    found: dict[str, set[str]] = {}
+    for page in dropped:
+        if page.incident in tried:
+            found.setdefault(page.receiver, set()).add(page.incident)
+    return found
+
+
+def _asked(url: str, query: str, **values: str) -> Sequence[Sequence[Any]]:
     engine = sa.create_engine(url)
     try:
         with engine.connect() as connection:
-            query = sa.text("SELECT count(*) FROM outbox WHERE state <> 'sent'")
-            return int(connection.execute(query).scalar_one())
+            return connection.execute(sa.text(query), values).all()
     finally:
         engine.dispose()
 
@@ -204,32 +291,37 @@ def tally(
         folder: of their journals.
         store: the daemon's.
         wanted: ids of the incidents that are owed.
-        tried: of these, those that somebody tried to resolve: their timer may ring or not.
+        tried: of these, those that somebody tried to resolve: their timer may ring or not, and a
+            page that nobody has heard of by then need not go out.
         resolved: of these, those of which somebody was told that it is done, and when (monotonic
             seconds).
     """
     came = rung(folder)
-    found, broken = _stored(store)
-    ids = {uuid for uuid, _ in found}
-    groups = Counter(group for _, group in found)
+    stored = _stored(store)
+    dropped = overtaken(store)
+    ids = {uuid for uuid, _ in stored.groups}
+    groups = Counter(group for _, group in stored.groups)
     repeated = {key: count for key, count in came.slack.items() if count > 1}
     timers = Counter(of(key) for key in came.night)
     return Tally(
         incidents=len(wanted),
-        lost=len(wanted - came.incidents()),
+        lost=len(wanted - came.incidents(excused(dropped, tried))),
         incidents_missing=len(wanted - ids),
         incidents_twice=sum(count > 1 for count in groups.values())
         + len({of(key) for key in came.pagerduty if len(of(key)) == ID_LENGTH} - ids),
         pagerduty_duplicates=came.pagerduty_duplicates(),
+        decided_twice=came.decided_twice(wanted, stored.again),
+        overtaken_heard=sum(page.id in came.slack for page in dropped),
         slack_repeats=sum(count - 1 for count in repeated.values()),
         slack_repeats_unmarked=_unmarked(paged, repeated),
         timers_missed=len(wanted - tried - set(timers)),
         timers_twice=sum(timers[uuid] > 1 for uuid in wanted),
-        chains_broken=broken,
+        chains_broken=stored.broken,
         unsent=waiting(store),
         resolved=len(resolved),
         left_ringing=len(resolved.keys() & _ringing(paged)),
         late_triggers=len(_rung_late(paged, resolved)),
+        overtaken=sum(page.receiver in {"slack", "pagerduty"} for page in dropped),
     )
 
 
@@ -262,16 +354,36 @@ def _id(metadata: Mapping[str, Any]) -> str:
     return str(metadata.get("event_payload", {}).get("id", ""))
 
 
-def _stored(url: str) -> tuple[list[tuple[str, str]], int]:
-    """(id, group) of the incidents in the store, its own id for a group of none; broken chains."""
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """What the store has."""
+
+    groups: Sequence[tuple[str, str]]
+    """(id, group) of the incidents, its own id for a group of none."""
+    broken: int
+    """Timelines that are not whole."""
+    again: Mapping[str, int]
+    """Pages that were rightly decided although there was one before, by incident."""
+
+
+def _stored(url: str) -> _Stored:
+    broken, again = 0, Counter[str]()
     store = Store(url)
     try:
         with store.read() as tx:
             incidents = tx.incidents.search(limit=1_000_000)
-            broken = sum(broken_at(tx.incidents.timeline(i.uuid)) is not None for i in incidents)
+            for incident in incidents:
+                chain = tx.incidents.timeline(incident.uuid)
+                broken += broken_at(chain) is not None
+                again[incident.uuid] = sum(rings_again(linked.entry) for linked in chain)
     finally:
         store.close()
     found = [(i.uuid, g) for i in incidents for g in i.groups if g.startswith("never:")]
     known = {i.uuid for i in incidents}
     found += [(uuid, uuid) for uuid in known - {uuid for uuid, _ in found}]
-    return found, broken
+    return _Stored(found, broken, again)
+
+
+def rings_again(entry: Entry) -> bool:
+    """Whether a timeline's entry gives a reason to ring anew who was rung."""
+    return entry.kind == "PAGE" and any(reason in entry.text for reason in AGAIN)

@@ -8,6 +8,7 @@ a page that says so must go out without it.
 from __future__ import annotations
 
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -31,6 +32,9 @@ from tests.servers.postgres_server import PostgresServer
 
 DISK_MIB = 48
 RESERVE_MIB = 4
+SERVER_MIB = 192
+SMALL_LOG = {"min_wal_size": "32MB", "max_wal_size": "48MB"}
+"""PostgreSQL's settings where its disk has `SERVER_MIB`."""
 STORAGE_DOWN, DISK_FULL = "Tocsin: storage down", "Tocsin: disk full"
 """How the pages begin that tell of it."""
 
@@ -137,7 +141,7 @@ def disk_full(ground: Ground, *, seconds: float) -> Outage:
     Raises:
         NotRun: no small file system can be mounted here.
     """
-    with _small_disk(ground.folder) as disk:
+    with small_disk(DISK_MIB) as disk:
         small = Ground(
             ground.folder, ground.bootstrap, ground.topic, f"sqlite:///{disk / 'tocsin.db'}"
         )
@@ -152,6 +156,28 @@ def disk_full(ground: Ground, *, seconds: float) -> Outage:
             culprit.unlink()
             resumed = on.settle(5, "there is room again")
             return Outage(1, (resumed,), on.close(), page_s)
+
+
+def server_disk_full(
+    ground: Ground, server: PostgresServer, disk: Path, *, seconds: float
+) -> Outage:
+    """The disk of the database's server is full for a while: rows find no room (53100), or the
+    server ends because its log finds none. A page must say so; whoever makes room starts it again.
+    """
+    with scene(ground) as on:
+        started, known = time.monotonic(), _told(on, STORAGE_DOWN)
+        culprit = _fill(disk)
+        try:
+            on.feed.send(20)
+            page_s = _page_of(on, STORAGE_DOWN, started, known)
+            time.sleep(max(0.0, started + seconds - time.monotonic()))
+        finally:
+            culprit.unlink()
+        if server.ended:
+            server.immediate()
+            server.start()
+        resumed = on.settle(5, "there is room again")
+        return Outage(1, (resumed,), on.close(), page_s)
 
 
 def _told(on: Scene, what: str) -> set[str]:
@@ -179,10 +205,14 @@ def _page_of(on: Scene, what: str, started: float, known: set[str]) -> float:
 
 
 @contextmanager
-def _small_disk(folder: Path) -> Iterator[Path]:
-    disk = folder / "disk"
-    disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m", "tocsin-fault", str(disk)]
+def small_disk(mib: int) -> Iterator[Path]:
+    """A file system of that size that everybody may write to.
+
+    Raises:
+        NotRun: none can be mounted here.
+    """
+    disk = Path(tempfile.mkdtemp(prefix="tocsin-disk-"))
+    command = ["mount", "-t", "tmpfs", "-o", f"size={mib}m", "tocsin-fault", str(disk)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError as problem:
@@ -195,6 +225,7 @@ def _small_disk(folder: Path) -> Iterator[Path]:
         yield disk
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
+        disk.rmdir()
 
 
 def _fill(disk: Path) -> Path:

@@ -1,8 +1,9 @@
 """How soon somebody decides again: another machine's daemon on PostgreSQL, or the next start.
 
 Two daemons share a PostgreSQL store. The owner is killed, or frozen whole (SIGSTOP) and woken up
-later; a never-event that is published at that moment tells when the other one pages. On SQLite the
-daemon dies with claimed pages in its outbox; what counts is from its next start to the first page.
+later; a never-event that is published at that moment tells when the other one pages. A third daemon
+reads; where the machine that dies reads too, see `tests.fault.twins`. A restart is of a daemon that
+dies with claimed pages in its outbox; what counts is from its next start to the first page.
 Whoever begins to decide has days of points to rebuild the detectors from (`tests.fault.history`),
 beside the pages; when the detectors decide again is told too.
 """
@@ -106,11 +107,10 @@ def take_over(ground: Ground, *, rounds: int, days: int = DAYS) -> TakenOver:
         for tree in pair:
             tree.end()
         counted = tally(paged, ground.folder, ground.store, wanted)
-    wrong = counted.incidents_twice + counted.pagerduty_duplicates + counted.chains_broken
     return TakenOver(
         tuple(killed),
         tuple(frozen),
-        wrong + counted.timers_twice,
+        counted.written_twice(),
         counted,
         sum(unordered(tree) for tree in pair),
     )
@@ -147,7 +147,7 @@ def restarts(ground: Ground, *, count: int, days: int = DAYS) -> Restarted:
     """Kill a daemon with claimed pages and start it anew, `count` times.
 
     Args:
-        ground: a topic and an empty SQLite store.
+        ground: a topic and an empty store.
         count: of restarts.
         days: of history.
 

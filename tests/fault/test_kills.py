@@ -6,6 +6,7 @@ import pytest
 
 from tests.fault.conftest import NewGround
 from tests.fault.kills import DRAIN, Plan, Round, figures, round_of
+from tests.servers.postgres_server import DAEMON, PostgresServer
 
 pytestmark = pytest.mark.kafka
 
@@ -31,8 +32,11 @@ def test_no_page_is_lost_under_sigkill_on_sqlite(new_ground: NewGround) -> None:
 
 
 def test_no_page_is_lost_under_sigkill_on_postgresql(
-    new_ground: NewGround, postgres_url: str
+    new_ground: NewGround, postgres_server: PostgresServer
 ) -> None:
-    """The same with three kills where the store is a server."""
+    """The same with three kills where the store is a server, and the daemon has the least rights
+    once its owner has migrated."""
+    database = postgres_server.create_database()
+    on = new_ground(postgres_server.url(database, DAEMON), postgres_server.url(database))
     plan = Plan(("K13", "K7"), deaths=1, randoms=0, share=20)
-    check(round_of(new_ground(postgres_url), plan, backend="postgresql", seed=3), 3)
+    check(round_of(on, plan, backend="postgresql", seed=3), 3)

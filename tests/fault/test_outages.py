@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.fault.conftest import NewGround
 from tests.fault.ground import Ground
-from tests.fault.outages import NotRun, broker_killed, database_stopped, disk_full
+from tests.fault.outages import (
+    SERVER_MIB,
+    SMALL_LOG,
+    NotRun,
+    broker_killed,
+    database_stopped,
+    disk_full,
+    server_disk_full,
+    small_disk,
+)
 from tests.fault.takeover import restarts, take_over
 from tests.servers.kafka_fixtures import create_topic
 from tests.servers.kafka_server import KafkaServer
-from tests.servers.postgres_server import PostgresServer
+from tests.servers.missing import missing
+from tests.servers.postgres_fixtures import postgres_or_skip
+from tests.servers.postgres_server import DAEMON, PostgresServer
 
 pytestmark = pytest.mark.kafka
 
@@ -41,7 +53,9 @@ def test_a_database_that_stops_at_once_loses_nothing(
     new_ground: NewGround, own_postgres_server: PostgresServer
 ) -> None:
     """What was written before and after its crash is paged when it is back."""
-    ground = new_ground(own_postgres_server.url(own_postgres_server.create_database()))
+    server, database = own_postgres_server, own_postgres_server.create_database()
+    ground = new_ground(server.url(database, DAEMON), server.url(database))
+    ground.make_schema()
     done = database_stopped(ground, own_postgres_server, times=1)
     assert done.tally.sound(), done
     assert max(done.resumed_s) < BUSY_S + 15, done
@@ -52,16 +66,36 @@ def test_a_full_disk_pages_and_loses_nothing(new_ground: NewGround) -> None:
     try:
         done = disk_full(new_ground(""), seconds=0.0)
     except NotRun as reason:
-        pytest.skip(str(reason))
+        missing(str(reason))
     assert done.tally.sound(), done
     assert done.page_s is not None
     assert done.page_s < BUSY_S + 30, done
     assert max(done.resumed_s) < BUSY_S + 15, done
 
 
-def test_a_standby_takes_over_without_a_loss(new_ground: NewGround, postgres_url: str) -> None:
+def test_a_full_disk_of_the_server_pages_and_loses_nothing(new_ground: NewGround) -> None:
+    """A database that finds no room is a database that is down, until there is room."""
+    with ExitStack() as stack:
+        try:
+            disk = stack.enter_context(small_disk(SERVER_MIB))
+        except NotRun as reason:
+            missing(str(reason))
+        server = stack.enter_context(postgres_or_skip(disk, **SMALL_LOG))
+        database = server.create_database()
+        ground = new_ground(server.url(database, DAEMON), server.url(database))
+        ground.make_schema()
+        done = server_disk_full(ground, server, disk, seconds=0.0)
+    assert done.tally.sound(), done
+    assert done.page_s is not None
+    assert done.page_s < BUSY_S + 30, done
+    assert max(done.resumed_s) < BUSY_S + 15, done
+
+
+def test_a_standby_takes_over_without_a_loss(
+    new_ground: NewGround, postgres_store_url: str
+) -> None:
     """A killed and a frozen owner are followed in time; the one that wakes up writes nothing."""
-    done = take_over(new_ground(postgres_url), rounds=1, days=1)
+    done = take_over(new_ground(postgres_store_url), rounds=1, days=1)
     assert done.tally.sound(), done
     assert (done.zombie_writes, done.unordered) == (0, 0)
     assert max(done.killed_s + done.frozen_s) < BUSY_S + 15, done

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -16,10 +17,10 @@ from tests.servers.postgres_server import (
 )
 
 
-def postgres_or_skip(**settings: str) -> PostgresServer:
+def postgres_or_skip(within: Path | None = None, /, **settings: str) -> PostgresServer:
     """A server that is not started yet; without one the test is skipped, under CI it fails."""
     try:
-        return PostgresServer(**settings)
+        return PostgresServer(within, **settings)
     except PostgresUnavailable as problem:
         missing(f"needs PostgreSQL: {problem}")
 

@@ -53,12 +53,13 @@ def binaries() -> Path:
 class PostgresServer(Lifetime):
     """One cluster; its port keeps its value over restarts."""
 
-    def __init__(self, **settings: str) -> None:
-        """Choose a port and a folder; `settings` are the server's own."""
+    def __init__(self, within: Path | None = None, /, **settings: str) -> None:
+        """Choose a port and a folder, `within` one that its user may enter; `settings` are the
+        server's own."""
         self.bin = binaries()
         self.port = _free_port()
         self._settings = settings
-        self._folder = Path(tempfile.mkdtemp(prefix="tocsin-postgres-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="tocsin-postgres-", dir=within))
         self._server: subprocess.Popen[bytes] | None = None
         self._watcher: subprocess.Popen[bytes] | None = None
         self._made = 0
@@ -153,6 +154,11 @@ class PostgresServer(Lifetime):
         """End it and remove its folder."""
         self.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended by itself, as when its log found no room: `start` will not do."""
+        return self._server is not None and self._server.poll() is not None
 
     @property
     def _data(self) -> Path:
