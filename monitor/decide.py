@@ -390,7 +390,9 @@ class Decide:
         incident = grouping.led_by(incident, alert, others, title)
         again = Recurrence(incident)
         if grouping.leads(alert, incident):
-            again = actions.fires_again(incident, now)
+            ends = [one.cleared_at for one in grouping.about(others) if one.cleared_at is not None]
+            apart = alert.detected_at - max(ends, default=alert.detected_at)
+            again = actions.fires_again(incident, now, apart)
         news = groups if place.news else frozenset()
         joined = grouping.joined(again.incident, alert, others, news)
         tx.incidents.save(joined)

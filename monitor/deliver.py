@@ -39,6 +39,7 @@ from monitor.notify.channel import (
 from monitor.outcomes import Done, Outcomes
 from monitor.paging import Pager
 from monitor.processes.gates import gated
+from monitor.store.errors import StoreBusy
 from monitor.store.lease_rows import Lease
 from monitor.store.outbox import LONGEST_WAIT, Queued
 from monitor.store.store import Store, StoreUnavailable, Tx
@@ -117,6 +118,8 @@ class Deliver:
         self._pool = _pool(self._senders)
         self._busy: dict[str, Future[None]] = {}
         self._steady = steady
+        self._refused: StoreUnavailable | None = None
+        """The store has not taken what came of a page; the next step says so."""
         self._silent: dict[str, float] = {}
         """Until when a receiver has asked for silence."""
         self._retired: list[tuple[Future[None] | None, Channel]] = []
@@ -140,6 +143,9 @@ class Deliver:
             StoreUnavailable: nothing was claimed.
         """
         self._reap()
+        refused, self._refused = self._refused, None
+        if refused is not None:
+            raise refused
         claimed = time.monotonic()
         with self._store.queue() as tx:
             lease = self._present(tx, now)
@@ -274,15 +280,20 @@ class Deliver:
             outcome = attempt(channel, page.receiver, page.message, self._clock())
             self._listen(page.receiver, outcome)
             fault_point("K7")
-            try:
-                self._outcomes.keep(Done(page, outcome, time.monotonic() - started))
-                if not isinstance(outcome, Sent):
-                    fault_point("K8")
-            except StoreUnavailable as problem:
-                # The lease runs out and the page is sent again under the same key.
-                logger.warning("page %s was sent but not recorded: %s", page.id, problem)
+            self._keep(Done(page, outcome, time.monotonic() - started))
         if held:
             self._hand_back(held)
+
+    def _keep(self, done: Done) -> None:
+        """Write down what came of it; else the lease runs out, and it is sent again as the same."""
+        try:
+            self._outcomes.keep(done)
+            if not isinstance(done.outcome, Sent):
+                fault_point("K8")
+        except StoreUnavailable as problem:
+            logger.warning("page %s was sent but not recorded: %s", done.page.id, problem)
+            if not isinstance(problem, StoreBusy):
+                self._refused = problem
 
     def _listen(self, receiver: str, outcome: Outcome) -> None:
         """Whether the receiver asks for silence now."""
@@ -378,12 +389,13 @@ class Deliver:
     def _elsewhere(self, tx: Tx, page: Queued, now: datetime, why: str) -> None:
         """Ring the fallback in place of a receiver; without one, whom the route names now.
 
-        Nobody is woken for what somebody has in hand, or is over.
+        Nobody is woken for what is over, or what somebody has taken since the page was decided.
         """
         incident = tx.incidents.get(page.incident)
         if incident is None or page.message.kind is not Kind.TRIGGER:
             return
-        if not incident.is_open or incident.acknowledged_at is not None:
+        taken = incident.acknowledged_at
+        if not incident.is_open or (taken is not None and taken >= page.created_at):
             return
         instead: list[str] = []
         if self._fallback and self._fallback != page.receiver:

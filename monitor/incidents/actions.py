@@ -256,12 +256,18 @@ def close(incident: Incident, reason: str, actor: str, now: datetime) -> Result:
     )
 
 
-def fires_again(incident: Incident, now: datetime) -> Recurrence:
+def fires_again(incident: Incident, now: datetime, apart: timedelta = timedelta()) -> Recurrence:
     """Something of an open incident begins to fire; what that changes if all of it was over.
 
     An acknowledgement answers one outage: it lapses, and the incident is paged anew with its whole
     escalation, unless it was over for no longer than `FLAPPING`. An end in the clock's future was
     dated before the clock was put back: nobody knows how long ago it was, and it counts as long.
+
+    Args:
+        incident: as it was before.
+        now: the time.
+        apart: by the events' own time, from the end to what fires now: who catches up decides of an
+            hour within a second.
     """
     over, by = incident.normal_at, incident.acknowledged_by
     fires = replace(incident, normal_at=None)
@@ -269,7 +275,7 @@ def fires_again(incident: Incident, now: datetime) -> Recurrence:
         return Recurrence(fires)
     paged, taken = incident.paged_at is not None, incident.acknowledged_at is not None
     unheard = "fires again before anybody acknowledged" if paged and not taken else ""
-    if abs(now - over) <= FLAPPING:
+    if max(abs(now - over), apart) <= FLAPPING:
         return Recurrence(fires, page=unheard)
     fires = replace(fires, paged_at=None)
     if not taken:

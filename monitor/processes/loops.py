@@ -122,11 +122,11 @@ class Loops:
                 logger.warning("%s waits for the store: %s", name, problem)
                 # Where only our turn does not come, others write: the store works.
                 if self._plights is not None and not isinstance(problem, StoreBusy):
-                    self._plights.suffer(name, str(problem), started)
+                    self._plights.suffer(name, str(problem), time.monotonic())
                 self._stopping.wait(BACKOFF_S)
                 continue
             if self._plights is not None:
-                self._plights.recover(name)
+                self._plights.recover(name, time.monotonic())
             took = time.monotonic() - started
             self._metrics.loop_seconds.labels(name).observe(took)
             self._metrics.loop_tick.labels(name).set(time.time())

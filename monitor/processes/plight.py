@@ -10,20 +10,27 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 logger = logging.getLogger(__name__)
 
+QUIET_S = 20.0
+"""A plight is over when nothing was refused for so long: who is refused may first prepare anew what
+it tries, step by step, as decide does with its detectors."""
+
 
 class Plight(msgspec.Struct, frozen=True, kw_only=True):
-    """A loop whose work the store has refused, again and again."""
+    """A loop whose work the store refuses, again and again."""
 
     process: str
     loop: str
     since_s: float
     """The first time, on the monotonic clock of the machine, seconds."""
+    last_s: float
+    """The last time: one refusal alone has lasted for nothing."""
     problem: str
     """What the store said last."""
 
@@ -44,15 +51,19 @@ class Plights:
             known = self._known.get(loop)
             since_s = steady_s if known is None else known.since_s
             self._known[loop] = Plight(
-                process=self._path.name, loop=loop, since_s=since_s, problem=problem
+                process=self._path.name,
+                loop=loop,
+                since_s=since_s,
+                last_s=steady_s,
+                problem=problem,
             )
-            if self._known[loop] != known:
-                self._keep()
+            self._keep()
 
-    def recover(self, loop: str) -> None:
-        """A step of it came to its end."""
-        if loop in self._known:
-            with self._lock:
+    def recover(self, loop: str, steady_s: float) -> None:
+        """A step of it came to its end, now."""
+        with self._lock:
+            known = self._known.get(loop)
+            if known is not None and steady_s - known.last_s >= QUIET_S:
                 del self._known[loop]
                 self._keep()
 
@@ -63,11 +74,14 @@ class Plights:
             fresh.replace(self._path)
         except OSError as problem:
             logger.warning("the auditor does not hear what becomes of our work: %s", problem)
+            if not self._known:
+                with suppress(OSError):
+                    self._path.unlink()
 
 
 def longest(folder: Path) -> Plight | None:
     """Of all loops of the daemon, the plight that has lasted longest."""
-    return min(_read(folder), key=lambda one: one.since_s, default=None)
+    return max(_read(folder), key=lambda one: one.last_s - one.since_s, default=None)
 
 
 def _read(folder: Path) -> Iterator[Plight]:

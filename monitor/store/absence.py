@@ -29,6 +29,7 @@ PASSING = frozenset(
 """Primary codes of what SQLite may be over with soon: another writer, a full or a failing disk."""
 
 
+_LOCK_NOT_AVAILABLE = "55P03"
 PASSING_STATES = ("08", "53", "57")
 """Classes of SQLSTATE: the connection, a full disk or too little memory, a server that is ended."""
 
@@ -45,6 +46,14 @@ def may_pass(problem: sa.exc.DBAPIError) -> bool:
         return code & 0xFF in PASSING
     state: str | None = getattr(problem.orig, "sqlstate", None)
     return problem.connection_invalidated or (state or "").startswith(PASSING_STATES)
+
+
+def is_busy(problem: sa.exc.DBAPIError) -> bool:
+    """Whether others write, and our turn did not come."""
+    if isinstance(problem.orig, sqlite3.Error):
+        code: int = getattr(problem.orig, "sqlite_errorcode", 0)
+        return code & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+    return getattr(problem.orig, "sqlstate", None) == _LOCK_NOT_AVAILABLE
 
 
 def may_come_back(problem: StoreError) -> bool:

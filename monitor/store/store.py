@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 from monitor.store import postgres
 from monitor.store import tables as t
+from monitor.store.absence import is_busy
 from monitor.store.ageing_rows import AgeingRows
 from monitor.store.audit_rows import AuditRows
 from monitor.store.decision_rows import DecisionRows
@@ -239,4 +240,5 @@ def _answers() -> Iterator[None]:
             raise StoreDenied(f"the store refuses: {problem.orig}; {cure}") from problem
         if isinstance(problem, _OURS):
             raise
-        raise StoreUnavailable(f"the store does not answer: {problem.orig}") from problem
+        kind = StoreBusy if is_busy(problem) else StoreUnavailable
+        raise kind(f"the store does not answer: {problem.orig}") from problem

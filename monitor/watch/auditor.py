@@ -143,7 +143,7 @@ class Auditor:
         look = self._ask(now)
         answers = look is not None and (look.written or self._beats(look.pulse))
         plight = self._plight() if answers else None
-        if plight is not None:
+        if plight is not None and self._lasts(plight):
             answers = False
             self._suffer(plight, now, steady_s)
         elif answers or self._answered_s is None:
@@ -173,6 +173,9 @@ class Auditor:
         if 0 <= steady_s - silent_s <= STALE.total_seconds():
             self._went(silent_s, now, steady_s)
         self._silent_s = None
+
+    def _lasts(self, plight: Plight) -> bool:
+        return plight.last_s - plight.since_s >= self._watch.storage_down.total_seconds()
 
     def _suffer(self, plight: Plight, now: datetime, steady_s: float) -> None:
         """What we write goes through, and the work does not: there is no room, or no right."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from monitor.alerting.pages import rung_since
 from monitor.incidents import actions
 from monitor.incidents.model import Incident, Origin
 from monitor.incidents.timeline import Entry
@@ -116,7 +117,8 @@ def drive(
         rung[incident.uuid] = now
     silent = [incident for incident in lost.exhausted if incident.uuid not in driven]
     for incident in silent[:DRIVEN_AT_ONCE]:
-        receivers = sorted(tx.outbox.triggers(incident.uuid))
+        last = {name: one.last_at for name, one in tx.rings.of(incident.uuid).items()}
+        receivers = sorted(rung_since(last, incident.paged_at))
         reason = "nobody acknowledges and nobody is left to ring: all are rung once more"
         pager.ring(tx, incident, receivers, now, reason)
         rung[incident.uuid] = now

@@ -22,7 +22,7 @@ from monitor.notify.channel import Channel, Kind, Message, Outcome, Refused, Ret
 from monitor.notify.pagerduty import PagerDutyChannel
 from monitor.notify.settings import PagerDutySettings
 from monitor.paging import Pager
-from monitor.store.store import Store
+from monitor.store.store import Store, StoreUnavailable
 from monitor.watch.emergency import Road
 from monitor.watch.spool import Spool
 from tests.making import T0, incident
@@ -261,6 +261,36 @@ def test_the_fallback_is_not_woken_for_what_is_over(bench: Callable[..., Bench],
     assert loop.states() == [("pd", "dead")]
     assert loop.told("DEAD")
     assert spare.taken == []
+
+
+@pytest.mark.parametrize(
+    "answer", [Refused("gone"), Retry("302", astray=True), Retry("no secret", ours=True)]
+)
+def test_an_acknowledgement_from_before_a_ring_answers_it_not(
+    bench: Callable[..., Bench], answer: Outcome
+) -> None:
+    """What is rung though somebody has it (its severity rose, it was escalated) has a fallback."""
+    spare = Phone("spare")
+    loop = bench(Phone("pd", lambda _: answer), spare, fallback="spare")
+    loop.page("pd", severity="SEV1")
+    loop.change(acknowledged_at=loop.now - timedelta(hours=1), acknowledged_by="ada")
+    for _ in range(3):
+        loop.step(1)
+    assert spare.kinds == [Kind.TRIGGER]
+
+
+def test_an_outcome_that_the_store_refuses_is_said_by_the_next_step(
+    bench: Callable[..., Bench],
+) -> None:
+    """Whoever turns the loop hears that the store does not work, though pages can be claimed."""
+    loop = bench(Phone("pd"))
+    with loop.store.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE attempts RENAME TO gone")
+    loop.page("pd")
+    loop.step()
+    with pytest.raises(StoreUnavailable):
+        loop.step()
+    loop.step()
 
 
 def test_the_fallback_hears_the_end_of_what_is_normal_already(

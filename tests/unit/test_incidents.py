@@ -196,6 +196,16 @@ def test_what_fires_again(
     assert [entry.kind for entry in again.entries] == (["LAPSED"] if another and taken else [])
 
 
+def test_who_catches_up_tells_outages_apart_by_the_events_time() -> None:
+    """Forty minutes of events are decided within a second: it is another outage all the same."""
+    one = incident(state=State.ACTIVE, acknowledged_at=T0, acknowledged_by="ada", paged_at=T0)
+    over = replace(one, normal_at=NOW)
+    assert actions.fires_again(over, NOW, minutes(10)).incident.acknowledged_at == T0
+    again = actions.fires_again(over, NOW, minutes(40))
+    assert again.incident.acknowledged_at is None
+    assert again.page
+
+
 def test_what_was_mitigated_and_fires_again_is_still_called_so() -> None:
     """A person said it, with a time; only the acknowledgement lapses."""
     one = incident(state=State.MITIGATED, acknowledged_at=T0, normal_at=T0, paged_at=T0)

@@ -10,8 +10,9 @@ import pytest
 
 from monitor.metrics import Metrics
 from monitor.processes import loops as loops_module
+from monitor.processes import plight
 from monitor.processes.loops import Loops
-from monitor.processes.plight import Plight, Plights, longest
+from monitor.processes.plight import QUIET_S, Plight, Plights, longest
 from monitor.store.errors import StoreBusy, StoreUnavailable
 from monitor.watchdog import Watchdog
 
@@ -19,20 +20,22 @@ LATE_S = 10.0
 
 
 def test_the_one_that_lasts_longest_is_told(tmp_path: Path) -> None:
-    """Since the first refusal, with what was said last, until a step comes to its end."""
+    """From the first refusal to the last, with what was said last; steps between two of them, in
+    which is prepared what is refused again, do not end it, and a quiet time does."""
     control, ingest = Plights(tmp_path / "control"), Plights(tmp_path / "ingest-0")
     assert longest(tmp_path) is None
     control.suffer("decide", "no room", 5.0)
     ingest.suffer("ingest", "no room", 7.0)
+    control.recover("decide", 8.0)
     control.suffer("decide", "no right", 9.0)
-    found = Plight(process="control", loop="decide", since_s=5.0, problem="no right")
+    found = Plight(process="control", loop="decide", since_s=5.0, last_s=9.0, problem="no right")
     assert longest(tmp_path) == found
-    control.recover("deliver")
+    control.recover("deliver", 9.0 + QUIET_S)
     assert longest(tmp_path) == found
-    control.recover("decide")
+    control.recover("decide", 9.0 + QUIET_S)
     last = longest(tmp_path)
     assert last is not None
-    assert (last.process, last.since_s) == ("ingest-0", 7.0)
+    assert (last.process, last.since_s, last.last_s) == ("ingest-0", 7.0, 7.0)
 
 
 def test_a_process_that_is_started_anew_begins_anew(tmp_path: Path) -> None:
@@ -57,6 +60,7 @@ def test_a_loop_tells_what_is_refused_until_a_step_ends(
 ) -> None:
     """A store that others write to is busy, and works: only a refusal is told."""
     monkeypatch.setattr(loops_module, "BACKOFF_S", 0.01)
+    monkeypatch.setattr(plight, "QUIET_S", 0.0)
     stopping, refused, well = threading.Event(), threading.Event(), threading.Event()
     told: list[Plight | None] = []
 

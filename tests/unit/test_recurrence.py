@@ -318,3 +318,15 @@ def test_tickets_that_a_person_escalated_are_over_with_the_last(world: World) ->
     assert world.one().normal_at is None
     world.read(False, signal="error_rate", tier="ticket")
     assert world.one().normal_at == world.now
+
+
+def test_an_hour_that_is_caught_up_with_is_no_flapping(world: World) -> None:
+    """Decided at one moment, what was over for forty minutes of the events' time rings anew."""
+    world.read(True)
+    world.wait(minutes=5)
+    world.desk().acknowledge("latest")
+    world.wait(hours=1)
+    world.read(False, at=T0 + timedelta(minutes=15))
+    world.read(True, at=T0 + timedelta(minutes=55), onset_at=T0 + timedelta(minutes=52))
+    assert world.rung() == ["oncall", "oncall"]
+    assert world.one().acknowledged_at is None

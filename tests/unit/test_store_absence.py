@@ -12,7 +12,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from monitor.store.absence import may_come_back
+from monitor.store.absence import is_busy, may_come_back
 from monitor.store.errors import StoreError, StoreUnavailable
 from monitor.store.store import Store
 
@@ -96,3 +96,22 @@ def test_a_sqlite_file_that_is_locked_may_be_free_soon(tmp_path: Path) -> None:
         with pytest.raises(StoreUnavailable) as wrong:
             Store(f"sqlite:///{tmp_path / name}")
         assert not may_come_back(wrong.value)
+
+
+def test_a_store_that_others_write_to_is_busy(tmp_path: Path) -> None:
+    """A lock that somebody holds is told apart from a store that refuses what is written."""
+    path = tmp_path / "x.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 0})
+        with pytest.raises(sa.exc.OperationalError) as held, engine.begin() as connection:
+            connection.exec_driver_sql("CREATE TABLE t (x)")
+        with pytest.raises(sa.exc.OperationalError) as refused, engine.connect() as connection:
+            connection.exec_driver_sql("SELECT * FROM none")
+        engine.dispose()
+    assert is_busy(held.value)
+    assert not is_busy(refused.value)
+    locked = sa.exc.OperationalError(None, None, psycopg.errors.LockNotAvailable())
+    full = sa.exc.OperationalError(None, None, psycopg.errors.DiskFull())
+    assert is_busy(locked)
+    assert not is_busy(full)

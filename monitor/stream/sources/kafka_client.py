@@ -148,6 +148,9 @@ class TopicLookup:
         except (KafkaError, OSError, LookupError, SourceUnavailable):
             self.close()
             return None
+        if described["error"]:  # the client keeps asking a broker that coordinates no more
+            self.close()
+            return None
         if topology is None or described["group_state"] != "Stable":
             return None
         owned = {
