@@ -14,15 +14,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from detectors import account, recurring
+from detectors import account, hours, recurring
 from detectors.account import Account
-from detectors.columns import Bools, Column, Columns, Floats
+from detectors.columns import Bools, Column, Columns, Floats, Ints
+from detectors.hours import Hours
 from detectors.model import RateConfig
 from detectors.recurring import Recurring
 
 _DAY = 86_400
 _HALF_EVENT = 0.5  # Jeffreys prior of a Poisson rate: "none seen" is not "never"
-_SEASON_VARIANCE = 0.09  # a typical hour is within +-30 % of the day's level
 _NOISE_RATIO = 5.0  # one bucket is noisier than an hour: users and agents come in bursts
 _CLIP = {
     "short": 36.0,
@@ -55,6 +55,7 @@ SPEC = {
     "warm": Column(dtype="?"),
     "tilt": Column(fill=1),
     **account.spec(_TAUGHT),
+    **hours.SPEC,
     **recurring.SPEC,
 }
 
@@ -92,6 +93,7 @@ class Baseline:
         self._config = config
         self._c = columns
         self._bucket_s = bucket_s
+        self._hours = Hours(columns, config.season_days)
         self._recurring = Recurring(columns, bucket_s)
         self.account = Account(config, columns, _TAUGHT, bucket_s)
         self._keep = 0.5 ** (bucket_s / config.half_life_s)
@@ -130,13 +132,14 @@ class Baseline:
         expected: Floats = np.where(gone, slow / tilt, rate)
         return np.minimum(expected, 1.0)
 
-    def _learn_tilt(self) -> None:
-        """Mean factor of the hours: a level that moves for days is partly learned as hours."""
-        c, least = self._c, self._config.season_days
-        e = c["hour_e"]
-        whole = e.sum(axis=0)
-        hours = (e * self._factor(c["hour_k"], e, c["hour_days"], least)).sum(axis=0)
-        c["tilt"][:] = np.divide(hours, whole, out=np.ones_like(whole), where=whole > 0)
+    def draw_day(self, rows: Ints) -> None:
+        """Draw the curves of the day of these rows anew, from what their hours have taught.
+
+        The mean factor of the hours is then the tilt: a level that moves for days is partly learned
+        as hours.
+        """
+        self._hours.draw(rows, self.noise_long())
+        self._c["tilt"][:] = self._hours.mean()
 
     def per_minute(self) -> Floats:
         """Expected k a minute over the days that are remembered; 0 where nothing was learned."""
@@ -153,9 +156,8 @@ class Baseline:
         """The hour's part of it, which siblings share: what one does not know, none does."""
         if self._config.season_doubt == 0:
             return np.zeros_like(self._c["level_k"])
-        hour = (start_s // 3_600) % 24
-        unknown = 1.0 - self._weight(self._c["hour_e"][hour], self._c["hour_days"][hour])
-        return self._config.season_doubt * np.sqrt(_SEASON_VARIANCE * unknown)
+        error = self._hours.error((start_s // 3_600) % 24)
+        return self._config.season_doubt * np.sqrt(error)
 
     def season(self, start_s: int) -> Floats:
         """Factor at a start: time of day, weekend, and what comes back each week."""
@@ -167,36 +169,25 @@ class Baseline:
         middle = (start_s + self._bucket_s / 2) / 3_600 - 0.5
         low = int(np.floor(middle))
         share = middle - low
-        day = (1 - share) * self._hour(low % 24) + share * self._hour((low + 1) % 24)
+        before, after = self._hours.factor(low % 24), self._hours.factor((low + 1) % 24)
+        day = (1 - share) * before + share * after
         if not weekend(start_s):
             return day
         week: Floats = day * self._weekend()
         return week
 
-    def _hour(self, hour: int) -> Floats:
-        c = self._c
-        return self._factor(
-            c["hour_k"][hour], c["hour_e"][hour], c["hour_days"][hour], self._config.season_days
-        )
-
     def _weekend(self) -> Floats:
+        """Factor of Saturday and Sunday, shrunk towards 1 by how little is known of it."""
         c = self._c
-        least = _WEEKEND_SHARE * (self._config.season_days / 3.0)
-        return self._factor(c["week_k"][1], c["week_e"][1], c["week_days"][1], least)
-
-    def _factor(self, k: Floats, e: Floats, days: Floats, least: float) -> Floats:
-        known = (days >= least) & (e > 0)
+        k, e, days = c["week_k"][1], c["week_e"][1], c["week_days"][1]
+        known = (days >= _WEEKEND_SHARE * (self._config.season_days / 3.0)) & (e > 0)
         if not known.any():
             return np.ones_like(k)
         ratio = np.divide(k, e, out=np.ones_like(k), where=known)
-        factor: Floats = 1.0 + np.where(known, self._weight(e, days), 0.0) * (ratio - 1.0)
-        return factor
-
-    def _weight(self, e: Floats, days: Floats) -> Floats:
-        """How far a factor is known, 0 to 1: its usual variance over that and its error's."""
         noise = 1.0 / np.maximum(e, 1e-9) + self.noise_long() / np.maximum(days, 1e-9)
-        weight: Floats = _SEASON_VARIANCE / (_SEASON_VARIANCE + noise)
-        return weight
+        weight = np.where(known, hours.VARIANCE / (hours.VARIANCE + noise), 0.0)
+        factor: Floats = 1.0 + weight * (ratio - 1.0)
+        return factor
 
     def noise_short(self) -> Floats:
         """Relative variance of the true rate from bucket to bucket."""
@@ -234,7 +225,7 @@ class Baseline:
             self._teach(name, more, keep, live, held)
         self.account.fade(lesson.start_s, c["guilty"] & ~held & live)
         if lesson.start_s % 3_600 < self._bucket_s:
-            self._learn_tilt()
+            self.draw_day(np.flatnonzero(live))
         rare = c["seen_buckets"] * self._bucket_s >= self._config.warm_rare_s
         enough = (c["seen_k"] >= self._config.warm_expected) | rare
         c["warm"][:] |= enough & (c["seen_buckets"] >= self._config.warm_buckets)

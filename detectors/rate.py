@@ -23,7 +23,7 @@ from detectors.shift import Bucket, ShiftTest
 from detectors.turned import Turned
 from detectors.verdicts import Verdicts
 
-_KIND = ("tocsin-rate-bank", 4)
+_KIND = ("tocsin-rate-bank", 5)
 _LEAST_NATS = 1.0  # no threshold is below this, whatever the scale
 _BOTH_SIDES = np.log(2.0)  # of score: who watches both sides has twice the chances of a false page
 _IDLE_S = 86_400  # evidence from before so long a silence is nobody's evidence any more
@@ -160,6 +160,7 @@ class RateBank:
         established = launch.examples(self._c, rows, launch.ESTABLISHED_S / self._bucket_s)
         birth = launch.Birth(days=self._config.season_days, noise=self._config.noise)
         launch.bear(self._c, self._row[series], established, birth)
+        self._baseline.draw_day(np.array([self._row[series]]))
 
     def _set_alarm(self, row: int, alarm: Alarm) -> None:
         for name, value in alarms.values(alarm).items():
