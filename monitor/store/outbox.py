@@ -112,6 +112,14 @@ class OutboxRows:
         )
         return done.scalar() is not None
 
+    def is_to_ring(self, dedup_key: str) -> bool:
+        """Whether a trigger of this key waits to be sent."""
+        o = t.outbox
+        found = sa.select(o.c.id).where(
+            o.c.state.in_(WAITING), o.c.kind == str(Kind.TRIGGER), o.c.dedup_key == dedup_key
+        )
+        return self._c.execute(found.limit(1)).first() is not None
+
     def triggers(self, incident: str) -> dict[str, int]:
         """How often each receiver was (or is to be) rung for an incident."""
         o = t.outbox

@@ -126,6 +126,7 @@ class Auditor:
         self._found: list[Finding] = []
         """Of the last audit."""
         self._untold: dict[str, str] = {}
+        self._waits = False
         self._since: dict[str, datetime] = {}
         """Since when each is there, by key."""
         self._beat = Beat()
@@ -320,7 +321,7 @@ class Auditor:
         if not self._try(lambda: self._examine(now, ours=ours)):
             self._bypass.forget()
             return
-        self._bypass.step(self._found, self._untold, now, steady_s, ours=ours)
+        self._bypass.step(self._found, self._untold, now, steady_s, ours=ours, waits=self._waits)
 
     def _try(self, work: Callable[[], None]) -> bool:
         try:
@@ -342,7 +343,7 @@ class Auditor:
             found = checks.audit(facts, memory, limits, driven)
             found += times.audit(facts, memory)
             found += [*checks.jumps(self._jump, now), *self._low(now)]
-            unknown = untold(tx, found, own)
+            unknown, waits = untold(tx, found, own), self._bypass.waits(tx)
         rung: dict[str, datetime] = {}
         due = {one.uuid for one in (*lost.overdue, *lost.exhausted)} - driven.keys()
         if ours and (due or ordinary.differs(own, found)):
@@ -352,7 +353,7 @@ class Auditor:
                     ordinary.tell(tx, self._pager, found, now)
         self._memory, self._facts = memory, facts
         self._driven_before, self._driven = driven, driven | rung
-        self._found, self._untold = found, unknown
+        self._found, self._untold, self._waits = found, unknown, waits
 
     def _low(self, now: datetime) -> Iterator[Finding]:
         limit = self._watch.disk_free * MEBIBYTE

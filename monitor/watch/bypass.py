@@ -4,7 +4,8 @@ The ordinary page that says so lies in the very outbox that does not move. It is
 same: another machine, or a receiver that works, often takes it within seconds. Only when nobody has
 accepted it after two minutes, and nobody has acknowledged, does the emergency road ring too. It
 rings under the key of the queued page: what PagerDuty gets late folds into what it has. The queued
-page is never withdrawn, because it is what is left should the emergency road not get through.
+page is never withdrawn, because it is what is left should the emergency road not get through; and
+the end is not told before it has rung, or it would open what PagerDuty has resolved.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ class Bypass:
         steady_s: float,
         *,
         ours: bool,
+        waits: bool = False,
     ) -> None:
         """After an audit.
 
@@ -61,16 +63,22 @@ class Bypass:
             now: the wall clock.
             steady_s: a clock that never jumps, seconds.
             ours: we speak for the installation; else another machine's auditor rings.
+            waits: see `waits`.
         """
         stuck = [one for one in found if one.check in CARRIERS]
         self._seen = {one.key: self._seen.get(one.key, steady_s) for one in stuck}
         running = self._road.running(STUCK)
-        if running is not None and not stuck:
+        if running is not None and not stuck and not waits:
             lasted = span(now - running.opened.since)
             self._road.close(STUCK, f"pages move again after {lasted}", now)
         due = [one for one in stuck if one.key in told and self._is_old(one, now, steady_s)]
         if ours and due and running is None:
             self._open(due, told[due[0].key], now)
+
+    def waits(self, tx: Tx) -> bool:
+        """Whether the queued page under whose key we ring, if we do, has not rung yet."""
+        running = self._road.running(STUCK)
+        return running is not None and tx.outbox.is_to_ring(running.opened.dedup)
 
     def _is_old(self, finding: Finding, now: datetime, steady_s: float) -> bool:
         return now - finding.since > AFTER and steady_s - self._seen[finding.key] >= SEEN_S

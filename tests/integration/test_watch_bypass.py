@@ -90,6 +90,30 @@ def test_what_nobody_took_for_two_minutes_goes_round_the_outbox(
     assert {"PAGE", "SENT", "NORMAL", "CLOSED"} <= set(kinds)
 
 
+def test_its_end_is_not_told_before_the_queued_page_has_rung(on_stage: Stage, store: Store) -> None:
+    """The page that was stuck goes out first: the one about it would open in PagerDuty what the
+    emergency road had resolved, and wake people a second time."""
+    on_stage.until(lambda: bool(on_stage.pagerduty.incidents))
+    (page,) = on_stage.pagerduty.incidents
+    with store.write() as tx:
+        for queued in tx.outbox.claim("test", on_stage.now + LATER):
+            if (queued.receiver, queued.message.dedup_key) == ("pagerduty", page.dedup_key):
+                tx.outbox.again(queued, "test", on_stage.now + LATER, "cannot connect")
+            else:
+                tx.outbox.sent(queued, "test", {}, "", on_stage.now)
+    for _ in range(5):
+        on_stage.tick(2)
+        with store.write() as tx:
+            deliver(tx, on_stage.now)
+    assert not on_stage.auditor._found
+    assert [one.state for one in on_stage.pagerduty.incidents] == ["triggered"]
+    with store.write() as tx:
+        deliver(tx, on_stage.now + LATER)
+    on_stage.tick(6)
+    assert not on_stage.auditor._road.running(STUCK)
+    assert [one.state for one in on_stage.pagerduty.incidents] == ["resolved"]
+
+
 def test_a_page_that_somebody_took_needs_no_second_road(on_stage: Stage, store: Store) -> None:
     """Another receiver accepted the page about it: nobody is rung twice for one thing."""
     with store.write() as tx:
