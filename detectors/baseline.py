@@ -139,7 +139,7 @@ class Baseline:
         as hours.
         """
         self._hours.draw(rows, self.noise_long())
-        self._c["tilt"][:] = self._hours.mean()
+        self._c["tilt"][rows] = self._hours.mean(rows)
 
     def per_minute(self) -> Floats:
         """Expected k a minute over the days that are remembered; 0 where nothing was learned."""
@@ -184,7 +184,7 @@ class Baseline:
         if not known.any():
             return np.ones_like(k)
         ratio = np.divide(k, e, out=np.ones_like(k), where=known)
-        noise = 1.0 / np.maximum(e, 1e-9) + self.noise_long() / np.maximum(days, 1e-9)
+        noise = hours.noise_of(e, days, self.noise_long())
         weight = np.where(known, hours.VARIANCE / (hours.VARIANCE + noise), 0.0)
         factor: Floats = 1.0 + weight * (ratio - 1.0)
         return factor

@@ -62,6 +62,12 @@ def smooth(ratio: Floats, noise: Floats) -> tuple[Floats, Floats]:
     return np.maximum(factor, _LEAST), np.maximum(error, 0.0)
 
 
+def noise_of(e: Floats, days: Floats, noise: Floats) -> Floats:
+    """Variance of the error of an observed factor: of the count, and of what moves day by day."""
+    own: Floats = 1.0 / np.maximum(e, _NOTHING) + noise / np.maximum(days, _NOTHING)
+    return own
+
+
 class Hours:
     """Reads and writes the columns of `SPEC` for all series at once.
 
@@ -86,7 +92,7 @@ class Hours:
         for at in range(0, len(rows), _ROWS):
             some = rows[at : at + _ROWS]
             k, e, days = (c[f"hour_{name}"][:, some] for name in ("k", "e", "days"))
-            own = 1.0 / np.maximum(e, _NOTHING) + noise[some] / np.maximum(days, _NOTHING)
+            own = noise_of(e, days, noise[some])
             factor, error = smooth(np.divide(k, e, out=np.ones_like(k), where=e > 0), own)
             c["hour_factor"][:, some] = np.where((days >= self._least) & (e > 0), factor, 1.0)
             c["hour_error"][:, some] = error
@@ -101,11 +107,10 @@ class Hours:
         error: Floats = self._c["hour_error"][hour]
         return error
 
-    def mean(self) -> Floats:
-        """Mean factor of all hours, weighed by their traffic."""
-        c = self._c
-        e = c["hour_e"]
+    def mean(self, rows: Ints) -> Floats:
+        """Mean factor of all hours of these rows, weighed by their traffic."""
+        e = self._c["hour_e"][:, rows]
         whole = e.sum(axis=0)
-        hours = (e * c["hour_factor"]).sum(axis=0)
+        hours = (e * self._c["hour_factor"][:, rows]).sum(axis=0)
         mean: Floats = np.divide(hours, whole, out=np.ones_like(whole), where=whole > 0)
         return mean

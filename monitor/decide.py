@@ -127,6 +127,7 @@ class Decide:
             StoreUnavailable: nothing was decided; the detectors are rebuilt by the next step.
             Fenced: the same, and deciding is somebody else's now.
         """
+        hands = self._hands.copy()
         try:
             ready = self._built()
             with self._store.write() as tx:
@@ -146,13 +147,12 @@ class Decide:
                         decided = replace(decided, caught_up=False)
                     self._certain.gaps(tx, now)
                     self._stream(tx, pipeline, now)
-                    run_timers(tx, self._pager, now, seconds=SITTING_S, hands=self._hands)
+                    run_timers(tx, self._pager, now, seconds=SITTING_S, hands=hands)
                 self._observe(tx, self.now or now)
-            self._hands.keep()
         except (StoreUnavailable, Fenced):
-            self._hands.undo()
             self.forget()
             raise
+        self._hands = hands
         return decided
 
     def take(self, configured: Configured, _channels: Mapping[str, Channel]) -> None:

@@ -414,9 +414,8 @@ class Deliver:
             return False
         repeat = ""
         if page.attempts > 1 and not page.over:
-            repeat = (
-                f" (attempt {page.attempts}{'' if page.message.fresh else ', possible repeat'})"
-            )
+            perhaps = "" if page.message.fresh else ", possible repeat"
+            repeat = f" (attempt {page.attempts}{perhaps})"
         entry = Entry(
             kind=kind,
             text=text + repeat,

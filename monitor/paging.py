@@ -178,7 +178,7 @@ class Pager:
             tx.incidents.append(incident.uuid, (entry,), now)
             return
         rung = tx.rings.of(incident.uuid) if rung is None else rung
-        facts = self._facts(tx, incident, {*_since(rung, incident), *receivers}, now)
+        facts = self._facts(tx, incident, {*rung_for(rung, incident), *receivers}, now)
         for receiver in receivers:
             count = rung[receiver].count if receiver in rung else 0
             key = f"trigger:{incident.severity.lower()}:{count + 1}"
@@ -190,7 +190,7 @@ class Pager:
     def reroute(self, tx: Tx, incident: Incident, gone: str, now: datetime) -> list[str]:
         """Page, in place of a receiver that is no longer configured, whom the route names now."""
         hops = routes.route(self.policy.route, trusted_labels(incident))
-        rung = _since(tx.rings.of(incident.uuid), incident)
+        rung = rung_for(tx.rings.of(incident.uuid), incident)
         instead = [hop.receiver for hop in hops if hop.receiver not in rung]
         if instead:
             self.ring(tx, incident, instead, now, f"{gone} is no longer configured")
@@ -220,7 +220,7 @@ class Pager:
         """
         rung = tx.rings.of(incident.uuid)
         told = [receiver for receiver in rung if only is None or receiver in only]
-        facts = self._facts(tx, incident, _since(rung, incident), now) if told else _Facts()
+        facts = self._facts(tx, incident, rung_for(rung, incident), now) if told else _Facts()
         for receiver in told:
             # A severity that rose rang under a new key; every key that rang must hear the end.
             for number, ringing in enumerate(tx.outbox.trigger_keys(incident.uuid, receiver), 1):
@@ -261,7 +261,7 @@ class Pager:
         rung_so_far = tx.rings.of(incident.uuid)
         found = pages.next_rung(
             incident.escalation,
-            _since(rung_so_far, incident),
+            rung_for(rung_so_far, incident),
             incident.paged_at,
             None if by else now,
         )
@@ -324,7 +324,7 @@ class Pager:
         tx.outbox.put(incident.uuid, receiver, made, now)
 
 
-def _since(rung: Mapping[str, ring_rows.Rung], incident: Incident) -> set[str]:
+def rung_for(rung: Mapping[str, ring_rows.Rung], incident: Incident) -> set[str]:
     """Who was rung for the outage of an incident that lasts."""
     return pages.rung_since({name: one.last_at for name, one in rung.items()}, incident.paged_at)
 

@@ -16,7 +16,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from monitor.alerting import pages
@@ -75,17 +75,11 @@ class Hands:
     """Both at the last look."""
     known: set[tuple[str, datetime]] = field(default_factory=set)
     """What waited for an answer at the last look: the incident's uuid, and when it was paged."""
-    before: (
-        tuple[tuple[datetime, float] | None, set[tuple[str, datetime]], list[tuple[str, Entry]]]
-        | None
-    ) = None
-    """What was known before the last look, until what it led to is kept."""
     untold: list[tuple[str, Entry]] = field(default_factory=list)
     """Entries of incidents, by uuid, that no call had the time to write yet."""
 
     def look(self, now: datetime) -> Jump:
         """How far the wall clock was set since the last look."""
-        self.before = (self.last, self.known, list(self.untold))
         at, steady_s = self._both(now)
         looked, self.last = self.last, (at, steady_s)
         if looked is None or steady_s - looked[1] > TOGETHER_S:
@@ -102,14 +96,9 @@ class Hands:
             if not tries or self.steady() - steady_s <= AT_ONCE_S:
                 return at, steady_s  # else this process was stopped between the two
 
-    def keep(self) -> None:
-        """What the last look led to is stored."""
-        self.before = None
-
-    def undo(self) -> None:
-        """It is not: the next look sees the same again."""
-        if self.before is not None:
-            (self.last, self.known, self.untold), self.before = self.before, None
+    def copy(self) -> Hands:
+        """For a look of which nobody knows yet whether what it leads to is stored."""
+        return replace(self, untold=list(self.untold))
 
 
 def counts_from(paged_at: datetime, now: datetime, jump: Jump, *, known: bool = False) -> datetime:

@@ -7,6 +7,7 @@ import sqlite3
 import sqlalchemy as sa
 
 from monitor.config.secret import SecretUnavailableError
+from monitor.store import postgres
 from monitor.store.errors import StoreError, StoreUnavailable
 
 REFUSALS = (
@@ -29,9 +30,15 @@ PASSING = frozenset(
 """Primary codes of what SQLite may be over with soon: another writer, a full or a failing disk."""
 
 
-_LOCK_NOT_AVAILABLE = "55P03"
 PASSING_STATES = ("08", "53", "57")
 """Classes of SQLSTATE: the connection, a full disk or too little memory, a server that is ended."""
+
+
+def primary_code(problem: BaseException | None) -> int:
+    """What SQLite calls an error, without its extension; 0 for what is not SQLite's own."""
+    # Python's own mistakes with it have no code.
+    code: int = getattr(problem, "sqlite_errorcode", 0)
+    return code & 0xFF
 
 
 def may_pass(problem: sa.exc.DBAPIError) -> bool:
@@ -41,19 +48,16 @@ def may_pass(problem: sa.exc.DBAPIError) -> bool:
         problem: of a database that had answered.
     """
     if isinstance(problem.orig, sqlite3.Error):
-        # Python's own mistakes with it have no code.
-        code: int = getattr(problem.orig, "sqlite_errorcode", 0)
-        return code & 0xFF in PASSING
-    state: str | None = getattr(problem.orig, "sqlstate", None)
-    return problem.connection_invalidated or (state or "").startswith(PASSING_STATES)
+        return primary_code(problem.orig) in PASSING
+    state = postgres.sqlstate(problem)
+    return problem.connection_invalidated or state.startswith(PASSING_STATES)
 
 
 def is_busy(problem: sa.exc.DBAPIError) -> bool:
     """Whether others write, and our turn did not come."""
     if isinstance(problem.orig, sqlite3.Error):
-        code: int = getattr(problem.orig, "sqlite_errorcode", 0)
-        return code & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
-    return getattr(problem.orig, "sqlstate", None) == _LOCK_NOT_AVAILABLE
+        return primary_code(problem.orig) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+    return postgres.sqlstate(problem) == postgres.LOCKED
 
 
 def may_come_back(problem: StoreError) -> bool:

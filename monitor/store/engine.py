@@ -21,6 +21,7 @@ import sqlalchemy as sa
 from monitor.config.options import real_file
 from monitor.config.secret import SecretUnavailableError
 from monitor.store import postgres
+from monitor.store.absence import primary_code
 from monitor.store.errors import StoreError, StoreUnavailable
 from monitor.store.mounts import refuse_network
 from monitor.url import without_password
@@ -190,8 +191,7 @@ def _write_ahead(cursor: sqlite3.Cursor) -> None:
         try:
             cursor.execute("PRAGMA journal_mode=WAL")
         except sqlite3.OperationalError as problem:
-            busy = problem.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
-            if not busy or time.monotonic() > deadline:
+            if primary_code(problem) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
         else:
             return

@@ -39,7 +39,8 @@ class Call:
     escalation: tuple[Rung, ...]
 
 
-def _is_open() -> sa.ColumnElement[bool]:
+def is_open() -> sa.ColumnElement[bool]:
+    """The condition that an incident is not over."""
     return t.incidents.c.state.in_([str(state) for state in OPEN])
 
 
@@ -110,7 +111,7 @@ class IncidentRows:
     def open(self) -> list[Incident]:
         """Open incidents, oldest first."""
         i = t.incidents
-        rows = self._c.execute(i.select().where(_is_open()).order_by(i.c.number))
+        rows = self._c.execute(i.select().where(is_open()).order_by(i.c.number))
         return [_incident(row) for row in rows]
 
     def open_counts(self) -> list[tuple[str, bool, int]]:
@@ -119,7 +120,7 @@ class IncidentRows:
         answered = sa.case((i.c.acknowledged_at.is_(None), 0), else_=1)
         rows = self._c.execute(
             sa.select(i.c.severity, answered, sa.func.count())
-            .where(_is_open())
+            .where(is_open())
             .group_by(i.c.severity, answered)
         )
         return [(severity, bool(flag), int(count)) for severity, flag, count in rows]
@@ -129,7 +130,7 @@ class IncidentRows:
         i = t.incidents
         rows = self._c.execute(
             i.select()
-            .where(_is_open(), i.c.acknowledged_at.is_(None), i.c.normal_at <= until)
+            .where(is_open(), i.c.acknowledged_at.is_(None), i.c.normal_at <= until)
             .order_by(i.c.number)
         )
         return [_incident(row) for row in rows]
@@ -140,7 +141,7 @@ class IncidentRows:
         rows = self._c.execute(
             sa.select(i.c.uuid, i.c.paged_at, i.c.escalation)
             .where(
-                _is_open(),
+                is_open(),
                 i.c.paged_at.is_not(None),
                 i.c.acknowledged_at.is_(None),
                 i.c.normal_at.is_(None),

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from monitor.alerting.alerts import Alert
 from monitor.incidents.model import Incident, Origin
 from monitor.store import tables as t
-from monitor.store.incident_rows import _dumps, _incident, _is_open
+from monitor.store.incident_rows import _dumps, _incident, is_open
 
 _OF_SERIES = (str(Origin.ALERT), str(Origin.NO_DATA))
 """What series open: no other incident has an alert of ours, or a group that one could share."""
@@ -38,7 +38,7 @@ class KinRows:
             since: each comes with its alerts that fire or cleared at or after this.
         """
         i, a = t.incidents, t.alerts
-        ours = sa.and_(_is_open(), i.c.origin.in_(_OF_SERIES))
+        ours = sa.and_(is_open(), i.c.origin.in_(_OF_SERIES))
         near = sa.or_(a.c.cleared_at.is_(None), a.c.cleared_at >= since)
         found = self._c.execute(
             sa.select(a.c.incident, a.c.body)
@@ -57,7 +57,7 @@ class KinRows:
         i, a = t.incidents, t.alerts
         has_alert = sa.exists().where(a.c.incident == i.c.uuid)
         rows = self._c.execute(
-            i.select().where(sa.or_(_is_open(), _ended(since)), ~has_alert).order_by(i.c.number)
+            i.select().where(sa.or_(is_open(), _ended(since)), ~has_alert).order_by(i.c.number)
         )
         return [_incident(row) for row in rows]
 
@@ -73,7 +73,7 @@ class KinRows:
     def open_of(self, group: str) -> Incident | None:
         """The oldest open incident that has this group and no other."""
         i = t.incidents
-        query = i.select().where(_is_open(), i.c.groups == _dumps([group]))
+        query = i.select().where(is_open(), i.c.groups == _dumps([group]))
         row = self._c.execute(query.order_by(i.c.number).limit(1)).one_or_none()
         return None if row is None else _incident(row)
 
@@ -87,7 +87,7 @@ class KinRows:
     def forsaken(self) -> list[Alert]:
         """Alerts that fire although their incident is over."""
         i, a = t.incidents, t.alerts
-        still = sa.exists().where(i.c.uuid == a.c.incident, _is_open())
+        still = sa.exists().where(i.c.uuid == a.c.incident, is_open())
         rows = self._c.execute(
             sa.select(a.c.body).where(a.c.cleared_at.is_(None), a.c.incident.is_not(None), ~still)
         )

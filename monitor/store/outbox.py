@@ -19,10 +19,10 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from monitor.incidents.model import OPEN
 from monitor.notify.channel import NO_INCIDENT, Kind, Message
 from monitor.store import tables as t
 from monitor.store.columns import UtcTime
+from monitor.store.incident_rows import is_open
 from monitor.store.upserts import insert_new
 from monitor.store.urgency import DIED, failures, hurries, surely_unheard, urgency
 
@@ -214,9 +214,8 @@ class OutboxRows:
 
     def _ended(self, incidents: Collection[str]) -> set[str]:
         """Those of them that are over."""
-        i = t.incidents
-        is_open = i.c.state.in_([str(state) for state in OPEN])
-        rows = self._c.execute(sa.select(i.c.uuid).where(i.c.uuid.in_(list(incidents)), ~is_open))
+        uuid = t.incidents.c.uuid
+        rows = self._c.execute(sa.select(uuid).where(uuid.in_(list(incidents)), ~is_open()))
         return set(rows.scalars())
 
     def _receipts(self, incidents: Collection[str]) -> dict[tuple[str, str], str]:

@@ -100,6 +100,8 @@ def sqlstate(problem: sa.exc.DBAPIError) -> str:
 
 DENIED = "42501"
 """The role lacks a right."""
+LOCKED = "55P03"
+"""Somebody else holds a lock, and `lock_timeout` is over."""
 _IDLE = "25P03"
 """The server had ended the transaction, which was idle for too long, before we came back."""
 

@@ -12,14 +12,13 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from monitor.incidents.model import OPEN
 from monitor.notify.channel import Kind
 from monitor.store import tables as t
 from monitor.store.columns import MICROSECOND, UtcTime
+from monitor.store.incident_rows import is_open
 
 _TRIGGER = t.outbox.c.kind == str(Kind.TRIGGER)
 _LAST_AT = sa.func.max(t.outbox.c.created_at, type_=UtcTime())
-_OPEN = [str(state) for state in OPEN]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +49,10 @@ class RingRows:
     def of_open(self) -> dict[str, dict[str, datetime]]:
         """When each receiver was last rung (or is to be), by the open incident."""
         o, i = t.outbox, t.incidents
-        is_open = sa.select(i.c.uuid).where(i.c.state.in_(_OPEN))
+        still = sa.select(i.c.uuid).where(is_open())
         rows = self._c.execute(
             sa.select(o.c.incident, o.c.receiver, _LAST_AT)
-            .where(o.c.incident.in_(is_open), _TRIGGER)
+            .where(o.c.incident.in_(still), _TRIGGER)
             .group_by(o.c.incident, o.c.receiver)
         )
         found: dict[str, dict[str, datetime]] = {}
@@ -67,7 +66,7 @@ class RingRows:
         query = (
             sa.select(o.c.incident)
             .join(i, sa.and_(i.c.uuid == o.c.incident, i.c.paged_at > o.c.created_at))
-            .where(i.c.state.in_(_OPEN), _TRIGGER)
+            .where(is_open(), _TRIGGER)
             .distinct()
         )
         return set(self._c.execute(query).scalars())

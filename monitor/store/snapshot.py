@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
+from monitor.store.absence import primary_code
 from monitor.store.errors import StoreError, StoreUnavailable
 
 PAGES = 2_048
@@ -61,9 +62,7 @@ def copy_sqlite(
 def _full(problem: OSError | sqlite3.Error) -> bool:
     if isinstance(problem, OSError):
         return problem.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-    # Python's own mistakes with it have no code.
-    code: int = getattr(problem, "sqlite_errorcode", 0)
-    return code & 0xFF == sqlite3.SQLITE_FULL
+    return primary_code(problem) == sqlite3.SQLITE_FULL
 
 
 def _make(path: Path) -> None:

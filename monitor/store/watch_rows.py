@@ -9,14 +9,12 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from monitor.incidents.model import OPEN, Incident, Origin
+from monitor.incidents.model import Incident, Origin
 from monitor.store import tables as t
 from monitor.store.columns import UtcTime
-from monitor.store.incident_rows import _incident
+from monitor.store.incident_rows import _incident, is_open
 from monitor.store.outbox import A_PAGE, WAITING, behind_another
 from monitor.store.unheard import Unheard, unanswered, unheard
-
-_OPEN = [str(state) for state in OPEN]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,9 +75,7 @@ class WatchRows:
         """Open incidents that Tocsin opened about itself."""
         i = t.incidents
         rows = self._c.execute(
-            i.select()
-            .where(i.c.state.in_(_OPEN), i.c.origin == str(Origin.TOCSIN))
-            .order_by(i.c.number)
+            i.select().where(is_open(), i.c.origin == str(Origin.TOCSIN)).order_by(i.c.number)
         )
         return [_incident(row) for row in rows]
 
@@ -122,7 +118,7 @@ class WatchRows:
     def refused(self) -> int:
         """Triggers of open incidents that will never be accepted."""
         o, i = t.outbox, t.incidents
-        still_open = sa.select(i.c.uuid).where(i.c.state.in_(_OPEN))
+        still_open = sa.select(i.c.uuid).where(is_open())
         where = o.c.state == "dead", o.c.kind == "trigger", o.c.incident.in_(still_open)
         return self._count(o.c.created_at, *where)[0]
 

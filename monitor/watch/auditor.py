@@ -153,8 +153,8 @@ class Auditor:
         elif self._silent_s is not None:
             self._count_from(self._silent_s, now, steady_s)
         self._disk(now)
-        silent_s = 0.0 if self._answered_s is None else steady_s - self._answered_s
-        self._storage(now, silent_s, answers=answers)
+        assert self._answered_s is not None
+        self._storage(now, steady_s - self._answered_s, answers=answers)
         if look is not None:
             self._audit(now, steady_s, ours=look.ours)
             if look.written:
@@ -181,7 +181,7 @@ class Auditor:
     def _suffer(self, plight: Plight, now: datetime, steady_s: float) -> None:
         """What we write goes through, and the work does not: there is no room, or no right."""
         self._problem = _one_line(f"{plight.process}, {plight.loop}: {plight.problem}")
-        self._went(min(plight.since_s, steady_s), now, steady_s)
+        self._went(plight.since_s, now, steady_s)
 
     def _went(self, at_s: float, now: datetime, steady_s: float) -> None:
         """The store answered last at `at_s` of the steady clock."""

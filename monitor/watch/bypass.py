@@ -53,7 +53,7 @@ class Bypass:
         steady_s: float,
         *,
         ours: bool,
-        waits: bool = False,
+        waits: bool,
     ) -> None:
         """After an audit.
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from monitor.alerting.pages import rung_since
 from monitor.incidents import actions
 from monitor.incidents.model import Incident, Origin
 from monitor.incidents.timeline import Entry
 from monitor.opening import incident_uuid
-from monitor.paging import Pager
+from monitor.paging import Pager, rung_for
 from monitor.store.store import Tx
 from monitor.watch.checks import Finding, Lost, span
 from monitor.watch.episodes import Episode, entries_of, incident_of
@@ -117,8 +116,7 @@ def drive(
         rung[incident.uuid] = now
     silent = [incident for incident in lost.exhausted if incident.uuid not in driven]
     for incident in silent[:DRIVEN_AT_ONCE]:
-        last = {name: one.last_at for name, one in tx.rings.of(incident.uuid).items()}
-        receivers = sorted(rung_since(last, incident.paged_at))
+        receivers = sorted(rung_for(tx.rings.of(incident.uuid), incident))
         reason = "nobody acknowledges and nobody is left to ring: all are rung once more"
         pager.ring(tx, incident, receivers, now, reason)
         rung[incident.uuid] = now

@@ -76,4 +76,4 @@ def test_an_hour_with_too_few_days_has_no_factor_of_its_own_or_of_others() -> No
     assert hours.factor(4)[0] == 1.0
     assert hours.factor(5)[0] > 1.3
     assert (hours.factor(5)[1], hours.error(5)[1]) == (1.0, VARIANCE)
-    assert hours.mean()[0] == pytest.approx(columns["hour_factor"][:, 0].mean())
+    assert hours.mean(np.array([0]))[0] == pytest.approx(columns["hour_factor"][:, 0].mean())
