@@ -392,7 +392,8 @@ class Decide:
         if grouping.leads(alert, incident):
             ends = [one.cleared_at for one in grouping.about(others) if one.cleared_at is not None]
             apart = alert.detected_at - max(ends, default=alert.detected_at)
-            again = actions.fires_again(incident, now, apart)
+            told = not tx.rings.ringing(incident.uuid)
+            again = actions.fires_again(incident, now, apart, told=told)
         news = groups if place.news else frozenset()
         joined = grouping.joined(again.incident, alert, others, news)
         tx.incidents.save(joined)
@@ -434,7 +435,7 @@ class Decide:
         # A ticket may have joined what was over already.
         if incident.normal_at is None and not any(one.firing for one in about):
             tx.incidents.apply(actions.signal_normal(incident, now), now)
-            self._pager.tell_over(tx, incident, now)
+            self._pager.tell_normal(tx, incident, now)
 
     # -- never-events, gaps, timers -------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from monitor.alerting import pages
+from monitor.incidents import actions
 from monitor.incidents.model import Incident, Origin
 from monitor.incidents.timeline import Entry
 from monitor.metrics import Metrics
@@ -74,10 +75,10 @@ class Certain:
             Whether none is left.
         """
         patience = time.monotonic() + seconds
-        known: dict[str, str] = {}
+        known: dict[str, Incident] = {}
         while found := tx.stream.open_occurrences(until=until):
             if not known:
-                known = {group: one.uuid for group, one in _by_group(tx).items()}
+                known = _by_group(tx)
             for topic_id, number, occurrence in found:
                 if time.monotonic() > patience:
                     return False
@@ -88,7 +89,12 @@ class Certain:
         return True
 
     def _never_event(
-        self, tx: Tx, partition: str, occurrence: Occurrence, known: dict[str, str], now: datetime
+        self,
+        tx: Tx,
+        partition: str,
+        occurrence: Occurrence,
+        known: dict[str, Incident],
+        now: datetime,
     ) -> None:
         """One of them, of a partition; `known` are open incidents by group."""
         group = f"never:{occurrence.rule}:{occurrence.source}"
@@ -103,12 +109,23 @@ class Certain:
             occurred_at=occurrence.at,
             key=f"never:{occurrence.bucket}",
         )
-        tx.incidents.append(known[group], (entry,), now)
+        known[group] = self._again(tx, known[group], entry, now)
+
+    def _again(self, tx: Tx, incident: Incident, entry: Entry, now: datetime) -> Incident:
+        """Note what came once more, and page where nobody answers for it any longer."""
+        last = tx.incidents.last_told(incident.uuid, ("DETECT", "NEVER"))
+        again = actions.comes_again(incident, last or entry.occurred_at, entry.occurred_at, now)
+        tx.incidents.append(incident.uuid, (entry, *again.entries), now)
+        if again.entries:
+            tx.incidents.save(again.incident)
+        if again.page:
+            return self._pager.page(tx, again.incident, now, again.page)
+        return again.incident
 
     def _first(
         self, tx: Tx, partition: str, occurrence: Occurrence, group: str, now: datetime
-    ) -> str | None:
-        """Open an incident; its id, or None for an occurrence that has had its own."""
+    ) -> Incident | None:
+        """Open an incident; None for an occurrence that has had its own."""
         signal = self._signals.get(occurrence.rule)
         title = signal.title if signal else "A secret or card number in an event"
         severity = signal.severity if signal else "SEV1"
@@ -141,8 +158,7 @@ class Certain:
         )
         tx.incidents.append(incident.uuid, (entry, *change_entries(tx, incident, now)), now)
         self._metrics.incidents.labels(str(Origin.NEVER_EVENT), severity).inc()
-        self._pager.consider(tx, incident, now)
-        return incident.uuid
+        return self._pager.consider(tx, incident, now)
 
     def gaps(self, tx: Tx, now: datetime) -> None:
         """Page for records that could not be read, or note their sum on the topic's open incident.
@@ -216,7 +232,10 @@ class Certain:
             key=f"lost:{now.timestamp() // FOLD_S:.0f}",
             data={"gaps": gaps, "records": records},
         )
-        return tx.incidents.append(incident.uuid, (entry,), now) > 0
+        if tx.incidents.has(incident.uuid, entry.key):
+            return False
+        self._again(tx, incident, entry, now)
+        return True
 
 
 def _by_group(tx: Tx) -> dict[str, Incident]:

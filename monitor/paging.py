@@ -153,6 +153,9 @@ class Pager:
             paged = replace(incident, paged_at=now, escalation=(first, *self.policy.escalation))
             tx.incidents.save(paged)
             if rung:
+                if left := tx.rings.ringing(incident.uuid):
+                    # A provider that knows it as acknowledged would ring nobody.
+                    self.tell_over(tx, incident, now, only=left)
                 tx.rings.date_anew(incident.uuid, None, now)
                 rung = tx.rings.of(incident.uuid)
         self.ring(tx, paged, first.receivers, now, reason, rung=rung)
@@ -179,10 +182,14 @@ class Pager:
             return
         rung = tx.rings.of(incident.uuid) if rung is None else rung
         facts = self._facts(tx, incident, {*rung_for(rung, incident), *receivers}, now)
+        ringing = tx.rings.ringing(incident.uuid) if rung else {}
         for receiver in receivers:
             count = rung[receiver].count if receiver in rung else 0
             key = f"trigger:{incident.severity.lower()}:{count + 1}"
-            self._put(tx, incident, Kind.TRIGGER, receiver, key, now, facts)
+            dedup = pages.dedup_key(incident)
+            if dedup in ringing.get(receiver, ()):
+                dedup += f":{count + 1}"  # under a key that is open there nobody would be rung
+            self._put(tx, incident, Kind.TRIGGER, receiver, key, now, facts, dedup=dedup)
         text = f"{', '.join(receivers)}: {reason}"
         entry = Entry(kind="PAGE", text=text, actor="tocsin", occurred_at=now)
         tx.incidents.append(incident.uuid, (entry,), now)
@@ -223,9 +230,21 @@ class Pager:
         facts = self._facts(tx, incident, rung_for(rung, incident), now) if told else _Facts()
         for receiver in told:
             # A severity that rose rang under a new key; every key that rang must hear the end.
-            for number, ringing in enumerate(tx.outbox.trigger_keys(incident.uuid, receiver), 1):
+            for number, dedup in enumerate(tx.outbox.trigger_keys(incident.uuid, receiver), 1):
                 tag = f"{kind}:{key}:{number}"
-                self._put(tx, incident, kind, receiver, tag, now, facts, ringing=ringing, news=news)
+                self._put(tx, incident, kind, receiver, tag, now, facts, dedup=dedup, news=news)
+
+    def tell_normal(self, tx: Tx, incident: Incident, now: datetime) -> None:
+        """Tell who was rung that nothing of it fires.
+
+        For what somebody acknowledged this is not yet the end: what fires again within `FLAPPING`
+        rings nobody, so nobody may have been told that it is over. `run_timers` tells it then.
+        """
+        if incident.acknowledged_at is None or not tx.rings.ringing(incident.uuid):
+            self.tell_over(tx, incident, now)
+        else:
+            key, news = f"quiet-{tx.rings.told(incident.uuid)}", "nothing of it fires now"
+            self.tell(tx, incident, Kind.UPDATE, now, key, news=news)
 
     def tell_over(
         self, tx: Tx, incident: Incident, now: datetime, *, only: Collection[str] | None = None
@@ -235,7 +254,7 @@ class Pager:
         self.tell(tx, incident, Kind.RESOLVE, now, key, only=only)
 
     def tell_again(self, tx: Tx, incident: Incident, now: datetime) -> None:
-        """Tell who was told that it is over, and need not be rung, that it fires again."""
+        """Tell who was told that nothing of it fires, and need not be rung, that it does again."""
         key = f"again-{tx.rings.told(incident.uuid)}"
         self.tell(tx, incident, Kind.UPDATE, now, key, news="fires again")
 
@@ -302,7 +321,7 @@ class Pager:
         now: datetime,
         facts: _Facts,
         *,
-        ringing: str = "",
+        dedup: str,
         news: str = "",
     ) -> None:
         made = message(
@@ -317,10 +336,7 @@ class Pager:
             offers=facts.offers,
             news=news,
         )
-        if ringing:
-            made = replace(made, dedup_key=ringing)
-        if facts.lines:
-            made = replace(made, lines=facts.lines)
+        made = replace(made, dedup_key=dedup, lines=facts.lines or made.lines)
         tx.outbox.put(incident.uuid, receiver, made, now)
 
 

@@ -22,6 +22,7 @@ from datetime import datetime, timedelta
 from monitor.alerting import pages
 from monitor.faults import fault_point
 from monitor.incidents import actions
+from monitor.incidents.model import Incident
 from monitor.incidents.timeline import Entry
 from monitor.paging import Pager
 from monitor.store.incident_rows import Call
@@ -154,16 +155,15 @@ def run_timers(
             tx.touch()
             if steady() > began + seconds:
                 break  # the next step finds these rung, and comes to the others
-    # Nobody waits for these: they come last, at least one in a call.
+    # Nobody waits for these: they come last, at least one of each in a call.
+    for uuid, untold in tx.rings.settled(now - actions.FLAPPING):
+        _tell_settled(tx, pager, uuid, untold, now)
+        if steady() > began + seconds:
+            break
     for incident in tx.incidents.normal_since(now - actions.QUIET_BEFORE_CLOSE):
-        tick()
-        step = actions.close_by_itself(incident, now)
-        if step is not None:
-            tx.incidents.apply(step, now)
-            pager.tell_closed(tx, step.incident, now)
-            tx.touch()
-            if steady() > began + seconds:
-                break
+        _close(tx, pager, incident, now)
+        if steady() > began + seconds:
+            break
 
 
 def _date_anew(tx: Tx, calls: Sequence[Call], now: datetime, jump: Jump, hands: Hands) -> bool:
@@ -208,6 +208,24 @@ def _tell_dated(tx: Tx, hands: Hands, now: datetime, patience: float) -> None:
     if told:
         tx.touch()
         del hands.untold[:told]
+
+
+def _tell_settled(tx: Tx, pager: Pager, uuid: str, untold: set[str], now: datetime) -> None:
+    """What was acknowledged has been over for long enough: nobody rings anew without an end."""
+    tick()
+    settled = tx.incidents.get(uuid)
+    assert settled is not None
+    pager.tell_over(tx, settled, now, only=untold)
+    tx.touch()
+
+
+def _close(tx: Tx, pager: Pager, incident: Incident, now: datetime) -> None:
+    tick()
+    step = actions.close_by_itself(incident, now)
+    if step is not None:
+        tx.incidents.apply(step, now)
+        pager.tell_closed(tx, step.incident, now)
+        tx.touch()
 
 
 def _to_climb(tx: Tx, calls: Sequence[Call], now: datetime) -> list[str]:

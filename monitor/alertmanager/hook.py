@@ -239,7 +239,8 @@ class AlertmanagerHook:
             after = again.incident
             tx.incidents.add(after)
         else:
-            again = actions.fires_again(before, now)
+            told = not tx.rings.ringing(before.uuid)
+            again = actions.fires_again(before, now, told=told)
             after = replace(again.incident, severity=min(severity, before.severity))
             tx.incidents.save(after)
         tx.incidents.append(after.uuid, (*entries, *again.entries), now)
@@ -285,7 +286,7 @@ class AlertmanagerHook:
         # Of an end that clears nothing the alert was not kept.
         if (cleared or news.resolved) and news.note.ended and incident.normal_at is None:
             tx.incidents.apply(actions.signal_normal(incident, now), now)
-            self._pager.tell_over(tx, incident, now)
+            self._pager.tell_normal(tx, incident, now)
 
 
 def _alert(

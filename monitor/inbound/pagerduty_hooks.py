@@ -31,7 +31,7 @@ OLDEST = timedelta(days=3)
 AHEAD = timedelta(days=1)
 """A time further in the future is nobody's clock, and may not even have a place in UTC."""
 NOTE = 4000
-_OURS = re.compile(r"tocsin:([^:]{1,80}):sev[1-4]")
+_OURS = re.compile(r"tocsin:([^:]{1,80}):sev[1-4](?::[0-9]{1,9})?")
 _ID = re.compile(r"[A-Za-z0-9]{1,40}")
 
 

@@ -256,39 +256,66 @@ def close(incident: Incident, reason: str, actor: str, now: datetime) -> Result:
     )
 
 
-def fires_again(incident: Incident, now: datetime, apart: timedelta = timedelta()) -> Recurrence:
+def fires_again(
+    incident: Incident, now: datetime, apart: timedelta = timedelta(), *, told: bool
+) -> Recurrence:
     """Something of an open incident begins to fire; what that changes if all of it was over.
 
     An acknowledgement answers one outage: it lapses, and the incident is paged anew with its whole
-    escalation, unless it was over for no longer than `FLAPPING`. An end in the clock's future was
-    dated before the clock was put back: nobody knows how long ago it was, and it counts as long.
+    escalation, unless it was over for no longer than `FLAPPING` and nobody was told so. An end in
+    the clock's future was dated before the clock was put back: nobody knows how long ago it was,
+    and it counts as long.
 
     Args:
         incident: as it was before.
         now: the time.
         apart: by the events' own time, from the end to what fires now: who catches up decides of an
             hour within a second.
+        told: its receivers know of the end, and sleep again.
     """
-    over, by = incident.normal_at, incident.acknowledged_by
+    over = incident.normal_at
     fires = replace(incident, normal_at=None)
     if over is None:
         return Recurrence(fires)
     paged, taken = incident.paged_at is not None, incident.acknowledged_at is not None
     unheard = "fires again before anybody acknowledged" if paged and not taken else ""
-    if max(abs(now - over), apart) <= FLAPPING:
-        return Recurrence(fires, page=unheard)
-    fires = replace(fires, paged_at=None)
+    flaps = max(abs(now - over), apart) <= FLAPPING
     if not taken:
-        return Recurrence(fires, page=unheard)
-    text = f"the acknowledgement by {by} has lapsed: it was over since {over:%Y-%m-%d %H:%M} UTC"
-    fires = replace(
-        fires,
+        return Recurrence(fires if flaps else replace(fires, paged_at=None), page=unheard)
+    if flaps and not told:
+        return Recurrence(fires)
+    return _lapsed(fires, f"it was over since {over:%Y-%m-%d %H:%M} UTC", "fires again", now)
+
+
+def comes_again(incident: Incident, last: datetime, at: datetime, now: datetime) -> Recurrence:
+    """What has no end, say a never-event, comes once more on an open incident.
+
+    An acknowledgement answers what comes within an hour of the last: then it lapses.
+
+    Args:
+        incident: as it was before.
+        last: when it came before, by the events' own time.
+        at: when it came now, by the same.
+        now: the time of the decision.
+    """
+    if incident.acknowledged_at is None or at - last < QUIET_BEFORE_CLOSE:
+        return Recurrence(incident)
+    return _lapsed(incident, f"the last came {last:%Y-%m-%d %H:%M} UTC", "comes again", now)
+
+
+def _lapsed(incident: Incident, since: str, what: str, now: datetime) -> Recurrence:
+    """Its acknowledgement answers nothing any more; what was paged is to be paged anew."""
+    text = f"the acknowledgement by {incident.acknowledged_by} has lapsed: {since}"
+    after = replace(
+        incident,
         acknowledged_at=None,
         acknowledged_by=None,
+        paged_at=None,
         state=State.TRIAGE if incident.state is State.ACTIVE else incident.state,
     )
     entry = Entry(kind="LAPSED", text=text, actor="tocsin", occurred_at=now)
-    return Recurrence(fires, (entry,), f"fires again, {text}" if paged else "")
+    paged = incident.paged_at is not None
+    return Recurrence(after, (entry,), f"{what}, {text}" if paged else "")
 
 
 def signal_normal(incident: Incident, now: datetime) -> Step:

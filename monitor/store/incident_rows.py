@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -278,7 +278,7 @@ class IncidentRows:
         head = self._head(uuid)
         new = 0
         for entry in entries:
-            if entry.key and self._has(uuid, entry.key):
+            if entry.key and self.has(uuid, entry.key):
                 continue
             head = link(head, self._marked(entry), now)
             self._c.execute(
@@ -316,6 +316,13 @@ class IncidentRows:
         )
         return [_linked(row) for row in rows]
 
+    def last_told(self, uuid: str, kinds: Collection[str]) -> datetime | None:
+        """When the newest entry of these kinds occurred; None without one."""
+        e = t.timeline
+        query = sa.select(e.c.occurred_at).where(e.c.incident == uuid, e.c.kind.in_(kinds))
+        at: datetime | None = self._c.execute(query.order_by(e.c.seq.desc()).limit(1)).scalar()
+        return at
+
     def with_entry(self, key: str) -> Incident | None:
         """The newest incident whose timeline has an entry with this key."""
         e = t.timeline
@@ -323,7 +330,8 @@ class IncidentRows:
         uuid = self._c.execute(query.order_by(e.c.recorded_at.desc()).limit(1)).scalar()
         return None if uuid is None else self.get(uuid)
 
-    def _has(self, uuid: str, key: str) -> bool:
+    def has(self, uuid: str, key: str) -> bool:
+        """Whether a timeline has an entry with this key."""
         e = t.timeline
         query = sa.select(e.c.seq).where(e.c.incident == uuid, e.c.key == key)
         return self._c.execute(query).first() is not None

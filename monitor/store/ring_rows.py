@@ -21,6 +21,17 @@ _TRIGGER = t.outbox.c.kind == str(Kind.TRIGGER)
 _LAST_AT = sa.func.max(t.outbox.c.created_at, type_=UtcTime())
 
 
+def _ended() -> sa.ColumnElement[bool]:
+    """The condition that the receiver of a ring is told of an end after it."""
+    o, end = t.outbox, t.outbox.alias("ending")
+    return sa.exists().where(
+        end.c.incident == o.c.incident,
+        end.c.receiver == o.c.receiver,
+        end.c.kind == str(Kind.RESOLVE),
+        end.c.id > o.c.id,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Rung:
     """The rings of one incident at one receiver."""
@@ -115,6 +126,33 @@ class RingRows:
         o = t.outbox
         query = sa.select(sa.func.count()).select_from(o).where(o.c.incident == incident)
         return int(self._c.execute(query).scalar_one())
+
+    def ringing(self, incident: str) -> dict[str, set[str]]:
+        """Dedup keys under which each receiver was rung and told of no end since."""
+        o = t.outbox
+        query = sa.select(o.c.receiver, o.c.dedup_key).where(o.c.incident == incident, _TRIGGER)
+        found: dict[str, set[str]] = {}
+        for receiver, key in self._c.execute(query.where(~_ended())):
+            found.setdefault(receiver, set()).add(key)
+        return found
+
+    def settled(self, until: datetime) -> list[tuple[str, set[str]]]:
+        """Acknowledged ones that were over by `until`, and receivers that heard of no end.
+
+        Oldest first.
+        """
+        o, i = t.outbox, t.incidents
+        query = (
+            sa.select(i.c.uuid, o.c.receiver)
+            .join(o, o.c.incident == i.c.uuid)
+            .where(is_open(), i.c.acknowledged_at.is_not(None), i.c.normal_at <= until)
+            .where(_TRIGGER, ~_ended())
+            .order_by(i.c.number)
+        )
+        found: dict[str, set[str]] = {}
+        for uuid, receiver in self._c.execute(query):
+            found.setdefault(uuid, set()).add(receiver)
+        return list(found.items())
 
     def unended(self, incident: str) -> set[str]:
         """Receivers whose last message about an incident does not tell of its end."""

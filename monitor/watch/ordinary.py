@@ -75,12 +75,14 @@ def _open(tx: Tx, pager: Pager, finding: Finding, now: datetime) -> None:
 
 
 def _again(tx: Tx, pager: Pager, known: Incident, finding: Finding, now: datetime) -> None:
-    again = actions.fires_again(known, now)
+    again = actions.fires_again(known, now, told=not tx.rings.ringing(known.uuid))
     entry = Entry(kind="DETECT", text=f"again: {finding.text}", actor="auditor", occurred_at=now)
     tx.incidents.save(again.incident)
     tx.incidents.append(known.uuid, (entry, *again.entries), now)
     if again.page:
         pager.page(tx, again.incident, now, again.page)
+    else:
+        pager.tell_again(tx, again.incident, now)
     tx.touch()
 
 
@@ -91,7 +93,7 @@ def _end(tx: Tx, pager: Pager, incident: Incident, now: datetime) -> None:
     )
     tx.incidents.append(incident.uuid, (entry,), now)
     tx.incidents.apply(actions.signal_normal(incident, now), now)
-    pager.tell_over(tx, incident, now)
+    pager.tell_normal(tx, incident, now)
     tx.touch()
 
 

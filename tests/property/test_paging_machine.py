@@ -284,17 +284,21 @@ class PagingMachine(RuleBasedStateMachine):
 
     @invariant()
     def what_lapses_was_over(self) -> None:
-        """An acknowledgement lapses only after its incident was normal for the whole grace."""
+        """An acknowledgement lapses only after its incident was normal for the whole grace, or
+        where it came only after the end was told."""
         for incident, _ in self._seen():
             with self.store.read() as tx:
                 chain = [item.entry for item in tx.incidents.timeline(incident.uuid)]
             normal: datetime | None = None
+            told = False
             for entry in chain:
                 if entry.kind == "NORMAL":
-                    normal = entry.occurred_at
+                    normal, told = entry.occurred_at, False
+                if entry.kind == "ACK":
+                    told = normal is not None
                 if entry.kind == "LAPSED":
                     assert normal is not None
-                    assert entry.occurred_at - normal > FLAPPING
+                    assert told or entry.occurred_at - normal > FLAPPING
 
     @invariant()
     def alerts_belong_to_incidents(self) -> None:

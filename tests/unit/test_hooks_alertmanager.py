@@ -197,7 +197,7 @@ def test_an_acknowledgement_lapses_when_the_group_had_ended(case: Case) -> None:
         tx.incidents.apply(step, T0 + minutes(1))
     case.send(note(one("a", "resolved")), T0 + minutes(2))
     case.send(note(one("a", start=T0 + minutes(5))), T0 + minutes(5))
-    assert case.pages(first) == [Kind.TRIGGER, Kind.RESOLVE, Kind.UPDATE]
+    assert case.pages(first) == [Kind.TRIGGER, Kind.UPDATE, Kind.UPDATE]
     case.send(note(one("a", "resolved", start=T0 + minutes(5))), T0 + minutes(6))
     later = T0 + timedelta(days=6)
     case.send(note(one("a", start=later)), later)

@@ -185,9 +185,9 @@ def test_what_fires_again(
     and the next page is its first. What was never paged is not paged for that alone."""
     one = incident(state=State.ACTIVE if taken else State.TRIAGE, paged_at=paged)
     one = replace(one, acknowledged_at=taken, acknowledged_by="ada" if taken else None)
-    assert actions.fires_again(one, NOW).incident == one
+    assert actions.fires_again(one, NOW, told=False).incident == one
     over = replace(one, normal_at=NOW - minutes(quiet))
-    again = actions.fires_again(over, NOW)
+    again = actions.fires_again(over, NOW, told=False)
     assert again.incident.normal_at is None
     assert again.incident.state is (State.ACTIVE if taken and not another else State.TRIAGE)
     assert again.incident.acknowledged_at == (None if another else taken)
@@ -200,8 +200,8 @@ def test_who_catches_up_tells_outages_apart_by_the_events_time() -> None:
     """Forty minutes of events are decided within a second: it is another outage all the same."""
     one = incident(state=State.ACTIVE, acknowledged_at=T0, acknowledged_by="ada", paged_at=T0)
     over = replace(one, normal_at=NOW)
-    assert actions.fires_again(over, NOW, minutes(10)).incident.acknowledged_at == T0
-    again = actions.fires_again(over, NOW, minutes(40))
+    assert actions.fires_again(over, NOW, minutes(10), told=False).incident.acknowledged_at == T0
+    again = actions.fires_again(over, NOW, minutes(40), told=False)
     assert again.incident.acknowledged_at is None
     assert again.page
 
@@ -209,7 +209,26 @@ def test_who_catches_up_tells_outages_apart_by_the_events_time() -> None:
 def test_what_was_mitigated_and_fires_again_is_still_called_so() -> None:
     """A person said it, with a time; only the acknowledgement lapses."""
     one = incident(state=State.MITIGATED, acknowledged_at=T0, normal_at=T0, paged_at=T0)
-    assert actions.fires_again(one, T0 + minutes(11)).incident.state is State.MITIGATED
+    again = actions.fires_again(one, T0 + minutes(11), told=False)
+    assert again.incident.state is State.MITIGATED
+
+
+def test_who_was_told_the_end_is_paged_however_soon_it_fires_again() -> None:
+    """An acknowledgement that came after the end was told answers nothing that fires after it."""
+    one = incident(state=State.ACTIVE, acknowledged_at=T0, acknowledged_by="ada", paged_at=T0)
+    again = actions.fires_again(replace(one, normal_at=NOW - minutes(1)), NOW, told=True)
+    assert (again.incident.acknowledged_at, again.incident.paged_at) == (None, None)
+    assert again.page
+
+
+@pytest.mark.parametrize(("apart", "lapses"), [(59, False), (60, True)])
+def test_an_acknowledged_never_event_answers_for_an_hour(apart: float, lapses: bool) -> None:
+    """After an hour without one the next is another occasion; nobody's stays as it is."""
+    one = incident(state=State.ACTIVE, acknowledged_at=T0, acknowledged_by="ada", paged_at=T0)
+    again = actions.comes_again(one, NOW - minutes(apart), NOW, NOW)
+    assert (again.incident.acknowledged_at is None) == bool(again.page) == lapses
+    nobodys = incident(paged_at=T0)
+    assert actions.comes_again(nobodys, T0, NOW, NOW).incident == nobodys
 
 
 def test_closing_files_what_is_resolved() -> None:

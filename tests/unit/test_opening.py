@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from monitor.config.settings import Settings, resolve
+from monitor.incidents import actions
 from monitor.incidents.model import Incident, State
 from monitor.metrics import Metrics
 from monitor.opening import FOLD_S, GAPS_NAMED, Certain
@@ -72,6 +73,27 @@ def test_two_never_events_of_one_moment_are_two_incidents(tmp_path: Path) -> Non
         assert list(reversed(tx.incidents.search())) == ended
         assert all(tx.outbox.of_incident(one.uuid) for one in ended)
     made.close()
+
+
+def test_a_never_event_that_somebody_forgot_is_paged_anew(empty: Store) -> None:
+    """Acknowledged on Monday and left open: what comes within the hour is noted, on Thursday it
+    rings, and what the provider knows as acknowledged is ended before."""
+    certain = Certain({}, Pager(resolve(Settings()).policy), Metrics())
+    told = []
+    for offset, hours in enumerate((0.0, 0.9, 1.8, 72.0, 72.1), 1):
+        at = T0 + timedelta(hours=hours)
+        one = replace(occurrence(0, "//s"), offset=offset, at=at, bucket=int(at.timestamp()))
+        with empty.write() as tx:
+            tx.stream.save(1, "t", 0, Emission(Progress(hi=offset), [], [], [one], []))
+            certain.never_events(tx, at)
+            (opened,) = tx.incidents.open()
+            told.append([str(page.message.kind) for page in tx.outbox.of_incident(opened.uuid)])
+            if offset == 1:
+                step = actions.acknowledge(opened, "ada", at)
+                assert isinstance(step, actions.Step)
+                tx.incidents.apply(step, at)
+    assert told[:3] == [["trigger"]] * 3
+    assert told[3:] == [["trigger", "resolve", "trigger"]] * 2
 
 
 def test_an_occurrence_that_comes_again_opens_nothing(empty: Store) -> None:

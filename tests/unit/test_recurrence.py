@@ -146,8 +146,55 @@ def test_flapping_stays_quiet_for_who_has_acknowledged(world: World) -> None:
         world.read(False)
     assert world.rung() == ["oncall"]
     assert world.one().acknowledged_by == "ada"
-    assert len(world.told(Kind.RESOLVE)) == 6
-    assert len(world.told(Kind.UPDATE)) == 5
+    assert world.told(Kind.RESOLVE) == []  # a provider that was told the end would ring anew
+    assert len(world.told(Kind.UPDATE)) == 11  # it is quiet, it fires again, by turns
+    world.wait(minutes=10)
+    world.wait(minutes=10)
+    assert world.told()[-1:] == world.told(Kind.RESOLVE) == [("oncall", "resolve")]
+
+
+def test_who_was_told_the_end_is_rung_again(world: World) -> None:
+    """Over, told so, and only then acknowledged: what fires a minute later rings."""
+    world.read(True)
+    world.wait(minutes=5)
+    world.read(False)
+    world.wait(minutes=1)
+    world.desk().acknowledge("latest")
+    world.wait(minutes=1)
+    world.read(True)
+    assert world.rung() == ["oncall", "oncall"]
+    assert world.one().acknowledged_at is None
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_provider_hears_the_end_before_it_is_rung_anew(world: World, late: bool) -> None:
+    """What it knows as acknowledged would ring nobody, also where no timer ran in between."""
+    over_and_taken(world)
+    world.now += timedelta(minutes=11)
+    if late:
+        world.wait()
+    world.read(True)
+    kinds = [kind for _, kind in world.told(Kind.TRIGGER, Kind.RESOLVE)]
+    assert kinds == ["trigger", "resolve", "trigger"]
+
+
+def test_a_severity_that_rises_twice_rings_twice(world: World) -> None:
+    """Raised, acknowledged, lowered, raised: the second rise has a key of its own, because the
+    first is open and acknowledged at the provider. Every key hears the end."""
+    world.read(True, severity="SEV2")
+    desk = world.desk()
+    for severity in ("SEV1", "SEV2", "SEV1"):
+        world.wait(minutes=1)
+        desk.set_severity("latest", severity=severity, reason="looked again")
+    with world.store.read() as tx:
+        pages = list(tx.outbox.of_incident(world.one().uuid))
+    keys = [one.message.dedup_key for one in pages if one.message.kind is Kind.TRIGGER]
+    assert len(set(keys)) == len(keys) == 3
+    desk.resolve("latest", verdict="regression", reason="done")
+    with world.store.read() as tx:
+        pages = list(tx.outbox.of_incident(world.one().uuid))
+    ended = [one.message.dedup_key for one in pages if one.message.kind is Kind.RESOLVE]
+    assert ended == keys
 
 
 def test_flapping_holds_no_escalation_back(world: World) -> None:
