@@ -112,11 +112,14 @@ class OutboxRows:
         )
         return done.scalar() is not None
 
-    def is_to_ring(self, dedup_key: str) -> bool:
-        """Whether a trigger of this key waits to be sent."""
+    def is_to_ring(self, dedup_key: str, receivers: Collection[str]) -> bool:
+        """Whether a trigger of this key to one of `receivers` waits to be sent."""
         o = t.outbox
         found = sa.select(o.c.id).where(
-            o.c.state.in_(WAITING), o.c.kind == str(Kind.TRIGGER), o.c.dedup_key == dedup_key
+            o.c.state.in_(WAITING),
+            o.c.kind == str(Kind.TRIGGER),
+            o.c.dedup_key == dedup_key,
+            o.c.receiver.in_(list(receivers)),
         )
         return self._c.execute(found.limit(1)).first() is not None
 

@@ -5,7 +5,8 @@ same: another machine, or a receiver that works, often takes it within seconds. 
 accepted it after two minutes, and nobody has acknowledged, does the emergency road ring too. It
 rings under the key of the queued page: what PagerDuty gets late folds into what it has. The queued
 page is never withdrawn, because it is what is left should the emergency road not get through; and
-the end is not told before it has rung, or it would open what PagerDuty has resolved.
+the end is not told before it has rung those whom we have rung, or it would open what PagerDuty has
+resolved. Nobody waits for the others: one dead receiver would keep this road shut for a day.
 """
 
 from __future__ import annotations
@@ -76,9 +77,9 @@ class Bypass:
             self._open(due, told[due[0].key], now)
 
     def waits(self, tx: Tx) -> bool:
-        """Whether the queued page under whose key we ring, if we do, has not rung yet."""
+        """Whether the queued page under whose key we ring, if we do, is to ring who has ours."""
         running = self._road.running(STUCK)
-        return running is not None and tx.outbox.is_to_ring(running.opened.dedup)
+        return running is not None and tx.outbox.is_to_ring(running.opened.dedup, running.reached())
 
     def _is_old(self, finding: Finding, now: datetime, steady_s: float) -> bool:
         return now - finding.since > AFTER and steady_s - self._seen[finding.key] >= SEEN_S

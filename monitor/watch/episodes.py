@@ -47,6 +47,14 @@ class Episode:
         """Stable over restarts: the receiver folds repeats by it."""
         return f"{self.id}:{receiver}:{kind}"
 
+    def reached(self) -> list[str]:
+        """Receivers that have taken the page."""
+        return [
+            receiver
+            for receiver in self.opened.receivers
+            if self.outcome(self.message_id(receiver, Kind.TRIGGER)) == "sent"
+        ]
+
     def owed(self) -> list[Message]:
         """Messages that are still to be sent, in the order of each receiver.
 

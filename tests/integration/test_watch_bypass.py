@@ -18,6 +18,7 @@ from monitor.watch.bypass import STUCK
 from tests.integration.test_watch_ordinary import deliver
 from tests.integration.watch_stage import Stage, secrets, sqlite, stage
 from tests.making import incident
+from tests.servers.faults import status
 
 LATER = LONGEST_WAIT
 
@@ -112,6 +113,42 @@ def test_its_end_is_not_told_before_the_queued_page_has_rung(on_stage: Stage, st
     on_stage.tick(6)
     assert not on_stage.auditor._road.running(STUCK)
     assert [one.state for one in on_stage.pagerduty.incidents] == ["resolved"]
+
+
+def test_a_receiver_that_stays_down_does_not_keep_the_road_shut(
+    on_stage: Stage, store: Store
+) -> None:
+    """Slack takes neither our page nor the queued one: when PagerDuty has both, it is over, and the
+    next trouble is rung."""
+    on_stage.slack.fail_next(status(503), times=10_000)
+    on_stage.until(lambda: bool(on_stage.pagerduty.incidents))
+    with store.write() as tx:
+        (one,) = [found for found in tx.incidents.open() if found.number == 7]
+        done = acknowledge(one, "ana", on_stage.now)
+        tx.incidents.apply(done, on_stage.now)  # type: ignore[arg-type] # it is open
+        put_off_slack(tx, on_stage.now)
+    for _ in range(4):
+        on_stage.tick(2)
+        with store.write() as tx:
+            put_off_slack(tx, on_stage.now)
+    assert [one.state for one in on_stage.pagerduty.incidents] == ["resolved"]
+    with store.write() as tx:
+        number, at = tx.incidents.next_number(), on_stage.now
+        again = incident(uuid="b" * 32, number=number, detected_at=at, impact_at=at)
+        tx.incidents.save(again)
+        pager = Pager(Policy(route=Route(receivers=("slack",))))
+        pager.page(tx, again, on_stage.now, "a paging rule fires")
+    on_stage.now += timedelta(seconds=65)
+    on_stage.until(lambda: "triggered" in {one.state for one in on_stage.pagerduty.incidents}, 60)
+
+
+def put_off_slack(tx: Tx, now: datetime) -> None:
+    """As if PagerDuty took what is due, and Slack did not."""
+    for page in tx.outbox.claim("test", now + LATER):
+        if page.receiver == "slack":
+            tx.outbox.again(page, "test", now + LATER, "cannot connect")
+        else:
+            tx.outbox.sent(page, "test", {}, "", now)
 
 
 def test_a_page_that_somebody_took_needs_no_second_road(on_stage: Stage, store: Store) -> None:

@@ -39,6 +39,19 @@ def test_every_receiver_is_owed_a_page_until_it_took_it() -> None:
     ]
 
 
+def test_only_who_took_the_page_is_reached() -> None:
+    """A refusal, and an end that was accepted, have reached nobody."""
+    (episode,) = fold(
+        [
+            opened(),
+            tried("slack", "trigger", "retry"),
+            tried("slack", "resolve", "sent"),
+            tried("pagerduty", "trigger", "sent"),
+        ]
+    ).values()
+    assert episode.reached() == ["pagerduty"]
+
+
 def test_the_end_overtakes_a_page_that_nobody_took() -> None:
     """After the end only ends are owed: nobody is woken for what is over."""
     assert owed(CLOSED) == ["one:slack:resolve", "one:pagerduty:resolve"]
