@@ -337,7 +337,7 @@ class Auditor:
             facts = gather(tx, self._plan, now, checks.OVERDUE, limits.unanswered)
             own = tx.watch.own()
             memory = remember(self._memory, facts)
-            lost = checks.lost(facts, limits)
+            lost = checks.lost(facts, memory, limits)
             still = tx.watch.still(self._driven)
             driven = {uuid: at for uuid, at in self._driven.items() if uuid in still}
             found = checks.audit(facts, memory, limits, driven)

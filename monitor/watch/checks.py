@@ -96,7 +96,7 @@ def audit(
         driven: incidents whose lost escalation the auditor has rung once, and when.
     """
     return [
-        *escalations(facts, limits, driven),
+        *escalations(facts, memory, limits, driven),
         *outbox(facts, memory),
         *ingest(facts, memory, limits),
         *decide(facts, memory, limits),
@@ -130,8 +130,14 @@ def next_rung(incident: Incident, rings: Rings) -> datetime | None:
     return min(times, default=None)
 
 
-def lost(facts: Facts, limits: Limits) -> Lost:
-    """Incidents without a future deadline."""
+def lost(facts: Facts, memory: Memory, limits: Limits) -> Lost:
+    """Incidents without a future deadline, as far as our clock can tell.
+
+    One that was just set is given time: decide dates anew what waits. One that is not the
+    database's says nothing of times that another machine has written.
+    """
+    if facts.now - memory.started <= OVERDUE or abs(facts.off) > JUMP:
+        return Lost((), ())
     overdue, exhausted = [], []
     for incident in facts.unheard:
         rings = facts.rings.get(incident.uuid, NO_RINGS)
@@ -148,9 +154,11 @@ def _silent_for(rings: Rings, now: datetime) -> timedelta:
     return timedelta() if rings.last_at is None or rings.waiting else now - rings.last_at
 
 
-def escalations(facts: Facts, limits: Limits, driven: Mapping[str, datetime]) -> Iterator[Finding]:
+def escalations(
+    facts: Facts, memory: Memory, limits: Limits, driven: Mapping[str, datetime]
+) -> Iterator[Finding]:
     """Incidents that nobody will be rung for any more."""
-    found = lost(facts, limits)
+    found = lost(facts, memory, limits)
     again = [incident for incident in found.overdue if incident.uuid in driven]
     if again:
         yield _about(
@@ -429,7 +437,7 @@ def jumps(last: Jump | None, now: datetime) -> Iterator[Finding]:
 
 def skew(facts: Facts) -> Iterator[Finding]:
     """The database's clock beside ours: leases run on the one, deadlines on the other."""
-    off = facts.database_now - facts.now
+    off = facts.off
     if abs(off) > JUMP:
         yield Finding(
             check="clock",

@@ -40,6 +40,11 @@ class Facts:
     """`lag` and `no_data` of the whole stream, where decide has an alert for them."""
 
     @property
+    def off(self) -> timedelta:
+        """How far the database's clock is ahead of ours."""
+        return self.database_now - self.now
+
+    @property
     def beyond(self) -> int:
         """Seconds of events that some partition has closed and nobody judged; not of recordings."""
         if any(part.finished for part in self.parts):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 from monitor.incidents import actions
@@ -105,19 +105,17 @@ def drive(
     Args:
         tx: the open transaction.
         pager: the ordinary road.
-        lost: what has no future deadline.
+        lost: what had no future deadline when it was looked for.
         driven: incidents that were rung before.
         now: the time.
     """
     rung: dict[str, datetime] = {}
-    late = [incident for incident in lost.overdue if incident.uuid not in driven]
-    for incident in late[:DRIVEN_AT_ONCE]:
+    for incident in _still(tx, lost.overdue, driven):
         whom = pager.climb(tx, incident, now)
         text = f"the escalation was overdue: the auditor rang {whom or 'nobody, it was rung'}"
         _say(tx, incident, text, now)
         rung[incident.uuid] = now
-    silent = [incident for incident in lost.exhausted if incident.uuid not in driven]
-    for incident in silent[:DRIVEN_AT_ONCE]:
+    for incident in _still(tx, lost.exhausted, driven):
         receivers = sorted(rung_for(tx.rings.of(incident.uuid), incident))
         reason = "nobody acknowledges and nobody is left to ring: all are rung once more"
         pager.ring(tx, incident, receivers, now, reason)
@@ -125,6 +123,21 @@ def drive(
     if rung:
         tx.touch()
     return rung
+
+
+def _still(
+    tx: Tx, incidents: Sequence[Incident], driven: Mapping[str, datetime]
+) -> Iterator[Incident]:
+    """The first of them that wait for their ring, as they are in this transaction.
+
+    Somebody may have answered since they were found, or decide have dated them anew.
+    """
+    found = [incident.uuid for incident in incidents if incident.uuid not in driven]
+    still = tx.watch.still(found)
+    for uuid in [uuid for uuid in found if uuid in still][:DRIVEN_AT_ONCE]:
+        incident = tx.incidents.get(uuid)
+        assert incident is not None
+        yield incident
 
 
 def _say(tx: Tx, incident: Incident, text: str, now: datetime) -> None:

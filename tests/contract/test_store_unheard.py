@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -17,12 +18,13 @@ from monitor.store.watch_rows import NO_RINGS
 from monitor.stream.signals import default_signals, plan
 from monitor.watch import checks
 from monitor.watch.checks import OVERDUE, Limits
-from monitor.watch.facts import gather
+from monitor.watch.facts import Facts, first_memory, gather
 from tests.making import T0, incident
 
 SILENT = Limits().unanswered
 FIRST, SECOND = Rung(0, ("slack",)), Rung(600, ("pagerduty", "log"))
 PLAN = plan(default_signals())
+LONG_AGO = first_memory(T0 - timedelta(days=1))
 
 
 def seconds(count: float) -> timedelta:
@@ -70,6 +72,11 @@ def numbers(store: Store) -> list[int]:
         return [one.number for one in tx.watch.unheard(T0, OVERDUE, SILENT).incidents]
 
 
+def looked(tx: Tx) -> Facts:
+    """As if the server's clock were the test's."""
+    return replace(gather(tx, PLAN, T0, OVERDUE, SILENT), database_now=T0)
+
+
 def test_an_incident_without_a_deadline_is_found_behind_a_storm(store: Store) -> None:
     """A thousand older ones whose next rung is to come do not hide it."""
     with store.write() as tx:
@@ -82,9 +89,9 @@ def test_an_incident_without_a_deadline_is_found_behind_a_storm(store: Store) ->
         ring(tx, lost, "slack", 700)
         accept_all(tx)
     with store.read() as tx:
-        facts = gather(tx, PLAN, T0, OVERDUE, SILENT)
+        facts = looked(tx)
     assert [one.number for one in facts.unheard] == [1001]
-    assert checks.lost(facts, Limits()).overdue == (lost,)
+    assert checks.lost(facts, LONG_AGO, Limits()).overdue == (lost,)
     assert set(facts.rings) == {lost.uuid}
 
 
@@ -222,12 +229,8 @@ def test_the_database_finds_what_the_checks_find(store: Store) -> None:
     with store.read() as tx:
         rings = tx.watch.rings(one.uuid for one in everybody)
         found = unheard.unheard(tx._c, T0, OVERDUE, SILENT, most=1000)
-        facts = gather(tx, PLAN, T0, OVERDUE, SILENT)
-    whole = type(facts)(
-        **{name: getattr(facts, name) for name in facts.__dataclass_fields__}
-        | {"unheard": tuple(everybody), "rings": rings}
-    )
-    lost = checks.lost(whole, Limits())
+        whole = replace(looked(tx), unheard=tuple(everybody), rings=rings)
+    lost = checks.lost(whole, LONG_AGO, Limits())
     wanted = {one.number for one in (*lost.overdue, *lost.exhausted)} | {
         one.number for one in everybody if checks._unreached(rings.get(one.uuid, NO_RINGS), one, T0)
     }

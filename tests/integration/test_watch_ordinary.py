@@ -16,8 +16,9 @@ from monitor.notify.loopback.server import Answer, LoopbackServer, Request
 from monitor.paging import Pager, Policy
 from monitor.store.store import Store, Tx
 from monitor.views import Health
+from monitor.watch.checks import Lost
 from monitor.watch.episodes import fold
-from monitor.watch.ordinary import file
+from monitor.watch.ordinary import drive, file
 from monitor.watch.settings import Heartbeat
 from monitor.watch.state import one_line, save
 from runbooks.durations import Duration
@@ -77,6 +78,10 @@ def test_a_lost_escalation_is_rung_once_and_then_alarmed(on_stage: Stage) -> Non
     on_stage.tick(2)
     with store.read() as tx:
         (one,) = tx.incidents.open()
+        assert set(tx.outbox.triggers(one.uuid)) == {"slack"}, "decide has a minute to begin"
+    on_stage.now += timedelta(seconds=60)
+    on_stage.tick(2)
+    with store.read() as tx:
         assert set(tx.outbox.triggers(one.uuid)) == {"slack", "pagerduty"}
         said = [entry.entry.text for entry in tx.incidents.timeline(one.uuid)]
     assert any("the auditor rang pagerduty" in text for text in said)
@@ -113,6 +118,7 @@ def storm(store: Store) -> None:
 def test_a_lost_escalation_is_found_behind_a_storm(tmp_path: Path, secret_values: None) -> None:
     """However many older incidents wait in order for their next rung."""
     with stage(sqlite(tmp_path), {}, ready=storm) as on_stage:
+        on_stage.now += timedelta(seconds=60)
         state = on_stage.tick(2)
         store = Store(on_stage.configured.settings.store)
         with store.read() as tx:
@@ -126,6 +132,7 @@ def test_a_lost_escalation_is_found_behind_a_storm(tmp_path: Path, secret_values
 def test_a_finding_that_clears_ends_its_incident(on_stage: Stage) -> None:
     """Pages that nobody sends are an incident; when they are sent, its end is told."""
     store = Store(on_stage.configured.settings.store)
+    on_stage.now += timedelta(seconds=60)
     on_stage.tick(1)
     on_stage.now += timedelta(seconds=70)
     on_stage.tick(3)
@@ -149,6 +156,7 @@ def test_a_finding_that_clears_ends_its_incident(on_stage: Stage) -> None:
 def test_one_finding_is_one_incident_however_often_it_is_found(on_stage: Stage) -> None:
     """Found at each audit, and after a restart of the auditor: one incident, one page each."""
     store = Store(on_stage.configured.settings.store)
+    on_stage.now += timedelta(seconds=60)
     on_stage.tick(1)
     on_stage.now += timedelta(seconds=70)
     on_stage.tick(5)
@@ -181,6 +189,39 @@ def test_somebody_who_acknowledges_ends_the_search_for_others(
         store = Store(made.configured.settings.store)
         with store.read() as tx:
             (one,) = tx.incidents.open()
+            assert set(tx.outbox.triggers(one.uuid)) == {"slack"}
+        store.close()
+
+
+def test_who_answers_while_the_auditor_looks_is_not_rung_over(on_stage: Stage) -> None:
+    """Between the look and the ring somebody acknowledges: the ring does not happen."""
+    store = Store(on_stage.configured.settings.store)
+    pager = Pager(on_stage.configured.policy)
+    with store.read() as tx:
+        (one,) = tx.incidents.open()
+    for found in (Lost((one,), ()), Lost((), (one,))):
+        with store.write() as tx:
+            done = acknowledge(one, "ana", on_stage.now)
+            tx.incidents.apply(done, on_stage.now)  # type: ignore[arg-type] # it is open
+            assert drive(tx, pager, found, {}, on_stage.now) == {}
+            assert tx.outbox.triggers(one.uuid) == {"slack": 1}
+    store.close()
+
+
+def test_a_clock_put_forward_rings_nobody_early(tmp_path: Path, secret_values: None) -> None:
+    """Every rung seems overdue at once: decide dates them anew first, and nobody is rung."""
+    ready = paged(timedelta(seconds=60), Rung(0, ("slack",)), SECOND)
+    with stage(sqlite(tmp_path), {}, ready=ready) as on_stage:
+        on_stage.now += timedelta(seconds=70)
+        on_stage.tick(2)
+        steady = on_stage.now.timestamp()
+        on_stage.now += timedelta(hours=1)
+        for number in range(1, 5):
+            on_stage.now += timedelta(seconds=3)
+            on_stage.auditor.step(on_stage.now, steady + 3 * number)
+        store = Store(on_stage.configured.settings.store)
+        with store.read() as tx:
+            (one,) = [found for found in tx.incidents.open() if found.number == 7]
             assert set(tx.outbox.triggers(one.uuid)) == {"slack"}
         store.close()
 

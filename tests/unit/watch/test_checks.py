@@ -68,7 +68,22 @@ def test_a_rung_that_was_due_for_a_minute_is_lost(ago: timedelta, overdue: bool)
     """A future deadline is no finding; neither is one that is merely late."""
     one = paged(ago, FIRST, SECOND)
     look = facts(unheard=(one,), rings={one.uuid: rings("slack", ago=ago)})
-    assert (checks.lost(look, LIMITS).overdue == (one,)) is overdue
+    assert (checks.lost(look, memory(look), LIMITS).overdue == (one,)) is overdue
+
+
+def test_a_clock_that_is_not_to_be_trusted_rings_nobody() -> None:
+    """Hours beside the database's, whose times are another machine's, or set within the last
+    minute, before decide has dated anew what waits; a finding about the clock is told."""
+    late = replace(paged(seconds(4000), FIRST, SECOND), uuid="a" * 32)
+    silent = replace(paged(seconds(4000), FIRST), uuid="b" * 32)
+    rang = {one.uuid: rings("slack", ago=seconds(4000)) for one in (late, silent)}
+    look = facts(unheard=(late, silent), rings=rang)
+    assert checks.lost(look, memory(look), LIMITS) == checks.Lost((late,), (silent,))
+    just_set = memory(look, started=T0 - seconds(60))
+    assert checks.lost(look, just_set, LIMITS) == checks.Lost((), ())
+    ahead = replace(look, database_now=T0 - timedelta(hours=3))
+    assert checks.lost(ahead, memory(ahead), LIMITS) == checks.Lost((), ())
+    assert keys(ahead, driven=dict.fromkeys(rang, T0)) == {"clock:skew"}
 
 
 def test_a_lost_escalation_alarms_only_after_it_was_rung_once() -> None:
@@ -84,9 +99,9 @@ def test_an_incident_that_everybody_ignores_is_rung_again_and_then_alarmed() -> 
     """Nobody is left: half an hour after the last ring it is lost."""
     one = paged(seconds(2400), FIRST)
     quiet = facts(unheard=(one,), rings={one.uuid: rings("slack", ago=seconds(1700))})
-    assert checks.lost(quiet, LIMITS).exhausted == ()
+    assert checks.lost(quiet, memory(quiet), LIMITS).exhausted == ()
     look = facts(unheard=(one,), rings={one.uuid: rings("slack", ago=seconds(1801))})
-    assert checks.lost(look, LIMITS).exhausted == (one,)
+    assert checks.lost(look, memory(look), LIMITS).exhausted == (one,)
     assert keys(look) == set()
     assert keys(look, driven={one.uuid: T0}) == {"unanswered"}
 
