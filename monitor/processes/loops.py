@@ -10,7 +10,7 @@ from datetime import datetime
 
 from monitor.clock import WallClock
 from monitor.metrics import Metrics
-from monitor.processes.plight import Plights
+from monitor.processes.plight import BUSY_S, Plights
 from monitor.processes.posts import Beside, Post
 from monitor.store.errors import StoreBusy
 from monitor.store.lease_rows import Fenced
@@ -120,9 +120,9 @@ class Loops:
             except StoreUnavailable as problem:
                 self._metrics.store_errors.labels(name).inc()
                 logger.warning("%s waits for the store: %s", name, problem)
-                # Where only our turn does not come, others write: the store works.
-                if self._plights is not None and not isinstance(problem, StoreBusy):
-                    self._plights.suffer(name, str(problem), time.monotonic())
+                if self._plights is not None:
+                    usual_s = BUSY_S if isinstance(problem, StoreBusy) else 0.0
+                    self._plights.suffer(name, str(problem), time.monotonic(), usual_s)
                 self._stopping.wait(BACKOFF_S)
                 continue
             if self._plights is not None:

@@ -22,6 +22,11 @@ QUIET_S = 20.0
 it tries, step by step, as decide does with its detectors."""
 
 
+BUSY_S = 45.0
+"""A store to which others write works; but not for a loop whose turn does not come for so long, and
+then for the auditor's `storage_down`."""
+
+
 class Plight(msgspec.Struct, frozen=True, kw_only=True):
     """A loop whose work the store refuses, again and again."""
 
@@ -33,6 +38,13 @@ class Plight(msgspec.Struct, frozen=True, kw_only=True):
     """The last time: one refusal alone has lasted for nothing."""
     problem: str
     """What the store said last."""
+    usual_s: float = 0.0
+    """Of what it said last: so long it is no trouble."""
+
+    @property
+    def lasted_s(self) -> float:
+        """For how long it is trouble."""
+        return self.last_s - self.since_s - self.usual_s
 
 
 class Plights:
@@ -45,8 +57,8 @@ class Plights:
         self._known: dict[str, Plight] = {}
         self._keep()
 
-    def suffer(self, loop: str, problem: str, steady_s: float) -> None:
-        """The store has refused it, now."""
+    def suffer(self, loop: str, problem: str, steady_s: float, usual_s: float = 0.0) -> None:
+        """The store has refused it, now; which is no trouble for `usual_s`."""
         with self._lock:
             known = self._known.get(loop)
             since_s = steady_s if known is None else known.since_s
@@ -56,6 +68,7 @@ class Plights:
                 since_s=since_s,
                 last_s=steady_s,
                 problem=problem,
+                usual_s=usual_s,
             )
             self._keep()
 
@@ -81,7 +94,7 @@ class Plights:
 
 def longest(folder: Path) -> Plight | None:
     """Of all loops of the daemon, the plight that has lasted longest."""
-    return max(_read(folder), key=lambda one: one.last_s - one.since_s, default=None)
+    return max(_read(folder), key=lambda one: one.lasted_s, default=None)
 
 
 def _read(folder: Path) -> Iterator[Plight]:

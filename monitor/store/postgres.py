@@ -12,7 +12,10 @@ from typing import Any
 import sqlalchemy as sa
 
 PATIENCE_S = 30
-"""A writer waits so long for its turn; the longest sits for three seconds."""
+"""A writer waits so long for its turn, and says so; the longest sits for three seconds."""
+LOCK_S = 8
+"""Any other lock is waited for so long: a frozen holder is gone by then (`IDLE_S`), and a watchdog,
+to whom nobody announces it, does not take it for a loop that hangs (15 s)."""
 IDLE_S = 5
 """A transaction in which nothing happens for so long is rolled back by the server."""
 STATEMENT_S = 60
@@ -31,7 +34,7 @@ _SESSION = {
     "timezone": "UTC",
     "idle_in_transaction_session_timeout": f"{IDLE_S}s",
     "statement_timeout": f"{STATEMENT_S}s",
-    "lock_timeout": f"{PATIENCE_S}s",
+    "lock_timeout": f"{LOCK_S}s",
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
@@ -73,7 +76,13 @@ def one_writer(connection: sa.Connection) -> None:
 
     Numbers of incidents, heads of timelines and "update, or else insert" rest on it.
     """
-    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_WRITER)))
+    # In one statement, from left to right; null is what the session began with.
+    patient, impatient = (
+        sa.func.set_config("lock_timeout", value, True) for value in (f"{PATIENCE_S}s", None)
+    )
+    connection.execute(
+        sa.select(patient, sa.func.pg_advisory_xact_lock(_WRITER), impatient.label("impatient"))
+    )
 
 
 def one_migration(connection: sa.Connection) -> None:

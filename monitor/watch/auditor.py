@@ -25,7 +25,7 @@ from monitor.store.store import Store, StoreError, Tx
 from monitor.text import vis
 from monitor.watch import checks, ordinary, times
 from monitor.watch.bypass import STUCK, Bypass, untold
-from monitor.watch.checks import Finding, Jump, Limits, span
+from monitor.watch.checks import Finding, Jump, Limits, Lost, span
 from monitor.watch.emergency import Road
 from monitor.watch.episodes import Episode
 from monitor.watch.facts import Facts, Memory, first_memory, gather, remember
@@ -42,6 +42,8 @@ TICK_S = 3.0
 """Between two questions whether the store answers."""
 LOOK_S = 6.0
 """Longest wait for one answer; the store's own time-outs are shorter, unless it is frozen."""
+UNAUDITED_S = 105.0
+"""Audits may fail for so long, and then for `storage_down`, before the store is taken for down."""
 LEASE = "auditor"
 LEASE_FOR = timedelta(seconds=60)
 STORAGE, DISK = "storage", "disk"
@@ -117,6 +119,8 @@ class Auditor:
         self._memory: Memory = first_memory(now)
         self._facts: Facts | None = None
         self._audited_s: float | None = None
+        self._unaudited: Plight | None = None
+        """Audits that come to no end, though the store answers."""
         self._driven: dict[str, datetime] = {}
         self._driven_before: dict[str, datetime] = {}
         """As the last audit found it; what it has rung itself, the next one judges."""
@@ -125,6 +129,9 @@ class Auditor:
         self._findings: list[Finding] = []
         self._found: list[Finding] = []
         """Of the last audit."""
+        self._lost = Lost((), ())
+        self._owes = False
+        """It has found what the store is to be told."""
         self._untold: dict[str, str] = {}
         self._waits = False
         self._since: dict[str, datetime] = {}
@@ -143,8 +150,8 @@ class Auditor:
         self._clocks(now, steady_s)
         look = self._ask(now)
         answers = look is not None and (look.written or self._beats(look.pulse))
-        plight = self._plight() if answers else None
-        if plight is not None and self._lasts(plight):
+        plight = self._worst() if answers else None
+        if plight is not None:
             answers = False
             self._suffer(plight, now, steady_s)
         elif answers or self._answered_s is None:
@@ -175,8 +182,13 @@ class Auditor:
             self._went(silent_s, now, steady_s)
         self._silent_s = None
 
-    def _lasts(self, plight: Plight) -> bool:
-        return plight.last_s - plight.since_s >= self._watch.storage_down.total_seconds()
+    def _worst(self) -> Plight | None:
+        """For what the store is taken for down, whatever it answers us; None: for nothing."""
+        known = [one for one in (self._plight(), self._unaudited) if one is not None]
+        worst = max(known, key=lambda one: one.lasted_s, default=None)
+        if worst is None or worst.lasted_s < self._watch.storage_down.total_seconds():
+            return None
+        return worst
 
     def _suffer(self, plight: Plight, now: datetime, steady_s: float) -> None:
         """What we write goes through, and the work does not: there is no room, or no right."""
@@ -238,6 +250,7 @@ class Auditor:
             if running is not None:
                 lasted = span(now - running.opened.since)
                 self._road.close(STORAGE, f"storage is back after {lasted}; {self._waiting()}", now)
+                self._unaudited = None  # what failed before it is told
             return
         if silent_s >= self._watch.storage_down.total_seconds():
             self._road.open(
@@ -318,20 +331,38 @@ class Auditor:
             return
         self._audited_s = steady_s
         self._lacks.look(now)
-        if not self._try(lambda: self._examine(now, ours=ours)):
+        problem = self._try(lambda: self._examine(now))
+        if problem:
             self._bypass.forget()
-            return
-        self._bypass.step(self._found, self._untold, now, steady_s, ours=ours, waits=self._waits)
+        else:
+            if ours and self._owes:
+                problem = self._try(lambda: self._tell(now))
+            # Where the store does not hear of it, people must all the more.
+            self._bypass.step(
+                self._found, self._untold, now, steady_s, ours=ours, waits=self._waits
+            )
+        self._unaudited = self._failing(problem, steady_s) if problem else None
 
-    def _try(self, work: Callable[[], None]) -> bool:
+    def _failing(self, problem: str, steady_s: float) -> Plight:
+        return Plight(
+            process="auditor",
+            loop="audit",
+            since_s=steady_s if self._unaudited is None else self._unaudited.since_s,
+            last_s=steady_s,
+            problem=problem,
+            usual_s=UNAUDITED_S,
+        )
+
+    def _try(self, work: Callable[[], None]) -> str:
+        """What kept the store from it; empty when it is done."""
         try:
             self._patience.ask(work, LOOK_S)
         except (StoreError, NoAnswer) as problem:
             logger.warning("the audit waits for the store: %s", problem)
-            return False
-        return True
+            return str(problem)
+        return ""
 
-    def _examine(self, now: datetime, *, ours: bool) -> None:
+    def _examine(self, now: datetime) -> None:
         limits = Limits(unanswered=self._watch.unanswered, lag=self._watch.lag)
         with self._store.read() as tx:
             facts = gather(tx, self._plan, now, checks.OVERDUE, limits.unanswered)
@@ -344,16 +375,21 @@ class Auditor:
             found += times.audit(facts, memory)
             found += [*checks.jumps(self._jump, now), *self._low(now)]
             unknown, waits = untold(tx, found, own), self._bypass.waits(tx)
-        rung: dict[str, datetime] = {}
         due = {one.uuid for one in (*lost.overdue, *lost.exhausted)} - driven.keys()
-        if ours and (due or ordinary.differs(own, found)):
-            with self._store.write() as tx:
-                if self._speaks(tx, now):
-                    rung = ordinary.drive(tx, self._pager, lost, driven, now)
-                    ordinary.tell(tx, self._pager, found, now)
+        self._owes = bool(due) or ordinary.differs(own, found)
         self._memory, self._facts = memory, facts
-        self._driven_before, self._driven = driven, driven | rung
+        self._driven_before = self._driven = driven
         self._found, self._untold, self._waits = found, unknown, waits
+        self._lost = lost
+
+    def _tell(self, now: datetime) -> None:
+        """Ring and open what the last audit found; what it knows stays known if this fails."""
+        rung: dict[str, datetime] = {}
+        with self._store.write() as tx:
+            if self._speaks(tx, now):
+                rung = ordinary.drive(tx, self._pager, self._lost, self._driven, now)
+                ordinary.tell(tx, self._pager, self._found, now)
+        self._driven = self._driven | rung
 
     def _low(self, now: datetime) -> Iterator[Finding]:
         limit = self._watch.disk_free * MEBIBYTE
@@ -374,7 +410,7 @@ class Auditor:
         for episode in list(self._road.episodes.values()):
             if episode.closed is None or episode.owed():
                 continue
-            if self._try(partial(self._file_one, episode, now)):
+            if not self._try(partial(self._file_one, episode, now)):
                 self._road.filed(episode, now)
 
     def _file_one(self, episode: Episode, now: datetime) -> None:

@@ -19,9 +19,10 @@ from psycopg import sql
 from monitor.config.secret import Secret
 from monitor.incidents.timeline import broken_at
 from monitor.notify.channel import Kind, Message
+from monitor.processes.settings import Processes
 from monitor.store import tables as t
-from monitor.store.errors import StoreError
-from monitor.store.postgres import IDLE_S, PATIENCE_S
+from monitor.store.errors import StoreBusy, StoreError
+from monitor.store.postgres import IDLE_S, LOCK_S, PATIENCE_S
 from monitor.store.store import Store, StoreUnavailable
 from tests.making import T0, minutes
 from tests.servers.postgres_server import OWNER, PASSWORD, SIGNED_IN, PostgresServer
@@ -212,6 +213,33 @@ def test_sessions_have_their_limits(store: Store, postgres_store_url: str) -> No
     other.close()
     assert found[0] == ["5s", "tocsin", "UTC", "4MB"]
     assert found[1] == ["5s", "mine", "UTC", "8MB"]
+
+
+def test_only_the_turn_to_write_is_waited_for_long(
+    store: Store, postgres_store_url: str, postgres_server: PostgresServer, postgres_database: str
+) -> None:
+    """Another's lock on a table is given up on before a watchdog ends the process; a writer that
+    comes late to its turn has the patience for it, and none for other locks then."""
+    hasty = Store(f"{postgres_store_url}?options=-c%20lock_timeout%3D500")
+    assert _settings(store, ("lock_timeout",)) == [f"{LOCK_S}s"]
+    assert IDLE_S < LOCK_S < Processes().stall.total_seconds()
+
+    with store.write() as tx:
+        late = threading.Thread(target=touch, args=(hasty,))
+        late.start()
+        tx._c.execute(sa.text("SELECT pg_sleep(2)"))
+    late.join(DEADLINE_S)
+    assert revision(store) == 1
+
+    with postgres_server.connect(postgres_database) as other:
+        other.autocommit = False
+        other.execute("LOCK TABLE revision IN ACCESS EXCLUSIVE MODE")
+        started = time.monotonic()
+        for locked in (hasty.write, hasty.queue):
+            with pytest.raises(StoreBusy, match="lock timeout"), locked() as tx:
+                tx.touch()
+        assert time.monotonic() - started < PATIENCE_S / 2
+    hasty.close()
 
 
 def _settings(store: Store, names: tuple[str, ...]) -> list[str]:

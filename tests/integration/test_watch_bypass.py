@@ -91,6 +91,31 @@ def test_what_nobody_took_for_two_minutes_goes_round_the_outbox(
     assert {"PAGE", "SENT", "NORMAL", "CLOSED"} <= set(kinds)
 
 
+def test_an_outbox_that_takes_nothing_is_told_round_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page about the stuck ones cannot even be queued: what was found is told all the same."""
+    for name, value in secrets().items():
+        monkeypatch.setenv(name, value)
+
+    def ready(store: Store) -> None:
+        refused_everywhere(store)
+        with store.write() as tx:
+            refusal = "SELECT RAISE(ABORT, 'no more')"
+            tx._c.exec_driver_sql(
+                f"CREATE TRIGGER no_more BEFORE INSERT ON outbox BEGIN {refusal}; END"
+            )
+
+    with stage(sqlite(tmp_path), {}, ready=ready) as on_stage:
+        on_stage.tick(2)
+        on_stage.now += timedelta(seconds=60)
+        on_stage.until(
+            lambda: any("do not move" in one.summary for one in on_stage.pagerduty.incidents)
+        )
+        told = " ".join(str(one.custom_details) for one in on_stage.pagerduty.incidents)
+    assert "no receiver has accepted a page of INC-0007" in told
+
+
 def test_its_end_is_not_told_before_the_queued_page_has_rung(on_stage: Stage, store: Store) -> None:
     """The page that was stuck goes out first: the one about it would open in PagerDuty what the
     emergency road had resolved, and wake people a second time."""

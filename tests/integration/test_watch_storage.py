@@ -12,7 +12,7 @@ import pytest
 
 from monitor.incidents.model import Origin, State
 from monitor.incidents.timeline import broken_at
-from monitor.processes.plight import QUIET_S, Plights, longest
+from monitor.processes.plight import BUSY_S, QUIET_S, Plights, longest
 from monitor.store.store import Store
 from tests.integration.watch_stage import Stage, secrets, sqlite, stage
 
@@ -145,6 +145,43 @@ def test_a_clock_that_jumps_is_told_and_is_no_failure_of_the_store(
     assert own.severity == "SEV3"
     assert {page.receiver for page in pages} == {"slack", "pagerduty"}
     assert not on_stage.pagerduty.incidents
+
+
+def test_an_audit_that_cannot_be_written_pages_by_itself(on_stage: Stage, tmp_path: Path) -> None:
+    """What it finds becomes no incident for two minutes: nobody else would be told of it."""
+    other = sqlite3.connect(tmp_path / "tocsin.db", isolation_level=None)
+    other.execute(
+        "CREATE TRIGGER no_more BEFORE INSERT ON outbox BEGIN SELECT RAISE(ABORT, 'no more'); END"
+    )
+    on_stage.now += timedelta(seconds=301)
+    on_stage.tick(2)
+    assert [one.check for one in on_stage.auditor._found] == ["ingest"], (
+        "what it could read, it has"
+    )
+    ticks = on_stage.until(lambda: paged(on_stage), 50)
+    assert 110 <= ticks * 3 <= 135
+    (page,) = on_stage.pagerduty.incidents
+    assert "storage down" in page.summary
+    assert "auditor, audit: the store does not work: no more" in str(page)
+    other.execute("DROP TRIGGER no_more")
+    other.close()
+    on_stage.until(lambda: resolved(on_stage) and not on_stage.auditor._road.episodes)
+
+
+def test_a_loop_whose_turn_does_not_come_for_a_minute_pages(
+    on_stage: Stage, tmp_path: Path
+) -> None:
+    """A store to which others write is not down, but for this loop it is."""
+    folder = tmp_path / "plights"
+    folder.mkdir()
+    on_stage.auditor._plight = partial(longest, folder)
+    control = Plights(folder / "control")
+    for _ in range(20):
+        control.suffer("decide", "the store is busy", on_stage.now.timestamp(), BUSY_S)
+        on_stage.tick()
+        assert not paged(on_stage)
+    control.suffer("decide", "the store is busy", on_stage.now.timestamp(), BUSY_S)
+    on_stage.until(lambda: paged(on_stage), 5)
 
 
 def test_work_that_the_store_refuses_pages_though_the_auditor_can_write(

@@ -12,7 +12,7 @@ from monitor.metrics import Metrics
 from monitor.processes import loops as loops_module
 from monitor.processes import plight
 from monitor.processes.loops import Loops
-from monitor.processes.plight import QUIET_S, Plight, Plights, longest
+from monitor.processes.plight import BUSY_S, QUIET_S, Plight, Plights, longest
 from monitor.store.errors import StoreBusy, StoreUnavailable
 from monitor.watchdog import Watchdog
 
@@ -54,11 +54,11 @@ def test_a_folder_that_is_not_there_breaks_no_loop(tmp_path: Path) -> None:
     assert longest(tmp_path) is not None
 
 
-@pytest.mark.parametrize(("problem", "heard"), [(StoreUnavailable, True), (StoreBusy, False)])
+@pytest.mark.parametrize(("problem", "usual_s"), [(StoreUnavailable, 0.0), (StoreBusy, BUSY_S)])
 def test_a_loop_tells_what_is_refused_until_a_step_ends(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, problem: type[StoreUnavailable], heard: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, problem: type[StoreUnavailable], usual_s: float
 ) -> None:
-    """A store that others write to is busy, and works: only a refusal is told."""
+    """A refusal is trouble at once; a store that others write to is only when it lasts."""
     monkeypatch.setattr(loops_module, "BACKOFF_S", 0.01)
     monkeypatch.setattr(plight, "QUIET_S", 0.0)
     stopping, refused, well = threading.Event(), threading.Event(), threading.Event()
@@ -81,5 +81,7 @@ def test_a_loop_tells_what_is_refused_until_a_step_ends(
     assert well.wait(LATE_S)
     stopping.set()
     loops.join()
-    assert (told[0] is not None) is heard
+    (one,) = told
+    assert one is not None
+    assert one.lasted_s == -usual_s
     assert longest(tmp_path) is None
