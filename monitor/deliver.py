@@ -394,8 +394,8 @@ class Deliver:
         incident = tx.incidents.get(page.incident)
         if incident is None or page.message.kind is not Kind.TRIGGER:
             return
-        taken = incident.acknowledged_at
-        if not incident.is_open or (taken is not None and taken >= page.created_at):
+        taken = incident.acknowledged_at is not None and tx.outbox.taken_since(page)
+        if taken or not incident.is_open:
             return
         instead: list[str] = []
         if self._fallback and self._fallback != page.receiver:

@@ -183,13 +183,17 @@ class Pager:
         rung = tx.rings.of(incident.uuid) if rung is None else rung
         facts = self._facts(tx, incident, {*rung_for(rung, incident), *receivers}, now)
         ringing = tx.rings.ringing(incident.uuid) if rung else {}
+        # Who rings may have a clock behind that of who paged: it is a ring of this outage.
+        dated = max(now, incident.paged_at or now)
         for receiver in receivers:
             count = rung[receiver].count if receiver in rung else 0
             key = f"trigger:{incident.severity.lower()}:{count + 1}"
             dedup = pages.dedup_key(incident)
             if dedup in ringing.get(receiver, ()):
                 dedup += f":{count + 1}"  # under a key that is open there nobody would be rung
-            self._put(tx, incident, Kind.TRIGGER, receiver, key, now, facts, dedup=dedup)
+            self._put(
+                tx, incident, Kind.TRIGGER, receiver, key, now, facts, dedup=dedup, dated=dated
+            )
         text = f"{', '.join(receivers)}: {reason}"
         entry = Entry(kind="PAGE", text=text, actor="tocsin", occurred_at=now)
         tx.incidents.append(incident.uuid, (entry,), now)
@@ -323,6 +327,7 @@ class Pager:
         *,
         dedup: str,
         news: str = "",
+        dated: datetime | None = None,
     ) -> None:
         made = message(
             incident,
@@ -337,7 +342,7 @@ class Pager:
             news=news,
         )
         made = replace(made, dedup_key=dedup, lines=facts.lines or made.lines)
-        tx.outbox.put(incident.uuid, receiver, made, now)
+        tx.outbox.put(incident.uuid, receiver, made, now, dated)
 
 
 def rung_for(rung: Mapping[str, ring_rows.Rung], incident: Incident) -> set[str]:

@@ -81,7 +81,14 @@ class OutboxRows:
     def __init__(self, connection: sa.Connection) -> None:
         self._c = connection
 
-    def put(self, incident: str, receiver: str, message: Message, now: datetime) -> bool:
+    def put(
+        self,
+        incident: str,
+        receiver: str,
+        message: Message,
+        now: datetime,
+        dated: datetime | None = None,
+    ) -> bool:
         """Queue a page; False if its key (`message.id`) is there already.
 
         Args:
@@ -89,6 +96,7 @@ class OutboxRows:
             receiver: to whom.
             message: what.
             now: from when on it is due.
+            dated: as when it counts as queued; None: `now`.
         """
         done = self._c.execute(
             insert_new(self._c, t.outbox).returning(t.outbox.c.id),
@@ -100,7 +108,7 @@ class OutboxRows:
                 "body": msgspec.json.encode(message).decode(),
                 "state": "new",
                 "attempts": 0,
-                "created_at": now,
+                "created_at": now if dated is None else dated,
                 "next_at": now,
                 "lease_until": None,
                 "owner": None,
@@ -132,6 +140,18 @@ class OutboxRows:
             .group_by(o.c.receiver)
         )
         return {receiver: int(count) for receiver, count in rows}
+
+    def taken_since(self, page: Queued) -> bool:
+        """Whether somebody acknowledged its incident after it was queued.
+
+        By the order of rows: who acknowledges and who pages may have two clocks, or one that was
+        put back.
+        """
+        o = t.outbox
+        told = sa.select(o.c.id).where(
+            o.c.incident == page.incident, o.c.kind == str(Kind.ACKNOWLEDGE), o.c.id > page.id
+        )
+        return self._c.execute(told.limit(1)).first() is not None
 
     def trigger_keys(self, incident: str, receiver: str) -> list[str]:
         """The dedup keys under which a receiver was rung, oldest first."""

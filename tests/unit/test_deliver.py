@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,19 @@ import pytest
 from monitor.alerting.routes import Route
 from monitor.config.secret import Secret
 from monitor.config.settings import Settings, resolve
+from monitor.config.shelf import Shelf
 from monitor.deliver import LONGEST_RETRY_S, OURS_S, Deliver
+from monitor.desk.desk import Desk
 from monitor.http_client import HttpClient
 from monitor.incidents.model import Incident, State
 from monitor.metrics import Metrics
 from monitor.notify.channel import Channel, Kind, Message, Outcome, Refused, Retry, Sent, Unknown
 from monitor.notify.pagerduty import PagerDutyChannel
 from monitor.notify.settings import PagerDutySettings
-from monitor.paging import Pager
+from monitor.paging import Pager, rung_for
 from monitor.store.store import Store, StoreUnavailable
+from monitor.views import Principal
+from monitor.watch.checks import OVERDUE
 from monitor.watch.emergency import Road
 from monitor.watch.spool import Spool
 from tests.making import T0, incident
@@ -94,6 +98,12 @@ class Bench:
             assert known is not None
             tx.incidents.save(made := replace(known, **changes))
         return made
+
+    def take(self, at: datetime) -> None:
+        """Somebody acknowledges the first incident at a desk whose clock says so."""
+        who = Principal(name="ada", role="responder")
+        desk = Desk(self.store, resolve(Settings()), Shelf(), who, lambda: at)
+        desk.acknowledge("INC-0001")
 
     def end(self, number: int = 1) -> None:
         """A person resolves it, and all who were rung are to hear so."""
@@ -247,18 +257,22 @@ def test_an_answer_from_on_the_way_rings_the_fallback_once_and_ends_nothing(
 
 @pytest.mark.parametrize("over", ["ended", "acknowledged"])
 def test_the_fallback_is_not_woken_for_what_is_over(bench: Callable[..., Bench], over: str) -> None:
-    """A page that is given up rings nobody else once somebody has it, or it has ended."""
+    """A page that is given up rings nobody else once somebody has it, or it has ended, though the
+    desk's clock is behind."""
     answers: list[Outcome] = [Unknown("no answer"), Refused("gone")]
     spare = Phone("spare")
-    loop = bench(Phone("pd", lambda _: answers.pop(0)), spare, fallback="spare")
+    loop = bench(
+        Phone("pd", lambda _: answers.pop(0) if answers else Sent()), spare, fallback="spare"
+    )
     loop.page("pd")
     loop.step()
     if over == "ended":
         loop.change(state=State.RESOLVED, resolved_at=loop.now)
     else:
-        loop.change(acknowledged_at=loop.now, acknowledged_by="ada")
-    loop.step(600)
-    assert loop.states() == [("pd", "dead")]
+        loop.take(loop.now - timedelta(seconds=5))
+    for _ in range(2):
+        loop.step(600)
+    assert ("pd", "dead") in loop.states()
     assert loop.told("DEAD")
     assert spare.taken == []
 
@@ -266,17 +280,43 @@ def test_the_fallback_is_not_woken_for_what_is_over(bench: Callable[..., Bench],
 @pytest.mark.parametrize(
     "answer", [Refused("gone"), Retry("302", astray=True), Retry("no secret", ours=True)]
 )
+@pytest.mark.parametrize("ahead", [timedelta(hours=-1), timedelta(seconds=5)])
 def test_an_acknowledgement_from_before_a_ring_answers_it_not(
-    bench: Callable[..., Bench], answer: Outcome
+    bench: Callable[..., Bench], answer: Outcome, ahead: timedelta
 ) -> None:
-    """What is rung though somebody has it (its severity rose, it was escalated) has a fallback."""
+    """What is rung though somebody has it (its severity rose, it was escalated) has a fallback,
+    also where the desk's clock was ahead."""
     spare = Phone("spare")
-    loop = bench(Phone("pd", lambda _: answer), spare, fallback="spare")
-    loop.page("pd", severity="SEV1")
-    loop.change(acknowledged_at=loop.now - timedelta(hours=1), acknowledged_by="ada")
-    for _ in range(3):
+    phone = Phone("pd", lambda message: answer if message.severity == "SEV1" else Sent())
+    loop = bench(phone, spare, fallback="spare")
+    loop.page("pd", severity="SEV2")
+    loop.step()
+    loop.take(loop.now + ahead)
+    loop.step(1)
+    with loop.store.write() as tx:
+        rises = tx.incidents.get("i1")
+        assert rises is not None
+        loop.pager.page(tx, replace(rises, severity="SEV1"), loop.now, "severity raised to SEV1")
+    for _ in range(10):
         loop.step(1)
     assert spare.kinds == [Kind.TRIGGER]
+
+
+def test_a_machine_whose_clock_is_behind_rings_the_fallback_for_this_outage(
+    bench: Callable[..., Bench],
+) -> None:
+    """It goes out at once and counts as rung since the page: nobody is told that none was heard."""
+    spare = Phone("spare")
+    loop = bench(Phone("pd", lambda _: Refused("gone")), spare, fallback="spare")
+    loop.page("pd")
+    paged_at = loop.now + timedelta(seconds=20)
+    paged = loop.change(paged_at=paged_at)
+    for _ in range(2):
+        loop.step()
+    assert spare.kinds == [Kind.TRIGGER]
+    with loop.store.read() as tx:
+        assert rung_for(tx.rings.of("i1"), paged) == {"spare"}
+        assert not tx.watch.unheard(paged_at + 2 * OVERDUE, OVERDUE, timedelta(hours=1)).count
 
 
 def test_an_outcome_that_the_store_refuses_is_said_by_the_next_step(
