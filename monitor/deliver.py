@@ -268,9 +268,7 @@ class Deliver:
         for page in pages:
             if page.over:
                 continue
-            if self._closing.is_set():
-                break  # another sender has them when our lease is given back, or the next start
-            if self._is_silent(page.receiver) and not page.hurries:
+            if self._closing.is_set() or (self._is_silent(page.receiver) and not page.hurries):
                 held.append(page)
                 continue
             if time.monotonic() - claimed > SURE_S and not self._still_ours(page):
@@ -301,7 +299,7 @@ class Deliver:
             self._silent[receiver] = self._steady() + retry_in(1, outcome)
 
     def _hand_back(self, pages: Sequence[Queued]) -> None:
-        """Their receiver asked for silence when they were claimed already."""
+        """They were not tried: we end, or their receiver asked for silence meanwhile."""
         try:
             with self._store.queue() as tx:
                 for page in pages:

@@ -24,7 +24,7 @@ from monitor.store import tables as t
 from monitor.store.columns import UtcTime
 from monitor.store.incident_rows import is_open
 from monitor.store.upserts import insert_new
-from monitor.store.urgency import DIED, failures, hurries, surely_unheard, urgency
+from monitor.store.urgency import DIED, deaths, hurries, surely_unheard, survived, urgency
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,8 @@ WAITING = ("new", "claimed")
 A_PAGE = t.outbox.c.kind != str(Kind.DIGEST)
 """A digest waits in the same line, and nobody has to get up for it."""
 KEEPS_ITS_PLACE = 5
-"""So many attempts of a page may end with the death of its sender until it waits behind others."""
+"""So many attempts of a page in a row may end with the death of its sender until it waits behind
+others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,12 +270,13 @@ class OutboxRows:
         self, page: Queued, owner: str, at: datetime, detail: str, *, sure: bool = False
     ) -> bool:
         """Try again at `at`; `sure`: this attempt has surely come to nothing."""
-        values = _failures(page, sure=sure)
-        return self._finish(page, owner, state="new", next_at=at, detail=detail, **values)
+        receipt = _survived(page, sure=sure)
+        return self._finish(page, owner, state="new", next_at=at, detail=detail, receipt=receipt)
 
     def dead(self, page: Queued, owner: str, detail: str, *, sure: bool = False) -> bool:
         """It will never be accepted; `sure` as with `again`."""
-        return self._finish(page, owner, state="dead", detail=detail, **_failures(page, sure=sure))
+        receipt = _survived(page, sure=sure)
+        return self._finish(page, owner, state="dead", detail=detail, receipt=receipt)
 
     def hand_back(self, page: Queued, owner: str) -> bool:
         """It was claimed and not tried: as if it had not been claimed."""
@@ -354,16 +356,18 @@ class OutboxRows:
             now: when they are due at the latest.
         """
         o = t.outbox
-        kills = o.c.attempts > KEEPS_ITS_PLACE
-        last = sa.or_(o.c.next_at > now, kills)
-        gone = (
-            sa.select(o.c.id)
+        gone = self._c.execute(
+            sa.select(o.c.id, o.c.attempts, o.c.receipt)
             .where(o.c.state == "claimed", o.c.owner.not_in(list(living)))
             .with_for_update(skip_locked=True)
-        )
+        ).all()
+        if not gone:
+            return 0
+        kills = o.c.id.in_([row.id for row in gone if deaths(row) > KEEPS_ITS_PLACE])
+        last = sa.or_(o.c.next_at > now, kills)
         done = self._c.execute(
             o.update()
-            .where(o.c.id.in_(gone))
+            .where(o.c.id.in_([row.id for row in gone]))
             .values(
                 state="new",
                 next_at=sa.case((last, sa.literal(now, UtcTime())), else_=o.c.next_at),
@@ -421,11 +425,8 @@ def _past(
     return sa.or_(until <= clock, until > clock + longest)
 
 
-def _failures(page: Queued, *, sure: bool) -> dict[str, str]:
-    """What is kept of a page's attempts; nothing once one of them may have been heard."""
-    if not sure or not page.message.fresh:
-        return {}
-    return {"receipt": failures(page.attempts)}
+def _survived(page: Queued, *, sure: bool) -> str:
+    return survived(page.attempts, unheard=sure and page.message.fresh)
 
 
 def _claimed(row: Any, receipt: dict[str, str], *, ended: bool) -> Queued:

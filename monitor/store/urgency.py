@@ -3,6 +3,7 @@
 A page is surely unheard while every attempt is known to have come to nothing: refused for now, or
 not made. `receipt`, which a page has no other use for until it is sent, counts them. An attempt
 whose sender died, whose answer was lost, or that a Tocsin of before made is missing in that count.
+It also has the number of the last attempt that its sender survived: those after it are deaths.
 """
 
 from __future__ import annotations
@@ -49,12 +50,26 @@ def hurries(due: datetime, *, try_top: bool) -> sa.ColumnElement[bool]:
     return sa.or_(waited, sa.and_(first, severity() == "SEV1"))
 
 
-def failures(attempts: int) -> str:
-    """A page's `receipt` when all of its attempts have surely come to nothing."""
-    return msgspec.json.encode({"failed": attempts}).decode()
+def survived(attempts: int, *, unheard: bool) -> str:
+    """A page's `receipt` after an attempt that its sender survived.
+
+    Args:
+        attempts: so far.
+        unheard: all of them have surely come to nothing.
+    """
+    failed = {"failed": attempts} if unheard else {}
+    return msgspec.json.encode({"survived": attempts, **failed}).decode()
 
 
 def surely_unheard(row: Any) -> bool:
-    """Whether that is so of a row that is not sent."""
-    failed = msgspec.json.decode(row.receipt).get("failed", 0)
-    return bool(row.attempts == failed)
+    """Whether all attempts of a row that is not sent have surely come to nothing."""
+    return bool(row.attempts == _count(row, "failed"))
+
+
+def deaths(row: Any) -> int:
+    """The last attempts of a row that is not sent, all of which its senders did not survive."""
+    return int(row.attempts) - _count(row, "survived")
+
+
+def _count(row: Any, name: str) -> int:
+    return int(msgspec.json.decode(row.receipt).get(name, 0))

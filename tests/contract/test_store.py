@@ -811,6 +811,21 @@ def test_the_most_urgent_page_goes_first(store: Store) -> None:
     assert claimed(store) == ["iiii", "iii", "i", "ii"]
 
 
+def test_attempts_that_their_sender_survived_are_no_deaths(store: Store) -> None:
+    """However often a top page was refused, or lacked something of ours, one kill while it is under
+    way puts it behind no other."""
+    with store.write() as tx:
+        rated(tx, "i", "SEV3")
+        rated(tx, "ii", "SEV1")
+        for sure in (True, True, True, False, True, True, True):
+            page = tx.outbox.claim("me", T0, limit=1)[0]
+            assert page.message.id == "ii"
+            assert tx.outbox.again(page, "me", T0, "503", sure=sure)
+        tx.outbox.claim("dead", T0, limit=1)
+        assert tx.outbox.release([], T0) == 1
+    assert claimed(store) == ["ii", "i"]
+
+
 def test_a_receiver_that_rests_is_left_alone_for_so_long(store: Store) -> None:
     """What has been due for the longest wait goes all the same, and where it is asked for the first
     attempt of a top page; what is handed back was not tried."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -442,6 +443,28 @@ def test_a_provider_that_asks_for_silence_gets_it(bench: Callable[..., Bench]) -
     with loop.store.read() as tx:
         (held,) = tx.outbox.of_incident("i50")
     assert held.attempts == 1
+
+
+def test_an_end_in_order_hands_back_what_it_did_not_try(bench: Callable[..., Bench]) -> None:
+    """The rest of a batch is as if nobody had claimed it: it is due at once, and surely unheard."""
+    enders: list[threading.Thread] = []
+
+    def answer(_: Message) -> Outcome:
+        enders.append(threading.Thread(target=loop.deliver.close))
+        enders[-1].start()
+        assert loop.deliver._closing.wait(30)
+        return Sent()
+
+    loop = bench(Phone("pd", answer))
+    for number in range(1, 4):
+        loop.page("pd", number)
+    loop.step()
+    enders.pop().join(30)
+    assert not enders
+    assert loop.states() == [("pd", "new"), ("pd", "new"), ("pd", "sent")]
+    with loop.store.write() as tx:
+        left = tx.outbox.claim("next", loop.now)
+    assert [(page.attempts, page.message.fresh) for page in left] == [(1, True)] * 2
 
 
 def test_no_wish_for_silence_holds_a_page_beyond_the_longest_wait(
