@@ -15,7 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from monitor.desk.desk import Desk
@@ -41,6 +41,8 @@ PATIENCE_S = 2.5
 """Slack wants its receipt within 3 s, PagerDuty within 5 s."""
 REFUSED_A_DAY = 1000
 """Refusals written down of each source; all are logged and counted."""
+SKEW = timedelta(minutes=1)
+"""Their clock and ours differ by no more."""
 AT_ONCE = 16
 """Answers that are worked on or wait for the store; the next has to come again."""
 
@@ -59,6 +61,8 @@ class Answer:
     who: Principal | None
     """Who that is here; None for a stranger."""
     action: Action
+    occurred_at: datetime | None = None
+    """When it was done over there; None where they do not say."""
     incident: str = ""
     """The incident's uuid."""
     entry: str = ""
@@ -168,6 +172,9 @@ class Answers:
             )
         desk = self._desk_for(Joined(tx), answer.who)
         try:
+            if past := _past(tx, answer, incident):
+                desk.note(incident.name, text=past)
+                return Reply("refused", past)
             if answer.note:
                 desk.note(incident.name, text=answer.note)
             return _done(desk, answer, incident)
@@ -187,6 +194,23 @@ def _done(desk: Desk, answer: Answer, incident: Incident) -> Reply:
             return Reply("done", desk.escalate(incident.name).text)
         case "none":
             return Reply("done", "noted" if answer.note else "nothing to do")
+
+
+def _past(tx: Tx, answer: Answer, incident: Incident) -> str:
+    """What the timeline says of an answer to an outage before this one; else empty.
+
+    What was paged for one outage only is answered whatever their clock says: nobody can have
+    answered it before.
+    """
+    at, paged = answer.occurred_at, incident.paged_at
+    if answer.action == "none" or at is None or paged is None or at >= paged - SKEW:
+        return ""
+    if incident.uuid not in tx.rings.astray():
+        return ""
+    return (
+        f"an answer of {at.astimezone(UTC):%Y-%m-%d %H:%M} UTC from {answer.source} came late: "
+        "it was to an outage before this one, and does not answer it"
+    )
 
 
 def _incident(tx: Tx, answer: Answer) -> Incident | None:

@@ -130,6 +130,7 @@ def read_answer(event: _Event, people: People, now: datetime) -> Answer | None:
         account=vis(agent.id or "-", limit=40),
         who=people.of_pagerduty(agent.id) if person else None,
         action=action,
+        occurred_at=event.occurred_at,
         incident=ours[1] if ours is not None else "",
         entry="" if ours is not None else _key(there),
         note=_note(told, data),

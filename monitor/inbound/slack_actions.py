@@ -11,7 +11,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from urllib.parse import parse_qs
 
 import msgspec
@@ -76,6 +76,8 @@ class Click:
     """Of this press of the button."""
     once: str = ""
     """Of the button, where it does its work once, whoever presses."""
+    at: datetime | None = None
+    """When it was pressed: an envelope that nobody acknowledged may come much later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,15 @@ def read_click(
     key = _digest("click", user.id, channel, thread, pressed.value, pressed.action_ts)
     # Each press of it would page one more; a message's button counts once, whoever presses.
     once = _digest("once", pressed.value) if known.action == "escalate" else ""
-    return Click(team, user.id, channel, thread, known.action, known.incident, key, once)
+    at = _moment(pressed.action_ts)
+    return Click(team, user.id, channel, thread, known.action, known.incident, key, once, at)
+
+
+def _moment(stamp: str) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(float(stamp), UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def _digest(*parts: str) -> str:
@@ -215,5 +225,6 @@ def _answer(click: Click, who: Principal | None, signed: str) -> Answer:
         account=vis(f"{click.team}/{click.user}", limit=80),
         who=who,
         action="escalate" if click.action == "escalate" else "acknowledge",
+        occurred_at=click.at,
         incident=click.incident,
     )

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -165,6 +166,14 @@ class Stage:
         self.send()
         assert done.incident is not None
         return self.incident(done.incident)
+
+    def page_anew(self, incident: Incident) -> Incident:
+        """It was over, and fires again: another outage, paged as decide does it."""
+        again = replace(self.again(incident), paged_at=None)
+        with self.store.write() as tx:
+            self.pager.page(tx, again, self.clock(), "fires again")
+        self.send()
+        return self.again(incident)
 
     def health(self) -> Health:
         """How the connection to Slack is."""

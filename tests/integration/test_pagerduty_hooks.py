@@ -90,6 +90,35 @@ def test_resolved_there_is_acknowledged_and_noted_here(
     ]
 
 
+@pytest.mark.parametrize("kind", ["incident.acknowledged", "incident.resolved"])
+def test_an_answer_to_an_outage_before_is_none_to_this_one(
+    kind: str, stage: Stage, hooks: PagerDutyPost, paged: tuple[Incident, PagerDutyIncident]
+) -> None:
+    """It comes late, when the incident was over and is paged anew: it is noted, and the pager goes
+    on until somebody answers this one."""
+    incident, there = paged
+    late = datetime.now(UTC) - timedelta(minutes=2)
+    stage.page_anew(incident)
+    assert hooks.deliver(event(kind, there, PD_ANA, at=late)) == [200]
+    assert stage.again(incident).acknowledged_at is None
+    assert stage.escalate_when_due(incident) == "second"
+    (note,) = _texts(stage, incident, "NOTE")
+    assert f"an answer of {late:%Y-%m-%d %H:%M} UTC from pagerduty came late" in note
+    assert stage.audited()[0] == ("Ana", "acknowledge", "refused")
+    assert hooks.deliver(event(kind, there, PD_ANA)) == [200]
+    assert stage.again(incident).acknowledged_by == "Ana"
+
+
+def test_what_was_paged_once_is_answered_whatever_their_clock_says(
+    stage: Stage, hooks: PagerDutyPost, paged: tuple[Incident, PagerDutyIncident]
+) -> None:
+    """Our clock may be ahead: an answer from before the only page can be to nothing else."""
+    incident, there = paged
+    behind = datetime.now(UTC) - timedelta(minutes=5)
+    assert hooks.deliver(event("incident.acknowledged", there, PD_ANA, at=behind)) == [200]
+    assert stage.again(incident).acknowledged_by == "Ana"
+
+
 def test_what_a_stranger_does_there_is_told_and_the_escalation_goes_on(
     stage: Stage, hooks: PagerDutyPost, paged: tuple[Incident, PagerDutyIncident]
 ) -> None:

@@ -186,6 +186,26 @@ def test_a_click_after_the_end_is_refused(
     assert not has_button(root(server), "acknowledge")
 
 
+@pytest.mark.parametrize("action", ["acknowledge", "escalate"])
+def test_a_press_during_an_outage_before_does_nothing_to_this_one(
+    server: SlackServer, stage: Stage, click: Callable[[dict[str, Any]], None], action: str
+) -> None:
+    """An envelope that comes again late is noted and told; a new press of the same old button is
+    somebody's answer now."""
+    incident = stage.page()
+    message = root(server)
+    late = press(message, action, ANA, at=time.time() - 120)
+    stage.page_anew(incident)
+    click(late)
+    assert stage.again(incident).acknowledged_at is None
+    (note,) = stage.entries(incident, "NOTE")
+    assert "from slack came late" in note.text
+    assert stage.audited() == [("Ana", action, "refused")]
+    until(lambda: bool(server.receiver.whispers), "a word to who pressed")
+    click(press(message, action, ANA))
+    assert stage.audited()[0] == ("Ana", action, "done")
+
+
 @pytest.mark.parametrize("road", ["http"], indirect=True)
 def test_no_receipt_without_the_store(server: SlackServer, stage: Stage) -> None:
     """While the store is held, HTTP says 503 in time, and the click works when it is free."""

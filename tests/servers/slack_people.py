@@ -45,9 +45,15 @@ def has_button(message: SlackMessage, action: str) -> bool:
 
 
 def press(
-    message: SlackMessage, action: str, user: str, *, team: str = TEAM, app: str = APP
+    message: SlackMessage,
+    action: str,
+    user: str,
+    *,
+    team: str = TEAM,
+    app: str = APP,
+    at: float | None = None,
 ) -> dict[str, Any]:
-    """The payload of one press of a button; each call is a press of its own."""
+    """The payload of one press of a button, now or `at`; each call is a press of its own."""
     pressed = button(message, action)
     number = next(_count)
     return {
@@ -74,7 +80,7 @@ def press(
                 "block_id": "b1",
                 "text": pressed["text"],
                 "value": pressed["value"],
-                "action_ts": f"{time.time_ns() / 1e9:.6f}-{number}",
+                "action_ts": f"{time.time_ns() / 1e9:.6f}" if at is None else f"{at:.6f}",
             }
         ],
     }
