@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,10 @@ Kind = tuple[str, int]
 """Of a snapshot: the name of its format, and the version."""
 
 _FIRST_ROWS = 8
+_PARTS = slice(-12, -10)  # of a zip without a comment: where it says how many parts it has
+_DAMAGED = (OSError, EOFError, KeyError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error)
+"""What reading a broken archive raises; a wrong bit may ask for a password, which is a
+`RuntimeError`, or for a way to pack that nobody has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +124,17 @@ def unpack(kind: Kind, data: bytes) -> tuple[dict[str, Any], dict[str, NDArray[A
         ValueError: `data` is not what `pack` made, or of another kind or version.
     """
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
+        # Each part is read to its end, and so held to its checksum, before numpy believes it.
+        with zipfile.ZipFile(io.BytesIO(data)) as stored:
+            parts = {name.removesuffix(".npy"): stored.read(name) for name in stored.namelist()}
+        if len(parts) != int.from_bytes(data[_PARTS], "little"):
+            raise ValueError("a part is missing")  # its entry taken for the comment of another
+        arrays = {
+            name: np.lib.format.read_array(io.BytesIO(part), allow_pickle=False)
+            for name, part in parts.items()
+        }
         header = json.loads(arrays.pop("header").tobytes())
-    except (OSError, EOFError, KeyError, AttributeError, zipfile.BadZipFile, ValueError) as error:
+    except _DAMAGED as error:
         raise ValueError(f"not a detector snapshot: {error}") from error
     if not isinstance(header, dict):
         raise ValueError("not a detector snapshot: its header is no object")  # noqa: TRY004 - bad data, not a bad argument

@@ -76,14 +76,13 @@ def defined(plan: Plan, signal: Signal) -> str:
 def definitions(tx: Tx, plan: Plan, position: int | None) -> Definitions:
     """What is known of the signals of `plan`, which decides from `position` on."""
     new = {signal.name: defined(plan, signal) for signal in plan.signals}
-    stored = tx.decisions.snapshot(SNAPSHOT)
-    if stored is None or position is None:
-        # The first set of all, or that of a store from before its definitions were kept.
+    old = None if position is None else _read(tx)
+    if old is None or position is None:
+        # The first set of all, or that of a store where they were not kept or are damaged.
         counted = tx.decisions.first_counted
         other = [] if position is None else [name for name in new if counted(name) is None]
         known = {name: _Kept(text, 0) for name, text in new.items()}
         return _known(_Stored(known, frozenset(new), frozenset(other), 0), unsaved=True)
-    old = msgspec.msgpack.decode(stored[1], type=_Stored)
     then = {name: old.known[name].definition for name in old.names}
     if new == then:
         return _known(old, unsaved=False)
@@ -95,6 +94,17 @@ def definitions(tx: Tx, plan: Plan, position: int | None) -> Definitions:
     made = _known(_Stored(known, frozenset(new), others, position), unsaved=True)
     _tell(made, then.keys() - new.keys(), position)
     return made
+
+
+def _read(tx: Tx) -> _Stored | None:
+    stored = tx.decisions.snapshot(SNAPSHOT)
+    if stored is None:
+        return None
+    try:
+        return msgspec.msgpack.decode(stored[1], type=_Stored)
+    except ValueError as problem:
+        logger.warning("what signals meant is not known, all points are theirs: %s", problem)
+        return None
 
 
 def _known(stored: _Stored, *, unsaved: bool) -> Definitions:

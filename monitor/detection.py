@@ -103,6 +103,7 @@ class Detection:
         try:
             bank, pool = RateBank.restore(rates), Pool.restore(fleets)
             children = Slices.restore(slices, self._plan, self._profile)
+            seen_at = _seen_at(tx, start)
         except ValueError as problem:
             logger.warning("the snapshot is not used, the points are replayed: %s", problem)
             return 0, 0
@@ -115,7 +116,7 @@ class Detection:
             return 0, start
         if not self._rates.take(bank, pool, children):
             return 0, 0
-        self._couplings, self._seen_at = self._coupled(tx, start), _seen_at(tx, start)
+        self._couplings, self._seen_at = self._coupled(tx, start), seen_at
         self._couple(self._rates.known)
         return start, start
 
@@ -277,7 +278,11 @@ class Detection:
 
 
 def _seen_at(tx: Tx, start: int) -> dict[str, int]:
-    """As it was when the bank's snapshot was taken; of an older store nothing."""
+    """As it was when the bank's snapshot was taken; of an older store nothing.
+
+    Raises:
+        ValueError: what is stored cannot be read.
+    """
     stored = tx.decisions.snapshot(SEEN)
     if stored is None or stored[0] != start:
         return {}

@@ -246,6 +246,8 @@ class Slices:
         except msgspec.MsgspecError as error:
             raise ValueError(f"not a snapshot of slices: {error}") from error
         made, bank = cls(plan, profile), RateBank.restore(rates)
+        if bank.ids != [one.name for one in stored.members]:
+            raise ValueError("not a snapshot of slices: its children are not those of its bank")
         if bank.config != profile.children or bank.bucket_s != plan.bucket_s:
             return None
         made._bank, made._bursts = bank, Bursts.restore(minutes, profile.bursts)

@@ -140,7 +140,7 @@ class DecisionRows:
     def profile(self) -> str:
         """The profile the last daemon ran with; empty before the first."""
         stored = self.snapshot("profile")
-        return "" if stored is None else stored[1].decode()
+        return "" if stored is None else stored[1].decode(errors="replace")
 
     def save_profile(self, name: str) -> None:
         """A daemon runs with this profile."""

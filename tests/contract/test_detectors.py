@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from river import checks
 
 from detectors.catalog import CATALOG
 from detectors.model import Detector
 from detectors.series import RateDetector
-from detectors.testing import CHECKS, check_detector, quiet_buckets
+from detectors.testing import CHECKS, check_detector, learn, quiet_buckets
 
 Check = Callable[[Any], None]
 
@@ -51,6 +54,32 @@ def test_every_shipped_detector_keeps_our_contract(
 ) -> None:
     """Each check of the public suite holds for each detector of the catalog."""
     check(CATALOG[name].kind)
+
+
+@pytest.fixture(scope="module")
+def stored() -> dict[str, bytes]:
+    """A snapshot of each detector of the catalog."""
+    made = {}
+    for name, entry in CATALOG.items():
+        detector = entry.kind()
+        learn(detector, quiet_buckets(100))
+        made[name] = detector.snapshot()
+    return made
+
+
+@settings(max_examples=150, deadline=None)
+@given(name=st.sampled_from(sorted(CATALOG)), where=st.floats(0, 1, exclude_max=True))
+def test_a_wrong_bit_in_a_snapshot_is_refused_or_changes_nothing(
+    stored: dict[str, bytes], name: str, where: float
+) -> None:
+    """A damaged snapshot raises ValueError, so that the daemon replays; none is half believed."""
+    bit = int(where * 8 * len(stored[name]))
+    damaged = bytearray(stored[name])
+    damaged[bit // 8] ^= 1 << bit % 8
+    detector = CATALOG[name].kind()
+    with contextlib.suppress(ValueError):
+        detector.restore(bytes(damaged))
+        assert detector.snapshot() == stored[name]
 
 
 @pytest.mark.parametrize("name", sorted(CATALOG))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 
 from monitor.decide import Decide, Decided
@@ -18,6 +21,19 @@ def lose_snapshots(stage: Stage) -> None:
     with stage.store.write() as tx:
         for name in (SNAPSHOT, FLEETS, SLICES):
             tx.decisions.save_snapshot(name, 0, b"")
+
+
+def test_no_damaged_snapshot_ends_the_daemon(stage_for: StageFor) -> None:
+    """With every stored snapshot unreadable it starts, warns and judges as it would have."""
+    stage = stage_for()
+    with closing(sqlite3.connect(stage.path)) as raw, raw:
+        stored = raw.execute("SELECT name, data FROM snapshots WHERE length(data) > 0").fetchall()
+        for name, data in stored:
+            raw.execute("UPDATE snapshots SET data = ? WHERE name = ?", (data[::-1], name))
+    assert {"rates", "seen", "definitions", "levels"} <= {name for name, _ in stored}
+    stage.restart()
+    play(stage, 10, refused={"chat": 6})
+    assert stage.only().signal == "refusal_rate"
 
 
 def test_who_writes_does_not_wait_for_a_rebuild(stage_for: StageFor) -> None:

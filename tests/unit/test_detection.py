@@ -61,9 +61,10 @@ def run(
     budgets: Budgets = GENEROUS,
     *,
     lost: tuple[str, ...] = (),
+    damaged: tuple[str, ...] = (),
 ) -> tuple[list[list[Reading]], list[Seen]]:
     """Readings and points of the whole history, with the process killed before some buckets, and
-    these snapshots lost each time."""
+    these snapshots lost or damaged each time."""
     tiers = {SIGNAL: "page"}
     detection = Detection(PLAN, PROFILES["page"])
     said: list[list[Reading]] = []
@@ -76,6 +77,9 @@ def run(
             if at in kills:
                 for name in lost:
                     tx.decisions.save_snapshot(name, 0, b"")
+                for name in damaged:
+                    end, data = tx.decisions.snapshot(name) or (0, b"")
+                    tx.decisions.save_snapshot(name, end, data[::-1])
                 detection = Detection(PLAN, PROFILES["page"])
                 for _ in detection.rebuild(lambda: nullcontext(tx), bucket, budgets):
                     pass
@@ -116,6 +120,18 @@ def test_lost_snapshots_change_nothing(store: Store, tmp_path: Path, lost: str) 
     other = Store(f"sqlite:///{tmp_path / 'y.db'}")
     killed = run(other, frozenset({BORN + 1, SHOCK + 4}), lost=(lost,))
     other.close()
+    assert killed == run(store, frozenset())
+
+
+@pytest.mark.parametrize("damaged", ["rates", "fleets", "slices", "seen"])
+def test_damaged_snapshots_change_nothing(
+    store: Store, tmp_path: Path, damaged: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that cannot be read is warned of and replaced by the points: what is said is the same."""
+    other = Store(f"sqlite:///{tmp_path / 'y.db'}")
+    killed = run(other, frozenset({SHOCK + 4}), damaged=(damaged,))
+    other.close()
+    assert "the snapshot is not used" in caplog.text
     assert killed == run(store, frozenset())
 
 
