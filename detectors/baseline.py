@@ -54,6 +54,7 @@ SPEC = {
     **_NOISE,
     "warm": Column(dtype="?"),
     "tilt": Column(fill=1),
+    "drawn": Column(dtype="i8", fill=-1),
     **account.spec(_TAUGHT),
     **hours.SPEC,
     **recurring.SPEC,
@@ -224,11 +225,22 @@ class Baseline:
         ):
             self._teach(name, more, keep, live, held)
         self.account.fade(lesson.start_s, c["guilty"] & ~held & live)
-        if lesson.start_s % 3_600 < self._bucket_s:
-            self.draw_day(np.flatnonzero(live))
+        self._draw_new_hours(lesson)
         rare = c["seen_buckets"] * self._bucket_s >= self._config.warm_rare_s
         enough = (c["seen_k"] >= self._config.warm_expected) | rare
         c["warm"][:] |= enough & (c["seen_buckets"] >= self._config.warm_buckets)
+
+    def _draw_new_hours(self, lesson: Lesson) -> None:
+        """Draw the day of each series whose first lesson of an hour this is, whenever it comes.
+
+        One that has just begun has no hour to draw before the next.
+        """
+        drawn = self._c["drawn"]
+        hour, into = divmod(lesson.start_s, 3_600)
+        due = lesson.live & (drawn != hour)
+        if due.any():
+            self.draw_day(np.flatnonzero(due if into < self._bucket_s else due & (drawn >= 0)))
+            drawn[due] = hour
 
     def _teach(
         self,

@@ -23,7 +23,7 @@ from detectors.shift import Bucket, ShiftTest
 from detectors.turned import Turned
 from detectors.verdicts import Verdicts
 
-_KIND = ("tocsin-rate-bank", 5)
+_KIND = ("tocsin-rate-bank", 6)
 _LEAST_NATS = 1.0  # no threshold is below this, whatever the scale
 _BOTH_SIDES = np.log(2.0)  # of score: who watches both sides has twice the chances of a false page
 _IDLE_S = 86_400  # evidence from before so long a silence is nobody's evidence any more

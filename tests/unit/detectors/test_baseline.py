@@ -108,3 +108,29 @@ def test_doubt_falls_with_evidence() -> None:
     columns["level_k"][:] = [0, 10, 1_000]
     doubt = baseline.doubt(0)
     assert doubt[0] > doubt[1] > doubt[2]
+
+
+def test_the_day_is_learned_from_whichever_part_of_its_hours_has_traffic() -> None:
+    """Batches that begin a quarter past each hour teach the curve that those on the hour teach."""
+    columns = Columns(SPEC)
+    columns.append(2)
+    baseline = Baseline(RateConfig(), columns, 900)
+    for quarter in range(14 * 96):
+        hour, part = (quarter // 4) % 24, quarter % 4
+        k = 400 * 0.05 * (1.0 + 0.5 * np.sin(2 * np.pi * hour / 24))
+        n = [400.0 * (part in parts) for parts in ((0, 1), (1, 2))]
+        learn(baseline, 900 * quarter, [k * (one > 0) for one in n], n)
+    sharp, late = columns["hour_factor"].T
+    assert sharp.max() > 1.3
+    assert late == pytest.approx(sharp, abs=0.02)
+
+
+def test_a_series_that_has_just_begun_waits_for_the_next_hour() -> None:
+    """The day is drawn once an hour; what a first quarter of an hour tells of it is nothing."""
+    baseline, columns = fresh()
+    drawn = []
+    for minute in range(45, 185):
+        learn(baseline, 60 * minute, [2], [20])
+        drawn.append(columns["hour_error"][:, 0].tobytes())
+    changes = [at + 46 for at in range(len(drawn) - 1) if drawn[at] != drawn[at + 1]]
+    assert changes == [60, 120, 180]
