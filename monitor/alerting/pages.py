@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from detectors.verdicts import times
 from monitor.alerting import fitting
-from monitor.alerting.alerts import Alert, Cause
+from monitor.alerting.alerts import Alert, Cause, Reading
 from monitor.alerting.fitting import ChangeFact, Suspect
 from monitor.incidents.model import Incident, Origin, Rung
 
@@ -92,9 +92,15 @@ def where(dimensions: Mapping[str, str]) -> str:
 
 def title(alert: Alert, signal_title: str) -> str:
     """What and where, with the ratio when there is a baseline to compare with."""
-    reading = alert.reading
-    factor = f" {times(reading.rate, reading.baseline)} base" if reading.baseline > 0 else ""
-    return f"{signal_title}{factor}: {where(alert.dimensions)}"
+    return f"{signal_title}{_factor(alert.reading)}: {where(alert.dimensions)}"
+
+
+def _factor(reading: Reading) -> str:
+    if reading.baseline <= 0:
+        return ""
+    if reading.rate <= 0:
+        return " down to none"
+    return f" {times(reading.rate, reading.baseline)} base"
 
 
 def _what(alert: Alert, also: int, suspects: Sequence[Suspect]) -> str:

@@ -340,6 +340,12 @@ def test_where_and_title() -> None:
     assert pages.title(alert(baseline=0.0), "No data") == "No data: chat in prod"
 
 
+def test_the_title_of_a_fall_to_zero_reads_as_a_sentence() -> None:
+    """Where nothing is left there is no ratio to a base."""
+    title = pages.title(alert(rate=0.0, k=0, excess=-10.0), "Refusals")
+    assert title == "Refusals down to none: chat in prod"
+
+
 def test_an_upgrade_rings_under_a_new_key() -> None:
     """The key is stable for one incident at one severity."""
     assert pages.dedup_key(incident()) == pages.dedup_key(incident(title="x"))
