@@ -72,6 +72,8 @@ class Fleet:
     """Unix seconds; of this bucket's start where nothing fires."""
     length_s: int
     """Seconds that the counts cover."""
+    silent: bool = False
+    """None of its series had traffic: nothing was judged."""
 
     @property
     def reason(self) -> str:

@@ -52,6 +52,9 @@ class Verdict:
     """Unix seconds of the start of the bucket where the move is estimated to begin."""
     reason: str
     """One sentence a tired person understands."""
+    silent_since: int | None = None
+    """Unix seconds since when there is no traffic, where this bucket has none: nothing was judged,
+    and the state is the one from before."""
 
 
 @runtime_checkable
@@ -148,13 +151,15 @@ class RateConfig:
     curve: tuple[tuple[float, float, float], ...] = ()
     """What a score means in nats: rows of (expected k a minute, nats at score 0, nats for one more
     of score), by growing k, from `calibration.py`. Empty: a score is in nats."""
+    stale_s: int = 86_400
+    """What fires is let go after so long without traffic: silence does not say that it is over."""
     suspicion: float = 0.5
     """Share of the threshold from which buckets are learned only in part."""
 
     def __post_init__(self) -> None:
-        spans = (self.warm_buckets, self.warm_rare_s, self.delay_s, self.half_life_s)
+        spans = (self.warm_buckets, self.warm_rare_s, self.delay_s, self.half_life_s, self.stale_s)
         if min(*spans, self.season_half_life_s, self.burst_half_life_s) <= 0:
-            raise ValueError("warm-up, delay and half-lives must be above 0")
+            raise ValueError("warm-up, delay, half-lives and stale_s must be above 0")
         if min(self.slack, self.doubt, self.season_doubt, self.warm_expected, self.season_days) < 0:
             raise ValueError("slack, doubt, warm_expected and season_days must not be negative")
         if not self.ratios or min(self.ratios) <= 1:

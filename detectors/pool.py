@@ -280,6 +280,7 @@ class Pool:
         rising = bool(g["rising"][row]) if firing else ratio >= 1
         side = 0 if rising else 1
         mine = np.flatnonzero(self._parts.group == row)
+        silent = not now.live[self._order[mine]].any()
         mine = mine[series.expected[top, mine] > 0]
         more = series.more[top, mine] * (1 if rising else -1)
         ids = list(self._series)
@@ -302,6 +303,7 @@ class Pool:
             expected=float(g["run_e"][side, row]),
             onset=onset,
             length_s=now.start_s - onset + self._bucket_s,
+            silent=silent,
         )
 
     def snapshot(self) -> bytes:

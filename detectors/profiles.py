@@ -64,14 +64,17 @@ CHILDREN = replace(
     curve=(),
     ratios=(4.0, 10.0, 20.0),
     slack=1.0,
+    stale_s=3_600,
 )
 """For the slices of a parent, of which there are many: only far moves, and those in minutes. The
-weak ones are the parent's or the fleet's."""
+weak ones are the parent's or the fleet's. One that is gone leaves the word to its parent."""
 
 PAGE_FLEETS = PoolConfig()
 """A weak shock on a whole fleet, beside `PAGE`. Measured with `tests.bench.bench_fleet`."""
 
-LOUD_CHILDREN = replace(LOUD, alarm=replace(LOUD.alarm, threshold=10.0, min_ratio=4.0), slack=1.0)
+LOUD_CHILDREN = replace(
+    LOUD, alarm=replace(LOUD.alarm, threshold=10.0, min_ratio=4.0), slack=1.0, stale_s=3_600
+)
 """The same for slices beside `LOUD`."""
 
 LOUD_FLEETS = PoolConfig(threshold=10.0, slack=0.2, min_ratio=1.4, min_excess=20.0, doubt=0.67)

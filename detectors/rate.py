@@ -27,7 +27,6 @@ _KIND = ("tocsin-rate-bank", 6)
 _LEAST_NATS = 1.0  # no threshold is below this, whatever the scale
 _BOTH_SIDES = np.log(2.0)  # of score: who watches both sides has twice the chances of a false page
 _IDLE_S = 86_400  # evidence from before so long a silence is nobody's evidence any more
-_IDLE_FIRING = 3  # buckets without traffic at least, before a firing series is let go
 
 _STATE_COLUMNS = {
     "firing": Column(dtype="?"),
@@ -246,7 +245,7 @@ class RateBank:
         """Learn what has become old enough, through any buckets that brought nothing."""
         last = bucket - 1 if self._bucket is None else self._bucket
         # After one whole delay of nothing the rings are empty and there is no more to learn.
-        emptied = min(bucket, last + max(self._delay, _IDLE_FIRING) + 2)
+        emptied = min(bucket, last + self._delay + 2)
         for passing in (*range(last + 1, emptied), bucket):
             self._learn_old(passing)
             if passing < bucket:
@@ -272,7 +271,7 @@ class RateBank:
         for name in ("ring_k", "ring_n", "ring_x"):
             c[name][slot] = 0.0
         c["suspect"][:] = np.maximum(c["suspect"] - 1.0, 0.0)
-        c["guilty"][:] |= c["firing"]
+        c["guilty"][:] |= c["firing"] & suspect
         if suspect.any():
             account.settle(suspect & (c["suspect"] <= 0), self._baseline.rate())
 
@@ -356,13 +355,10 @@ class RateBank:
         self._quiet(firing & (c["clear_streak"] >= c["clear"]))
 
     def _mark_idle(self, traffic: Bools) -> None:
-        """What fires is let go when a delay passes without traffic, for absence is its own alarm.
-
-        Evidence waits longer: traffic that comes in batches, hours apart, is traffic all the same.
-        """
+        """What fires goes on in silence, which is no return to normal, but not for ever."""
         idle = self._c["idle"]
         idle[:] = np.where(traffic, 0.0, idle + 1.0)
-        self._quiet(self._c["firing"] & (idle >= max(self._delay, _IDLE_FIRING)))
+        self._quiet(self._c["firing"] & (idle * self._bucket_s >= self._config.stale_s))
 
     def _quiet(self, which: Bools) -> None:
         if which.any():
@@ -408,6 +404,7 @@ class RateBank:
             progress=np.clip(progress, 0.0, 1.0),
             fraction=fraction,
             calibrated=bool(self._config.curve),
+            idle=c["idle"][rows],
         )
 
     def snapshot(self) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import overload
 
 import numpy as np
@@ -82,6 +83,8 @@ class Verdicts(Sequence[Verdict]):
     """Expected k / n of this bucket alone."""
     calibrated: bool = False
     """Whether the score says how rare it is; else it is in nats."""
+    idle: Floats | None = None
+    """Buckets without traffic up to this one and with it; None where only traffic is spoken of."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -128,7 +131,12 @@ class Verdicts(Sequence[Verdict]):
             window_buckets=(int(self.until[i]) - onset) // self.bucket_s + 1,
             onset=onset if firing else None,
             reason=self._reason(i, state, baseline),
+            silent_since=self._silent_since(i),
         )
+
+    def _silent_since(self, i: int) -> int | None:
+        idle = 0 if self.idle is None else int(self.idle[i])
+        return self.start_s - (idle - 1) * self.bucket_s if idle else None
 
     def _reason(self, i: int, state: State, baseline: float) -> str:
         k, n, e = float(self.k[i]), float(self.n[i]), float(self.expected[i])
@@ -148,6 +156,9 @@ class Verdicts(Sequence[Verdict]):
         if self.calibrated:
             sure = f"a quiet series gets there {rarity(score)} ({sure})"
         off = f"{k - e:.0f} more" if k >= e else f"{e - k:.0f} fewer"
+        since = self._silent_since(i)
+        if since is not None:
+            sure = f"no traffic since {datetime.fromtimestamp(since, UTC):%H:%M} UTC; {sure}"
         return (
             f"rate {percent(observed)} against a baseline of {percent(baseline)} "
             f"({times(observed, baseline)}), {k:.0f} of {n:.0f} over {length}, "

@@ -434,7 +434,9 @@ class Decide:
         about = grouping.about(tx.incidents.alerts_of(incident.uuid))
         # A ticket may have joined what was over already.
         if incident.normal_at is None and not any(one.firing for one in about):
-            tx.incidents.apply(actions.signal_normal(incident, now), now)
+            lost = alert.unjudged_since is not None
+            over = actions.unjudged if lost else actions.signal_normal
+            tx.incidents.apply(over(incident, now), now)
             self._pager.tell_normal(tx, incident, now)
 
     # -- never-events, gaps, timers -------------------------------------------------------------

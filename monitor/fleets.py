@@ -123,4 +123,5 @@ class Fleets:
             score=fleet.score,
             threshold=fleet.threshold,
             reason=f"{signal.title}: {fleet.reason}{most}",
+            blind=fleet.silent,
         )

@@ -39,4 +39,5 @@ def reading_of(
         score=verdict.score,
         threshold=verdict.threshold,
         reason=f"{signal.title}: {verdict.reason}",
+        blind=verdict.silent_since is not None or verdict.state is State.WARMING,
     )

@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
+
+UNJUDGED = timedelta(hours=24)
+"""An alert that could not be judged for so long is over, without a word about how it is now."""
 
 
 class Change(StrEnum):
@@ -39,6 +42,8 @@ class Reading:
     score: float
     threshold: float
     reason: str
+    blind: bool = False
+    """There was no traffic to judge, or too little: whether it fires on or is over is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,11 +66,20 @@ class Alert:
     causes: tuple[Cause, ...] = ()
     judged: str = ""
     """Where a check has a new version: whether it is the judge that changed, in words."""
+    unjudged_since: datetime | None = None
+    """From when on there was no traffic to judge; None while there is."""
 
     @property
     def firing(self) -> bool:
         """Not cleared."""
         return self.cleared_at is None
+
+    @property
+    def reason(self) -> str:
+        """Of its highest score so far, and since when it could not be judged."""
+        since = self.unjudged_since
+        lost = "" if since is None else f"; not judged since {since:%H:%M} UTC, for want of traffic"
+        return f"{self.reading.reason}{lost}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +110,7 @@ def fingerprint(signal: str, dimensions: Mapping[str, str]) -> str:
 def advance(alert: Alert | None, reading: Reading) -> Advance:
     """Move `alert` (None: the series has no firing alert) by one reading."""
     if alert is None or not alert.firing:
-        if not reading.firing:
+        if not reading.firing or reading.blind:
             return Advance(alert, Change.NOTHING, "quiet")
         new = Alert(
             fingerprint=fingerprint(reading.signal, reading.dimensions),
@@ -110,13 +124,28 @@ def advance(alert: Alert | None, reading: Reading) -> Advance:
             reading=reading,
         )
         return Advance(new, Change.OPENED, reading.reason)
+    if reading.blind:
+        return _unjudged(alert, reading)
     if not reading.firing:
-        cleared = replace(alert, cleared_at=reading.at, updated_at=reading.at)
+        cleared = replace(alert, cleared_at=reading.at, updated_at=reading.at, unjudged_since=None)
         return Advance(cleared, Change.CLEARED, f"back to normal: {reading.reason}")
     peak = reading if reading.score > alert.reading.score else alert.reading
     return Advance(
-        replace(alert, updated_at=reading.at, reading=peak), Change.CONTINUES, reading.reason
+        replace(alert, updated_at=reading.at, reading=peak, unjudged_since=None),
+        Change.CONTINUES,
+        reading.reason,
     )
+
+
+def _unjudged(alert: Alert, reading: Reading) -> Advance:
+    """Silence is no return to normal: the alert stays as it is, for a day at most."""
+    since = alert.unjudged_since or alert.updated_at
+    waits = replace(alert, unjudged_since=since)
+    if reading.at - since >= UNJUDGED:
+        over = replace(waits, cleared_at=reading.at, updated_at=reading.at)
+        return Advance(over, Change.CLEARED, f"not judged for 24 h: {reading.reason}")
+    change = Change.NOTHING if alert.unjudged_since else Change.CONTINUES
+    return Advance(waits, change, f"not judged: {reading.reason}")
 
 
 def labels(signal: str, dimensions: Mapping[str, str], severity: str) -> dict[str, str]:

@@ -107,7 +107,7 @@ def _what(alert: Alert, also: int, suspects: Sequence[Suspect]) -> str:
     """What and how much, then what explains it: a tired person may read no further."""
     more = f" (+{also} more alerts)" if also else ""
     judged = f"{alert.judged}; " if alert.judged else ""
-    said = [f"{judged}{alert.reading.reason}{more}"]
+    said = [f"{judged}{alert.reason}{more}"]
     if alert.causes and "judge" not in _telling(alert.causes).dimensions:
         said.append(_who(_telling(alert.causes)))
     said += [f"after {_named(one)}" for one in suspects[:1] if one.score >= LIKELY]

@@ -111,7 +111,7 @@ def alert_view(alert: Alert) -> views.AlertView:
         excess=reading.excess,
         score=reading.score,
         threshold=reading.threshold,
-        reason=reading.reason,
+        reason=alert.reason,
     )
 
 

@@ -320,13 +320,17 @@ def _lapsed(incident: Incident, since: str, what: str, now: datetime) -> Recurre
 
 def signal_normal(incident: Incident, now: datetime) -> Step:
     """No alert of it fires any more: said, and the incident waits for a person."""
-    entry = Entry(
-        kind="NORMAL",
-        text="signal normal: what this incident is about no longer fires",
-        actor="tocsin",
-        occurred_at=now,
-    )
-    return Step(replace(incident, normal_at=now), (entry,), "signal normal")
+    return _over(incident, now, "signal normal: what this incident is about no longer fires")
+
+
+def unjudged(incident: Incident, now: datetime) -> Step:
+    """The last of its alerts was given up for want of traffic: how it is now is not known."""
+    return _over(incident, now, "not judged for 24 h, for want of traffic: followed no longer")
+
+
+def _over(incident: Incident, now: datetime, text: str) -> Step:
+    entry = Entry(kind="NORMAL", text=text, actor="tocsin", occurred_at=now)
+    return Step(replace(incident, normal_at=now), (entry,), text)
 
 
 def close_by_itself(incident: Incident, now: datetime) -> Step | None:

@@ -151,7 +151,8 @@ class Rules:
                 if verdict.state is State.FIRING or known is not None:
                     tier = tiers.get(one.name, one.alias.tier)
                     readings.append(_reading(one, dims, verdict, end, tier))
-        readings += [_over(alert, end, "no traffic any more") for alert in told.values()]
+        lost = [_over(alert, end, "no traffic any more") for alert in told.values()]
+        readings += [replace(one, blind=True) for one in lost]
         return readings + [_over(alert, end, "the rule is no longer configured") for alert in ended]
 
     def _learn(self, one: Watched, bucket: int, seen: Mapping[Dims, Pair]) -> None:

@@ -98,6 +98,38 @@ def test_a_spike_rings_says_it_is_normal_and_closes(stage_for: StageFor) -> None
     ]  # fmt: skip
 
 
+def test_a_surface_that_falls_silent_while_it_fires_is_not_over(stage_for: StageFor) -> None:
+    """Nobody is told that it is over, and nothing closes itself, while there is no traffic to
+    judge; when traffic is back at its usual rate it is over."""
+    stage = stage_for()
+    play(stage, 10, refused={"chat": 6})
+    opened = stage.only()
+    play(stage, 65, chat=0)
+    incident = stage.incidents()[0]
+    assert (incident.uuid, incident.normal_at) == (opened.uuid, None)
+    assert incident.is_open
+    assert "resolve" not in stage.rings()
+    with stage.store.read() as tx:
+        (chat,) = (
+            one
+            for one in tx.incidents.alerts_of(incident.uuid)
+            if one.signal == "refusal_rate" and "feature" in one.dimensions
+        )
+    assert chat.firing
+    assert "not judged since" in chat.reason
+    play(stage, 20)
+    with stage.store.read() as tx:
+        (chat,) = (
+            one
+            for one in tx.incidents.alerts_of(incident.uuid)
+            if one.fingerprint == chat.fingerprint
+        )
+    assert not chat.firing
+    cleared = [item.entry.text for item in stage.timeline(incident) if item.entry.kind == "CLEAR"]
+    assert any("chat in prod: back to normal: Refusals: rate" in text for text in cleared)
+    assert not any("no traffic" in text for text in cleared)
+
+
 def test_two_features_are_one_incident(stage_for: StageFor) -> None:
     """Siblings whose onsets are near are one incident and one page."""
     stage = stage_for()

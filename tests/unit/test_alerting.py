@@ -78,6 +78,29 @@ def test_an_alert_clears_and_a_new_one_opens() -> None:
     assert again.alert.detected_at == T0 + minutes(40)
 
 
+def test_an_alert_without_traffic_is_not_back_to_normal() -> None:
+    """What could not be judged moves no alert, fires or not; it says since when, until it is judged
+    again or a day has passed, and then it is over without a word about normal."""
+    lost = reading(firing=False, blind=True, at=T0 + minutes(1), reason="no traffic")
+    first = advance(alert(), lost)
+    assert (first.change, first.reason) == (Change.CONTINUES, "not judged: no traffic")
+    waits = first.alert
+    assert waits is not None
+    assert waits.reason.endswith(f"; not judged since {T0:%H:%M} UTC, for want of traffic")
+    for firing in (False, True):
+        later = replace(lost, firing=firing, at=T0 + timedelta(hours=23))
+        assert advance(waits, later).change is Change.NOTHING
+    over = advance(waits, replace(lost, at=T0 + timedelta(hours=24)))
+    assert (over.change, over.reason) == (Change.CLEARED, "not judged for 24 h: no traffic")
+    goes_on = advance(waits, reading(at=T0 + minutes(90)))
+    assert goes_on.change is Change.CONTINUES
+    assert goes_on.alert is not None
+    assert goes_on.alert.unjudged_since is None
+    calm = advance(waits, reading(firing=False, at=T0 + minutes(90)))
+    assert calm.reason.startswith("back to normal: ")
+    assert advance(None, reading(blind=True)).change is Change.NOTHING
+
+
 def test_a_fingerprint_is_of_signal_and_dimensions() -> None:
     """The order of dimensions does not matter; the signal and each value do."""
     turned = {"feature": "chat", "environment": "prod"}

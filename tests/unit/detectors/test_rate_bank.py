@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from detectors.columns import Floats
+from detectors.columns import Floats, Ints
 from detectors.model import Alarm, RateConfig, State
 from detectors.profiles import LOUD, PAGE
 from detectors.rate import RateBank
@@ -240,6 +240,43 @@ def test_no_traffic_is_no_evidence() -> None:
     quiet = [bank.step(START + 60 * (370 + at), 60, ["a"], [0], [0]) for at in range(20)]
     assert {one[0].state for one in quiet} == {State.FIRING}
     assert {one[0].score for one in quiet} == {score}
+
+
+def silent(minutes: int) -> tuple[Ints, Ints]:
+    """Counts of so many minutes without traffic."""
+    return np.zeros(minutes, np.int64), np.zeros(minutes, np.int64)
+
+
+@pytest.mark.parametrize(("times", "ends"), [(1.0, True), (6.0, False)])
+def test_silence_does_not_end_a_firing_and_traffic_that_is_back_is_judged(
+    times: float, *, ends: bool
+) -> None:
+    """A surface that falls silent for hours while it fires stays so and says since when there is
+    no traffic; what then comes ends it, or is more of the same episode."""
+    bank = RateBank(LOUD)
+    bad = counts(six_hours_then(5.0)[:400], 40.0)
+    later = counts(np.full(30, 0.1 * times), 40.0, seed=3)
+    k, n = (np.concatenate(parts) for parts in zip(bad, silent(200), later, strict=True))
+    said = feed(bank, k, n)
+    assert len(episodes(said)) == 1
+    still = said[599][0]
+    assert (still.state, still.silent_since) == (State.FIRING, START + 60 * 400)
+    assert "; no traffic since 04:53 UTC; " in still.reason
+    assert said[399][0].silent_since is said[600][0].silent_since is None
+    assert bool(said[-1].firing[0]) is not ends
+
+
+def test_a_firing_is_let_go_after_a_day_of_silence_and_teaches_nothing_wrong() -> None:
+    """Nobody follows it for ever; minute by minute or in one leap, the bank is then the same."""
+    banks = [RateBank(LOUD), RateBank(LOUD)]
+    for bank in banks:
+        assert feed(bank, *counts(six_hours_then(5.0)[:400], 40.0))[-1].firing[0]
+    said = feed(banks[0], *silent(1440), start=START + 60 * 400)
+    assert [bool(one.firing[0]) for one in said[-2:]] == [True, False]
+    rest = counts(np.full(300, 0.1), 40.0, seed=3)
+    walked, leapt = (feed(bank, *rest, start=START + 60 * 1840) for bank in banks)
+    assert [one[0] for one in walked] == [one[0] for one in leapt]
+    assert not episodes(walked)
 
 
 def test_a_missing_id_is_not_judged_and_not_learned() -> None:
