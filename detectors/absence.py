@@ -1,29 +1,29 @@
 """Has a series or a source gone silent? No data is not zero, and never looks like normal.
 
 Silence is judged by what should have come: ten minutes without one interaction mean nothing at
-night on a small surface, and an outage on a large one at noon.
+night on a small surface, and an outage on a large one at noon. `week.py` says what usually comes.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
 from river import base
 
 from detectors.columns import pack, unpack
 from detectors.model import State, Verdict
 from detectors.series import feature
 from detectors.verdicts import span
+from detectors.week import HOUR_S, LEARNED_S, Week, hours
 
-_KIND = ("tocsin-absence", 1)
-_HOUR = 3_600
-_DAY_HOURS = 24
-_STEADY_S = 600
+_KIND = ("tocsin-absence", 2)
 _FIRED_WEIGHT = 0.25  # an outage must not become usual, a nightly pause must in the end
+_GUESS_WEIGHT = 1 / 3  # in the first week nobody knows what a Saturday is ...
+_GUESS_S = 3 * HOUR_S  # ... and hours after the last interaction even less
+_TODAY_HALF_LIFE_S = 2 * HOUR_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,36 +43,10 @@ class SilenceLimits:
             raise ValueError("the limits of silence must be above 0")
 
 
-def expected_between(usual: Sequence[float], start_s: int, end_s: int) -> float:
-    """Interactions that usually come from `start_s` to `end_s`.
-
-    Args:
-        usual: interactions per hour for each hour of the day in UTC (24), or one number for all.
-        start_s: unix seconds.
-        end_s: unix seconds.
-
-    Raises:
-        ValueError: `usual` has neither 1 nor 24 numbers.
-
-    >>> expected_between([60.0], 0, 1800)
-    30.0
-    """
-    if len(usual) not in (1, _DAY_HOURS):
-        raise ValueError(f"usual volume needs 1 or 24 numbers, not {len(usual)}")
-    days, rest = divmod(max(end_s - start_s, 0), _DAY_HOURS * _HOUR)
-    total = days * sum(usual) * (_DAY_HOURS / len(usual))
-    at, end = start_s, start_s + rest
-    while at < end:
-        until = min(end, (at // _HOUR + 1) * _HOUR)
-        total += usual[(at // _HOUR) % len(usual)] * (until - at) / _HOUR
-        at = until
-    return float(total)
-
-
 def silence(
     now_s: int,
     last_seen_s: int | None,
-    usual: Sequence[float] | None,
+    expected: float | None,
     limits: SilenceLimits | None = None,
     *,
     bucket_s: int = 60,
@@ -82,8 +56,7 @@ def silence(
     Args:
         now_s: event time, unix seconds.
         last_seen_s: end of the last bucket with traffic; None if there never was one.
-        usual: interactions per hour for each hour of the day in UTC (24) or one number; None while
-            not known.
+        expected: interactions that should have come since; None while nobody knows.
         limits: the defaults of `SilenceLimits` if not given.
         bucket_s: only for `window_buckets`.
 
@@ -95,14 +68,13 @@ def silence(
         return _verdict(State.WARMING, 0.0, 0.0, 0, None, "nothing was ever seen")
     quiet_s = max(now_s - last_seen_s, 0)
     buckets = quiet_s // bucket_s
-    if usual is None:
+    if expected is None:
         score = quiet_s / limits.unknown_after_s
         if score < 1:
             reason = f"{span(quiet_s)} since the last interaction; usual volume not yet known"
             return _verdict(State.WARMING, score, 0.0, buckets, None, reason)
         reason = f"no interaction for {span(quiet_s)}; usual volume not known"
         return _verdict(State.FIRING, score, 0.0, buckets, last_seen_s, reason)
-    expected = expected_between(usual, last_seen_s, now_s)
     score = expected / limits.min_expected
     if quiet_s < limits.min_silence_s:
         score = min(score, quiet_s / limits.min_silence_s * 0.99)
@@ -134,18 +106,27 @@ def _verdict(
 
 
 class AbsenceDetector(base.AnomalyDetector):
-    """Learns the usual volume of one series by hour of day and judges its silence.
+    """Learns the usual volume of one series by hour of the week and judges its silence.
 
     A bucket is `{"t": start in unix seconds, "n": interactions}`; a bucket without traffic has
-    n = 0 or is left out. Silence that fired teaches a quarter of what other silence does.
+    n = 0 or is left out. What should have come is
 
-    >>> detector = AbsenceDetector()
-    >>> for minute in range(600):
-    ...     detector.learn_one({"t": 60 * minute, "n": 10})
-    >>> for minute in range(600, 606):
-    ...     detector.learn_one({"t": 60 * minute, "n": 0})
+    - what usually comes in these hours of the week, or in the hour before or after if that is less;
+    - of an hour of the week not lived through yet a third of what comes in the same hour of other
+      days, and that for three hours after the last interaction only;
+    - times today's factor, 1 at most: the share that came of what was to be expected before the
+      last interaction, with a half-life of two hours. A holiday with a tenth of the traffic is a
+      quiet day, not an outage.
+
+    Silence that fired teaches a quarter of the volume that other silence does, and does not enter
+    today's factor.
+
+    >>> detector = AbsenceDetector(bucket_s=600)
+    >>> for start in range(0, 8 * 86_400, 600):
+    ...     detector.learn_one({"t": start, "n": 100})
+    >>> detector.learn_one({"t": 8 * 86_400, "n": 0})
     >>> detector.verdict.reason
-    'no interaction for 6 min where 60 would be usual'
+    'no interaction for 10 min where 100 would be usual'
     """
 
     PARAMETERS: ClassVar[dict[str, str]] = {
@@ -153,7 +134,7 @@ class AbsenceDetector(base.AnomalyDetector):
         "min_silence_s": "shortest silence that counts, seconds",
         "unknown_after_s": "silence that counts while the usual volume is unknown, seconds",
         "warm_s": "time to learn before the usual volume is known, seconds",
-        "half_life_days": "half-life of the usual volume of an hour of the day",
+        "half_life_days": "half-life of the usual volume of an hour of the week",
         "bucket_s": "length of a bucket, seconds",
     }
 
@@ -163,7 +144,7 @@ class AbsenceDetector(base.AnomalyDetector):
         min_silence_s: int = 300,
         unknown_after_s: int = 3_600,
         warm_s: int = 3_600,
-        half_life_days: float = 7.0,
+        half_life_days: float = 21.0,
         bucket_s: int = 60,
     ) -> None:
         self.min_expected = min_expected
@@ -173,21 +154,12 @@ class AbsenceDetector(base.AnomalyDetector):
         self.half_life_days = half_life_days
         self.bucket_s = bucket_s
         self._limits = SilenceLimits(min_expected, min_silence_s, unknown_after_s)
-        self._volume = np.zeros(_DAY_HOURS)
-        self._seconds = np.zeros(_DAY_HOURS)
+        self._week = Week(half_life_days / 7)
         self._known_s = 0.0
+        self._came = self._due = 0.0  # of the last hours: what came, what was to be expected
         self._end: int | None = None
         self._last_seen: int | None = None
-        self._verdict: Verdict | None = None
-
-    def usual(self) -> list[float] | None:
-        """Interactions per hour by hour of day (the mean where never seen); None if unknown."""
-        if self._known_s < self.warm_s or not self._volume.any():
-            return None
-        mean = float(self._volume.sum() / self._seconds.sum())
-        # A little of the overall mean steadies an hour of the day that is hardly known.
-        rate = (self._volume + mean * _STEADY_S) / (self._seconds + _STEADY_S)
-        return [float(one) * _HOUR for one in rate]
+        self._walked: tuple[int, float] | None = None
 
     def learn_one(self, x: Mapping[Any, float]) -> None:
         """Take in one bucket.
@@ -196,14 +168,31 @@ class AbsenceDetector(base.AnomalyDetector):
             ValueError: `x` lacks t or n, n is negative, or time does not grow.
         """
         start, n = self._read(x)
-        fired = self._verdict is not None and self._verdict.state is State.FIRING
-        if n > 0:
-            if self._last_seen is not None and start > self._last_seen:
-                self._take(self._last_seen, start, 0.0, _FIRED_WEIGHT if fired else 1.0)
-            self._take(start, start + self.bucket_s, n, 1.0)
-            self._last_seen = start + self.bucket_s
-        self._end = start + self.bucket_s
-        self._verdict = self._judge(self._end, self._last_seen)
+        self._end = end = start + self.bucket_s
+        if n == 0:
+            return
+        if self._last_seen is not None and start > self._last_seen:
+            self._learn_silence(self._last_seen, start)
+        self._live(start, end, n)
+        self._week.learn(start, end, n)
+        self._known_s += self.bucket_s
+        self._last_seen, self._walked = end, None
+
+    def _learn_silence(self, start: int, end: int) -> None:
+        fired = self._judge(end).state is State.FIRING
+        if not fired:
+            self._live(start, end, 0.0)
+        weight = _FIRED_WEIGHT if fired else 1.0
+        end = min(end, start + LEARNED_S)
+        self._week.learn(start, end, 0.0, weight)
+        self._known_s += weight * (end - start)
+
+    def _live(self, start: int, end: int, n: float) -> None:
+        """Compare what came with what was to be expected, for today's factor."""
+        for hour, seconds in hours(start, end):
+            keep = 0.5 ** (seconds / _TODAY_HALF_LIFE_S)
+            self._came = self._came * keep + n * seconds / (end - start)
+            self._due = self._due * keep + self._week.usual(hour) * seconds
 
     def score_one(self, x: Mapping[Any, float]) -> float:
         """The score of the silence that would be if `x` came next.
@@ -212,8 +201,7 @@ class AbsenceDetector(base.AnomalyDetector):
             ValueError: as `learn_one`.
         """
         start, n = self._read(x)
-        end = start + self.bucket_s
-        return self._judge(end, end if n > 0 else self._last_seen).score
+        return 0.0 if n > 0 else self._judge(start + self.bucket_s).score
 
     def _read(self, x: Mapping[Any, float]) -> tuple[int, float]:
         start, n = int(feature(x, "t")), feature(x, "n")
@@ -223,37 +211,46 @@ class AbsenceDetector(base.AnomalyDetector):
             raise ValueError(f"bucket {start} begins before {self._end}")
         return start, n
 
-    def _judge(self, now: int, last_seen: int | None) -> Verdict:
-        return silence(now, last_seen, self.usual(), self._limits, bucket_s=self.bucket_s)
+    def _judge(self, now: int) -> Verdict:
+        last, expected = self._last_seen, None
+        if last is not None and self._known_s >= self.warm_s:
+            expected = self._expected(last, now)
+        return silence(now, last, expected, self._limits, bucket_s=self.bucket_s)
 
-    def _take(self, start: int, end: int, n: float, weight: float) -> None:
-        """Spread `n` interactions over the hours from `start` to `end`."""
-        length = end - start
-        if length > _DAY_HOURS * _HOUR:  # a longer gap is not this series' usual night
-            return
-        at = start
-        while at < end:
-            until = min(end, (at // _HOUR + 1) * _HOUR)
-            hour, share = (at // _HOUR) % _DAY_HOURS, weight * (until - at)
-            keep = 0.5 ** (share / (_HOUR * self.half_life_days))
-            self._volume[hour] = self._volume[hour] * keep + n * share / length
-            self._seconds[hour] = self._seconds[hour] * keep + share
-            at = until
-        self._known_s += weight * length
+    def _expected(self, last_seen: int, now: int) -> float:
+        """Interactions that should have come since the last one."""
+        at, total = last_seen, 0.0
+        if self._walked is not None and self._walked[0] <= now:
+            at, total = self._walked
+        for hour, seconds in hours(at, now):
+            early = min(max(last_seen + _GUESS_S - at, 0), seconds)
+            if early:
+                total += self._week.least(hour, _GUESS_WEIGHT) * early
+            if early < seconds:
+                total += self._week.least(hour, 0.0) * (seconds - early)
+            at += seconds
+            # A long silence is not walked anew each bucket; whole hours alone, so that the sum is
+            # the same whoever asked before.
+            if at % HOUR_S == 0:
+                self._walked = at, total
+        few = self.min_expected
+        return total * min(1.0, (self._came + few) / (self._due + few))
 
     @property
     def verdict(self) -> Verdict | None:
-        """What was said of the last bucket learned; None before the first."""
-        return self._verdict
+        """What is said of the last bucket learned; None before the first."""
+        return None if self._end is None else self._judge(self._end)
 
     def snapshot(self) -> bytes:
         """Everything learned, as plain data."""
         header = {
             "known_s": self._known_s,
+            "came": self._came,
+            "due": self._due,
             "end": self._end,
             "last_seen": self._last_seen,
         }
-        return pack(_KIND, header, {"volume": self._volume, "seconds": self._seconds})
+        return pack(_KIND, header, self._week.dump())
 
     def restore(self, data: bytes) -> None:
         """Go on from a snapshot.
@@ -262,10 +259,7 @@ class AbsenceDetector(base.AnomalyDetector):
             ValueError: `data` is no snapshot of this kind and version.
         """
         header, arrays = unpack(_KIND, data)
-        volume, seconds = arrays.get("volume"), arrays.get("seconds")
-        if volume is None or seconds is None or {volume.shape, seconds.shape} != {(_DAY_HOURS,)}:
-            raise ValueError("the snapshot's hours are incomplete")
-        self._volume, self._seconds = volume, seconds
+        self._week.load(arrays)
         self._known_s = float(header["known_s"])
-        self._end, self._last_seen = header["end"], header["last_seen"]
-        self._verdict = None if self._end is None else self._judge(self._end, self._last_seen)
+        self._came, self._due = float(header["came"]), float(header["due"])
+        self._end, self._last_seen, self._walked = header["end"], header["last_seen"], None

@@ -44,7 +44,8 @@ class Profile:
     floors: bool
     """Whether the floors of each signal hold, or only the profile's own."""
     warm_s: int = 86_400
-    """What comes within this time of the first bucket is no news: see `detectors.first_seen`."""
+    """What comes within this time of the first bucket is no news (`detectors.first_seen`), and
+    what is known for less is not missed (`monitor.silence`)."""
     patience: float = 0.0
     """Nats of evidence that a rule which is not offered wants on top (and half as much excess)."""
 

@@ -83,11 +83,12 @@ class Silences:
     """The silence of each feature, or of each source, on event time.
 
     A source is a gateway, or one of its copies: they come and go, so its silence is a ticket. A
-    feature's pages.
+    feature's pages. What is known for less than `warm_s` is nobody's: it may have been tried out.
     """
 
-    def __init__(self, plan: Plan, name: str = NO_DATA) -> None:
+    def __init__(self, plan: Plan, name: str = NO_DATA, *, warm_s: int = 86_400) -> None:
         self._plan = plan
+        self._warm_s = warm_s
         self._name = name
         self._signal = plan.volume()
         self._points = VOLUME if name == NO_DATA else SOURCES
@@ -195,9 +196,11 @@ class Silences:
         return feature.detector.verdict
 
     def _new(self) -> AbsenceDetector:
-        # The silence of what is hardly known is nobody's page: a feature may be tried out once.
-        forgotten = int(REMEMBERED.total_seconds())
-        return AbsenceDetector(bucket_s=self._plan.bucket_s, unknown_after_s=forgotten)
+        return AbsenceDetector(
+            unknown_after_s=int(REMEMBERED.total_seconds()),
+            warm_s=self._warm_s,
+            bucket_s=self._plan.bucket_s,
+        )
 
     def _learn(self, bucket: int, seen: Mapping[Dims, int]) -> None:
         for dims in sorted(seen):

@@ -41,8 +41,8 @@ class Watchers:
     def __init__(self, plan: Plan, profile: Profile, rules: Sequence[Rule] = ()) -> None:
         self._plan = plan
         self._by_name = {signal.name: signal for signal in plan.signals}
-        self._silences = Silences(plan)
-        self._sources = Silences(plan, LOST_SOURCE)
+        self._silences = Silences(plan, warm_s=profile.warm_s)
+        self._sources = Silences(plan, LOST_SOURCE, warm_s=profile.warm_s)
         self._rules = Rules(plan, rules)
         self._first_seen = FirstSeen(plan, profile.warm_s)
         self._levels = Levels(plan)

@@ -281,6 +281,16 @@ def test_a_feature_tried_out_once_is_not_missed(stage_for: StageFor) -> None:
     assert stage.incidents() == []
 
 
+def test_a_feature_known_for_hours_is_not_missed_by_the_quiet_profile(stage_for: StageFor) -> None:
+    """On day one only the silence of the whole stream rings: nobody knows yet what is usual."""
+    stage = stage_for(profile="quiet")
+    play(stage, 30, chat=0)
+    assert stage.incidents() == []
+    stage.advance(11)
+    assert stage.only().origin is Origin.NO_DATA
+    assert stage.rings() == ["trigger"]
+
+
 def test_a_silent_stream_is_no_data_by_the_wall_clock(stage_for: StageFor) -> None:
     """When nothing comes at all, event time stands still; ten minutes of the wall clock ring. The
     silence of each feature, found when it is over, is the same incident."""
