@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from monitor.config.settings import Settings
+from monitor.alerting.pages import next_rung
+from monitor.alerting.routes import route
+from monitor.config.settings import Settings, resolve
 from monitor.stream.signals import default_signals
 from runbooks.convert import convert
 from runbooks.yaml import load_yaml
@@ -20,10 +23,41 @@ ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
 
 def test_the_configuration_of_the_readme_is_valid() -> None:
     """The sample in the README passes the check that `tocsin config check` makes."""
+    assert the_sample().profile == "quiet"
+
+
+def the_sample() -> Settings:
+    """The configuration of the README."""
     sample = re.search(r"```yaml\n(.*?)```", README, re.DOTALL)
     assert sample is not None
-    settings = convert(load_yaml(sample.group(1), "README.md"), Settings)
-    assert settings.profile == "quiet"
+    return convert(load_yaml(sample.group(1), "README.md"), Settings)
+
+
+def the_example() -> Settings:
+    """The configuration that deploy/ begins with."""
+    text = (ROOT / "deploy" / "example" / "tocsin.yaml").read_text("utf-8")
+    return convert(load_yaml(text, "tocsin.yaml"), Settings)
+
+
+def paged_first(settings: Settings, **labels: str) -> list[str]:
+    """Whom an incident with these labels pages at once."""
+    return [hop.receiver for hop in route(resolve(settings).policy.route, labels)]
+
+
+@pytest.mark.parametrize("severity", ["SEV1", "SEV2", "SEV3"])
+@pytest.mark.parametrize("settings", [the_sample(), the_example()], ids=["readme", "deploy"])
+def test_the_escalation_that_is_shown_pages_somebody_new(settings: Settings, severity: str) -> None:
+    """Whatever pages in production, a later step pages somebody who was not paged at once."""
+    first = paged_first(settings, severity=severity, environment="prod")
+    escalation = resolve(settings).policy.escalation
+    assert next_rung(escalation, first, datetime(2026, 11, 24, tzinfo=UTC), None) is not None
+
+
+def test_the_example_calls_nobody_at_once_for_what_is_not_production() -> None:
+    """Staging goes to the log first, however severe; what knows no environment is paged."""
+    example = the_example()
+    assert paged_first(example, severity="SEV1", environment="staging") == ["log"]
+    assert paged_first(example, severity="SEV1") == ["slack", "pagerduty"]
 
 
 def test_the_readme_names_every_signal() -> None:
