@@ -27,7 +27,7 @@ $(VENV)/dev.stamp: requirements-dev.lock $(VENV)/runtime.stamp
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	touch $@
 
-demo: $(VENV)/runtime.stamp ## the main job on its embedded default: no Kafka, no network
+demo: $(VENV)/runtime.stamp ## the main job on its embedded default: no Kafka, no network once installed
 	@if [ -t 0 ] && [ -t 1 ]; then $(BIN)/tocsin demo $(ARGS); else $(BIN)/tocsin demo --headless --json $(ARGS); fi
 
 services: $(VENV)/dev.stamp ## Java, PostgreSQL, Prometheus and more (as root), Apache Kafka from its Maven Central jars

@@ -42,6 +42,7 @@ CREDENTIALS = "/run/credentials/tocsin.service"
 SECRETS = {
     "slack": "xoxb-1234567890-abcdefghijkl",
     "pagerduty": "0123456789abcdef0123456789abcdef",
+    "pagerduty-second": "fedcba9876543210fedcba9876543210",
     "kafka": "a password",
     "heartbeat": "https://alarm.example.com/tocsin",
 }
