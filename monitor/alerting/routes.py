@@ -85,7 +85,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Hop(msgspec.Struct, frozen=True):
-    """A receiver and the way to it, for `tocsin route test` and the timeline."""
+    """A receiver and the way to it, for the timeline."""
 
     receiver: str
     reason: str

@@ -1,4 +1,4 @@
-"""What a checked configuration still deserves a look for: its secrets, and routes nobody takes.
+"""What a checked configuration still deserves a look for: its secrets, routes, who is called.
 
 Nothing here keeps a start from starting: a daemon that comes up at night with a token that cannot
 be read still pages through everything else. A reload is stricter (`monitor.config.reload`): it has
@@ -10,20 +10,25 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from monitor.alerting.routes import parse_matcher
 from monitor.config.digest import RINGS
 from monitor.config.secret import Secret, SecretUnavailableError
+from monitor.config.steps import idle_steps
 from monitor.config.way import on_the_way
 from monitor.url import check_url, holds_token, origin
 from runbooks.document import Document
 from runbooks.document import Path as Way
 from runbooks.problems import Problem, Severity
 
+if TYPE_CHECKING:
+    from monitor.config.settings import Settings
 
-def advice(settings: object, document: Document) -> list[Problem]:
+
+def advice(settings: Settings, document: Document) -> list[Problem]:
     """Warnings about a configuration without errors, and errors of the secrets it names.
 
     Args:
@@ -34,10 +39,11 @@ def advice(settings: object, document: Document) -> list[Problem]:
         *secret_problems(settings, document),
         *_digest_key(document),
         *_addresses(document),
-        *_no_heartbeat(document),
+        *_unheard(document),
         *on_the_way(document),
         *_unused(document),
         *_unreachable(document),
+        *idle_steps(settings.paging, document),
     ]
 
 
@@ -111,18 +117,23 @@ def _may_be_secret(way: Way, document: Document) -> bool:
     return way == ("watch", "heartbeat", "url")
 
 
-def _no_heartbeat(document: Document) -> Iterator[Problem]:
-    """A daemon that calls people wants somebody who notices that it is gone."""
+def _unheard(document: Document) -> Iterator[Problem]:
+    """A live stream wants a receiver that calls people, and somebody who notices its silence."""
+    if document.at(("source", "type")) != "kafka":
+        return
     data = document.data if isinstance(document.data, dict) else {}
     kinds = {str(document.at(way)) for way in document.values if _is_kind(way)}
-    calls = kinds & {"slack", "pagerduty", "webhook"}
-    if document.at(("source", "type")) != "kafka" or not calls:
-        return
-    if document.at(("watch", "heartbeat")) is None:
+    warning = Severity.WARNING
+    if not kinds & {"slack", "pagerduty", "webhook"}:
+        text = "no receiver that calls anybody: pages go to the log only"
+        hint = "add one of type slack, pagerduty or webhook to paging.receivers"
+        way: Way = ("paging", "receivers") if kinds else ("source",)
+        yield document.problem(way, "nobody", text, hint, severity=warning)
+    elif document.at(("watch", "heartbeat")) is None:
         text = "no heartbeat: nobody is told when this machine, its network or its pager is gone"
         hint = "watch.heartbeat.url: {file: PATH}, of a service that alarms when it stays away"
         way = ("watch",) if "watch" in data else ("paging", "receivers")
-        yield document.problem(way, "heartbeat", text, hint, severity=Severity.WARNING)
+        yield document.problem(way, "heartbeat", text, hint, severity=warning)
 
 
 def _is_kind(way: Way) -> bool:

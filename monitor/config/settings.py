@@ -184,6 +184,9 @@ class RouteNode(_Part, frozen=True, kw_only=True, rename={"go_on": "continue"}):
 class Escalate(_Part, frozen=True, kw_only=True):
     """Whom to page next while nobody acknowledges.
 
+    Escalation pages each receiver once per outage; a step whose receivers were all paged is
+    skipped.
+
     Attributes:
         after: Counted from the first page.
         receivers: Names of receivers.
@@ -200,8 +203,8 @@ class Paging(_Part, frozen=True, kw_only=True):
         receivers: The channels.
         route: The route tree.
         group_by: Dimensions whose equal values make one incident.
-        escalation: Rungs after the first page.
-        fallback: Receiver that is rung when another refuses a page for good.
+        escalation: Steps after the first page, of every incident that pages, whatever its route.
+        fallback: Receiver that is paged when another refuses a page for good.
         links: Templates by name; `$incident $signal $environment $feature` are filled in.
         budget: How many false pages a team bears.
         digest: Who is told once a day of what woke nobody; absent: nobody is. A recording tells

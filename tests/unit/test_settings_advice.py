@@ -260,7 +260,8 @@ KAFKA = "source: {{type: kafka, topic: t, bootstrap: [{brokers}]{more}}}\n"
 def test_kafka_in_the_clear(brokers: str, more: str, warned: bool, tmp_path: Path) -> None:
     """Brokers on another machine without TLS are warned about; this machine's are not."""
     found = advised(tmp_path, KAFKA.format(brokers=brokers, more=more))
-    assert [(one.code, one.severity) for one in found] == [("plaintext", "warning")] * warned
+    places = [(one.code, one.severity) for one in found if one.code != "nobody"]
+    assert places == [("plaintext", "warning")] * warned
 
 
 FULL = "sslmode=verify-full&sslrootcert=/ca"
@@ -309,7 +310,7 @@ def test_a_database_that_need_not_prove_itself(
 def test_a_pager_that_nobody_watches(
     text: str, line: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who calls people about a stream wants a heartbeat; a recording and a mere log do not."""
+    """Who calls people about a stream wants a heartbeat; a recording does not."""
     monkeypatch.setenv("TOKEN", "0123456789abcdef" * 2)
     monkeypatch.setenv("BEAT", "https://alarm.example/x")
     kafka = KAFKA.format(brokers='"localhost:9092"', more="")
@@ -318,4 +319,53 @@ def test_a_pager_that_nobody_watches(
         [] if line is None else [("heartbeat", line)]
     )
     assert advised(tmp_path, PAGER + text) == []
-    assert advised(tmp_path, kafka + "paging: {receivers: [{type: log, name: a}]}\n" + text) == []
+
+
+@pytest.mark.parametrize("paging", ["", "paging: {receivers: [{type: log, name: a}]}\n"])
+def test_a_daemon_that_calls_nobody(paging: str, tmp_path: Path) -> None:
+    """A live stream whose pages go to the log only is warned about; a recording's are not."""
+    kafka = KAFKA.format(brokers='"localhost:9092"', more="")
+    (found,) = advised(tmp_path, kafka + paging)
+    assert (found.code, found.line, found.severity) == ("nobody", 1 + bool(paging), "warning")
+    assert "pages go to the log only" in found.text
+    assert advised(tmp_path, paging or "version: 1\n") == []
+
+
+STEPS = """paging:
+  receivers: [{{type: log, name: chat}}, {{type: log, name: pager}}, {{type: log, name: second}}]
+  route:
+    receivers: {first}
+    routes:
+      - {{matchers: [severity=SEV1], receivers: [chat, pager]}}
+      - {{matchers: [severity=SEV2]}}
+  escalation:
+    - {{after: 10m, receivers: [pager]}}
+    - {{after: 30m, receivers: {last}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "lines"),
+    [
+        ("[chat]", "[second]", []),
+        ("[chat]", "[chat, pager]", [6, 10]),
+        ("[second]", "[chat, pager]", [6]),
+        ("[chat, pager]", "[second]", [9]),
+        ("[chat, pager]", "[chat]", [9, 10]),
+    ],
+)
+def test_escalation_that_pages_nobody(
+    first: str, last: str, lines: list[int], tmp_path: Path
+) -> None:
+    """A step whose receivers were paged on every route, and a route with no step left, are told."""
+    found = advised(tmp_path, STEPS.format(first=first, last=last))
+    assert [one.line for one in found if one.code == "idle-step"] == lines
+    assert all(one.severity is Severity.WARNING for one in found)
+
+
+def test_escalation_without_routes_pages_nobody(tmp_path: Path) -> None:
+    """Without a route every receiver is paged at once, so that no step has anybody left."""
+    text = STEPS.format(first="[chat]", last="[second]")
+    head, _, tail = text.partition("  route:")
+    found = advised(tmp_path, head + tail[tail.index("  escalation:") :])
+    assert [(one.line, one.code) for one in found] == [(4, "idle-step"), (5, "idle-step")]
