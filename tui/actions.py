@@ -76,7 +76,7 @@ ACTIONS: Sequence[Action] = (
            f"{_INC} mitigate {{ref}}"),
     Action("resolve", "R", "resolve", "resolve, with a verdict", "incident",
            f"{_INC} resolve {{ref}} --verdict V"),
-    Action("escalate", "E", "escalate", "page the next tier", "incident",
+    Action("escalate", "E", "escalate", "page the next escalation step", "incident",
            f"{_INC} escalate {{ref}}"),
     Action("severity", "S", "severity", "change the severity", "incident",
            f"{_INC} sev {{ref}} SEV2 --reason R"),

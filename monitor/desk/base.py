@@ -91,6 +91,14 @@ class DeskBase:
             raise DeskError("not_found", f"no incident {ref!r}", "list them: tocsin inc list")
         return found
 
+    def _ended(self, tx: Tx, ref: str) -> Incident:
+        """For what is done to one that is over: `latest` must not mean another, which is open."""
+        found = self._find(tx, ref)
+        if found.is_open and not any(sign.isdigit() for sign in ref):
+            text = f"{found.name} is the latest, and still open"
+            self._refuse(Refusal(text, "name the one that is over: tocsin inc list"))
+        return found
+
     def _glass(self, now: datetime) -> tuple[Entry, ...]:
         if self._who.via != "direct":
             return ()

@@ -20,6 +20,7 @@ import msgspec
 
 from monitor import views
 from monitor.alerting.grouping import about
+from monitor.alerting.pages import PAGING_SEVERITIES
 from monitor.clock import WallClock
 from monitor.config.secret import SecretUnavailableError
 from monitor.config.settings import Settings, resolve
@@ -203,7 +204,8 @@ class Desk(RunDesk, ConfigDesk, AccessDesk, RuleDesk):
             tx.incidents.add(incident)
             tx.incidents.append(incident.uuid, (entry, *self._glass(now)), now)
             self._pager.consider(tx, incident, now)
-            return self._done(tx, f"{incident.name} declared", incident)
+            paging = "" if severity in PAGING_SEVERITIES else f"; {severity} pages nobody"
+            return self._done(tx, f"{incident.name} declared{paging}", incident)
 
     def acknowledge(self, ref: str) -> Done:
         """Stop the pager."""
@@ -228,7 +230,7 @@ class Desk(RunDesk, ConfigDesk, AccessDesk, RuleDesk):
         )
 
     def escalate(self, ref: str, *, reason: str = "") -> Done:
-        """Page the next rung now."""
+        """Page the next escalation step now."""
         self._must("responder")
         now = self._clock()
         with self._writing() as tx:
@@ -245,7 +247,7 @@ class Desk(RunDesk, ConfigDesk, AccessDesk, RuleDesk):
                 self._refuse(
                     Refusal(
                         "everybody of the escalation policy has been paged",
-                        "call somebody, or add a rung to paging.escalation",
+                        "call somebody, or add a step to paging.escalation",
                     )
                 )
             news = f"escalated by {by} at {now:%H:%M} UTC: paged {rung}"
@@ -265,11 +267,15 @@ class Desk(RunDesk, ConfigDesk, AccessDesk, RuleDesk):
 
     def reopen(self, ref: str, *, reason: str) -> Done:
         """Back to work."""
-        return self._act(ref, lambda i, now: actions.reopen(i, reason, self._who.name, now))
+        return self._act(
+            ref, lambda i, now: actions.reopen(i, reason, self._who.name, now), ended=True
+        )
 
     def close(self, ref: str, *, reason: str = "") -> Done:
         """File a resolved incident."""
-        return self._act(ref, lambda i, now: actions.close(i, reason, self._who.name, now))
+        return self._act(
+            ref, lambda i, now: actions.close(i, reason, self._who.name, now), ended=True
+        )
 
     def add_change(
         self,
@@ -325,11 +331,17 @@ class Desk(RunDesk, ConfigDesk, AccessDesk, RuleDesk):
 
     # -- inside ---------------------------------------------------------------------------------
 
-    def _act(self, ref: str, act: Callable[[Incident, datetime], Step | Refusal]) -> Done:
+    def _act(
+        self,
+        ref: str,
+        act: Callable[[Incident, datetime], Step | Refusal],
+        *,
+        ended: bool = False,
+    ) -> Done:
         self._must("responder")
         now = self._clock()
         with self._writing() as tx:
-            before = self._find(tx, ref)
+            before = self._ended(tx, ref) if ended else self._find(tx, ref)
             result = act(before, now)
             if isinstance(result, Refusal):
                 self._refuse(result)

@@ -35,7 +35,7 @@ class DeskPort(Protocol):
         ...
 
     def incident(self, ref: str) -> views.IncidentView:
-        """`ref`: `INC-0142`, `142`, or `latest`."""
+        """`ref`: `INC-0142`, `142`, or `latest`: the newest open one, with none open the newest."""
         ...
 
     def timeline(self, ref: str, *, after: int = 0, limit: int = 500) -> list[views.TimelineEntry]:

@@ -200,7 +200,7 @@ class RuleDesk(DetectDesk):
         self._must("responder")
         now = self._clock()
         with self._writing() as tx:
-            before = self._find(tx, ref)
+            before = self._ended(tx, ref)
             result = actions.judge(before, verdict, reason, self._who.name, now)
             if isinstance(result, Refusal):
                 self._refuse(result)

@@ -146,7 +146,7 @@ def mitigate(incident: Incident, reason: str, actor: str, now: datetime) -> Resu
     if incident.verified_at is None and not reason:
         return Refusal(
             "no verification has passed, so nothing shows that the impact stopped",
-            f"tocsin inc verify {incident.name} says when one has, or say why: --reason TEXT",
+            "run the runbook's verify step, or say why: --reason TEXT",
         )
     how = f"verified, {reason}" if reason and incident.verified_at else reason or "verified"
     entry = Entry(kind="MITIGATED", text=how, actor=actor, occurred_at=now)
@@ -159,10 +159,14 @@ def mitigate(incident: Incident, reason: str, actor: str, now: datetime) -> Resu
 
 
 def resolve_lacks(incident: Incident) -> list[str]:
-    """What is missing before it may be resolved without a typed reason."""
-    lacks = []
+    """What is missing before it may be resolved without a typed reason; nothing once it is over."""
+    lacks: list[str] = []
+    if not incident.is_open:
+        return lacks
     if incident.verified_at is None:
-        lacks.append("no verification has passed (runbook step `verify`)")
+        lacks.append(
+            "a passed verification is missing (run the runbook's verify step, or give a reason)"
+        )
     if incident.normal_at is None and incident.signal is not None:
         lacks.append("the signal has not returned to normal")
     return lacks
@@ -178,7 +182,7 @@ def resolve(incident: Incident, verdict: str, reason: str, actor: str, now: date
     if lacks and not reason:
         return Refusal(
             f"{incident.name} cannot be resolved yet: {'; '.join(lacks)}",
-            f"verify first (tocsin inc verify {incident.name}), or say why: --reason TEXT",
+            "say why it is safe without: --reason TEXT",
         )
     entries = []
     if incident.mitigated_at is None:
@@ -202,7 +206,7 @@ def judge(incident: Incident, verdict: str, reason: str, actor: str, now: dateti
         return Refusal(f"unknown verdict {verdict!r}", f"one of {', '.join(VERDICTS)}")
     if incident.state in OPEN:
         hint = f"tocsin inc resolve {incident.name} --verdict {verdict}"
-        return Refusal(f"{incident.name} is {incident.state}: it ends with a verdict", hint)
+        return Refusal(f"{incident.name} is still open; give the verdict when you resolve it", hint)
     if incident.verdict == verdict:
         return Step(incident, (), f"{incident.name} was called {verdict} already")
     before = "" if incident.verdict is None else f", was {incident.verdict}"

@@ -174,7 +174,7 @@ async def test_resolve_without_verification_asks_why() -> None:
     async with stage() as on:
         await on.press("R")
         await on.answer("a")
-        await on.until(lambda: "lacks" in on.prompt.text)
+        await on.until(lambda: "Why safe:" in on.prompt.text)
         await on.press("enter")
         assert on.desk.log == []
         await on.answer("checked by hand")
@@ -355,7 +355,7 @@ async def test_the_palette_shows_the_twin_command_and_runs_it() -> None:
     async with stage(size=WIDE) as on:
         await on.press("colon")
         await on.sees("tocsin inc take INC-0142")
-        await on.press("t", "i", "e", "r")
+        await on.press(*"escal")
         await on.sees("tocsin inc escalate INC-0142")
         await on.press("enter")
         await on.answer("help")

@@ -11,6 +11,7 @@ import pytest
 from monitor.config.settings import Settings, load, resolve
 from monitor.config.shelf import Shelf
 from monitor.desk.desk import CHANGE_TOLD, Desk, open_direct
+from monitor.incidents.model import State
 from monitor.store.finding_rows import Quarantined
 from monitor.store.store import Store, owner_lock
 from monitor.views import DeskError, Principal
@@ -130,3 +131,29 @@ def test_a_change_is_noted_where_it_may_matter(store: Store) -> None:
     assert noted.pop(8) == ["flag of search"]
     assert noted.pop(7) == []
     assert set(map(tuple, noted.values())) == {("release v2",)}
+
+
+def test_a_declared_incident_says_when_it_pages_nobody(desk: Desk) -> None:
+    """SEV4 never pages, and the answer to who declares one says so."""
+    assert (
+        desk.declare(title="a typo", severity="SEV4").text == "INC-0008 declared; SEV4 pages nobody"
+    )
+    assert desk.declare(title="a leak", severity="SEV2").text == "INC-0009 declared"
+
+
+def test_latest_is_no_open_incident_for_what_is_done_to_one_that_is_over(
+    desk: Desk, store: Store
+) -> None:
+    """While one is open, `latest` is refused for verdict, reopen and close, and nothing happens."""
+    with store.write() as tx:
+        tx.incidents.add(incident(uuid="o", number=9, state=State.RESOLVED, resolved_at=T0))
+    for done in (
+        lambda ref: desk.judge(ref, verdict="attack"),
+        lambda ref: desk.reopen(ref, reason="again"),
+        desk.close,
+    ):
+        with pytest.raises(DeskError, match="INC-0007 is the latest, and still open") as caught:
+            done("latest")
+        assert (caught.value.code, caught.value.hint[-15:]) == ("refused", "tocsin inc list")
+    desk.resolve("latest", verdict="attack", reason="checked by hand")
+    assert desk.close("latest").incident == "INC-0009"

@@ -34,6 +34,9 @@ def kinds(result: Result) -> list[str]:
     return [entry.kind for entry in step(result).entries]
 
 
+VERIFICATION = "a passed verification is missing (run the runbook's verify step, or give a reason)"
+
+
 def test_acknowledging_stops_the_pager_once() -> None:
     """The first acknowledgement counts and says how long it took; the second names the first."""
     first = step(actions.acknowledge(incident(), "ada", NOW, via="slack"))
@@ -94,20 +97,16 @@ def test_mitigation_needs_a_proof_or_a_reason() -> None:
 def test_resolving_needs_a_verdict_and_what_lacks_or_a_reason() -> None:
     """What is missing is listed; a reason overrides; the verdict is one of the list."""
     bare = incident()
-    assert actions.resolve_lacks(bare) == [
-        "no verification has passed (runbook step `verify`)",
-        "the signal has not returned to normal",
-    ]
+    assert actions.resolve_lacks(bare) == [VERIFICATION, "the signal has not returned to normal"]
     lacking = refusal(actions.resolve(bare, "attack", "", "ada", NOW))
     assert "cannot be resolved yet" in lacking.message
-    assert (
-        lacking.hint == f"verify first (tocsin inc verify {bare.name}), or say why: --reason TEXT"
-    )
+    assert lacking.hint == "say why it is safe without: --reason TEXT"
     assert "unknown verdict" in refusal(actions.resolve(bare, "bad", "x", "ada", NOW)).message
     done = step(actions.resolve(bare, "attack", "blocked the tenant", "ada", NOW))
     assert kinds(done) == ["MITIGATED", "RESOLVED"]
     assert done.incident.state is State.RESOLVED
     assert done.incident.resolved_at == done.incident.mitigated_at == NOW
+    assert actions.resolve_lacks(done.incident) == []
     good = incident(verified_at=NOW, normal_at=NOW, mitigated_at=T0)
     assert kinds(actions.resolve(good, "regression", "", "ada", NOW)) == ["RESOLVED"]
     wrong = step(actions.resolve(good, "false_positive", "", "ada", NOW))
@@ -117,7 +116,14 @@ def test_resolving_needs_a_verdict_and_what_lacks_or_a_reason() -> None:
 def test_a_declared_incident_has_no_signal_to_wait_for() -> None:
     """Without a signal only the verification lacks."""
     declared = incident(origin=Origin.DECLARED, signal=None)
-    assert actions.resolve_lacks(declared) == ["no verification has passed (runbook step `verify`)"]
+    assert actions.resolve_lacks(declared) == [VERIFICATION]
+
+
+def test_a_verdict_on_an_open_incident_is_for_later() -> None:
+    """It is refused in plain words, with the command that gives one."""
+    early = refusal(actions.judge(incident(), "attack", "", "ada", NOW))
+    assert early.message == "INC-0007 is still open; give the verdict when you resolve it"
+    assert early.hint == "tocsin inc resolve INC-0007 --verdict attack"
 
 
 @pytest.mark.parametrize("state", CLOSED_STATES)

@@ -9,7 +9,7 @@ _ACT = "tui.cli.inc_act"
 
 inc = Group(
     "inc",
-    help="Incidents. INC is INC-0142, 142, or latest.",
+    help="Incidents. INC is INC-0142, 142, or latest: the newest open one, else the newest.",
     late={
         "list": (f"{_READ}:list_", "The incidents, newest first."),
         "show": (f"{_READ}:show_", "All about one."),
@@ -21,7 +21,7 @@ inc = Group(
         "step": (f"{_ACT}:step", "Run, tick, fail, skip or undo a step."),
         "verify": (f"{_READ}:verify", "Has the signal held after the mitigation?"),
         "sev": (f"{_ACT}:sev", "Change the severity."),
-        "escalate": (f"{_ACT}:escalate", "Page the next tier."),
+        "escalate": (f"{_ACT}:escalate", "Page the next escalation step."),
         "mitigate": (f"{_ACT}:mitigate", "Mark as mitigated."),
         "resolve": (f"{_ACT}:resolve", "Resolve, with a verdict."),
         "verdict": (f"{_ACT}:verdict", "Say what one was that is over."),
@@ -80,7 +80,7 @@ signal = Group(
     "signal",
     help="The watched rates.",
     late={
-        "list": ("tui.cli.signal:list_", "Each paging series: rate, baseline, verdict."),
+        "list": ("tui.cli.signal:list_", "Each series: tier, rate, baseline, verdict."),
         "notes": ("tui.cli.signal:notes", "Levels that changed for good, and what fits."),
     },
     examples="""

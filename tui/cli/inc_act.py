@@ -181,15 +181,20 @@ def sev(call: Call, ref: str, severity: str, *, reason: str) -> None:
 @REF
 @REASON
 def escalate(call: Call, ref: str, *, reason: str) -> None:
-    """Page the next tier."""
+    """Page the next escalation step: those of its receivers that were not paged yet."""
     call.done("escalate", call.writing_desk().escalate(ref, reason=reason))
 
 
-@command("mitigate", examples="tocsin inc mitigate INC-0142")
+@command(
+    "mitigate", examples="tocsin inc mitigate INC-0142 --reason 'v41 is rolled back, refusals fall'"
+)
 @REF
 @REASON
 def mitigate(call: Call, ref: str, *, reason: str) -> None:
-    """Mark as mitigated: the harm has stopped, the cause may not be gone."""
+    """Mark as mitigated: the harm has stopped, the cause may not be gone.
+
+    Refused (exit 5) without a passed verification, unless --reason says why.
+    """
     call.done("mitigate", call.writing_desk().mitigate(ref, reason=reason))
 
 
@@ -215,7 +220,10 @@ def resolve(call: Call, ref: str, *, verdict: str, reason: str) -> None:
 @click.option("--verdict", required=True, type=click.Choice(VERDICTS), help="What it was.")
 @REASON
 def verdict(call: Call, ref: str, *, verdict: str, reason: str) -> None:
-    """Say what an incident was that is over; `tocsin budget` counts by it."""
+    """Say what an incident was that is over; `tocsin budget` counts by it.
+
+    While one is open, `latest` is refused, as for reopen and close.
+    """
     call.done("judge", call.writing_desk().judge(ref, verdict=verdict, reason=reason))
 
 
@@ -254,6 +262,6 @@ def abort(call: Call, ref: str, *, reason: str) -> None:
 @click.option("--title", required=True)
 @click.option("--feature", "--service", "feature", default="", help="Where.")
 def declare(call: Call, *, severity: str, title: str, feature: str) -> None:
-    """Open an incident that no detector found."""
+    """Open an incident that no detector found, and page for it; SEV4 pages nobody."""
     desk = call.writing_desk()
     call.done("declare", desk.declare(title=title, severity=severity, feature=feature))

@@ -78,7 +78,7 @@ _LOOK = (
 @_LOOK[1]
 @_LOOK[2]
 def open_(call: Call, ref: str, *, theme: str | None, mouse: bool, fps: float) -> int:
-    """The terminal, on incident INC; on the newest one when left out."""
+    """The terminal, on incident INC; left out: the newest open one, with none open the newest."""
     need_screen(f"tocsin inc show {ref}; tocsin inc watch {ref}")
     desk = call.desk()
     name = desk.incident(ref).row.id

@@ -39,7 +39,7 @@ def _table(rows: list[SignalNow], face: Face) -> list[Line]:
 
 @command("list", examples="tocsin signal list --json")
 def list_(call: Call) -> None:
-    """Each paging series: rate, baseline, verdict."""
+    """Each series, whatever its tier: rate, baseline, verdict."""
     rows = call.desk().signals()
     call.answer("signals", rows, lambda: _table(rows, call.face))
 

@@ -264,7 +264,7 @@ def _hung(text: str, first: int, rest: int) -> list[str]:
 
 
 def status(view: IncidentView | None, chart: Chart | None, now: datetime, face: Face) -> Line:
-    """`SIGNAL 4.1x -> 3.2x (-22% in 5 min)   VERIFIED` and what resolve lacks."""
+    """`SIGNAL 4.1x -> 3.2x (-22% in 5 min)   VERIFIED` and what to resolve it is missing."""
     if view is None:
         return Line()
     left: list[str | tuple[str, Role]] = [" "]
@@ -278,7 +278,7 @@ def status(view: IncidentView | None, chart: Chart | None, now: datetime, face: 
     if waiting:
         left.append((f"   {waiting}", "accent"))
     elif view.row.state == "mitigated" and view.resolve_lacks:
-        left.append((f"   lacks: {face.say(view.resolve_lacks[0])}", "warn"))
+        left.append((f"   to resolve: {face.say(view.resolve_lacks[0])}", "warn"))
     if view.verdict:
         left.append(f"   {face.say(view.verdict)}")
     return Line.of(*left)

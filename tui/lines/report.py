@@ -91,7 +91,7 @@ def incident(view: IncidentView, now: datetime, face: Face) -> list[Line]:
     lines.extend(_pages(view, face))
     if view.run is not None:
         lines.extend(run(view.run, face))
-    lines.extend(_labelled("lacks", face.say(what), "warn") for what in view.resolve_lacks)
+    lines.extend(_labelled("to resolve", face.say(what), "warn") for what in view.resolve_lacks)
     lines.extend(
         _labelled("link", f"{face.say(name)}: {face.say(url)}") for name, url in view.links.items()
     )

@@ -103,7 +103,7 @@ class IncidentCommands(DeskScreen):
     async def action_escalate(self) -> None:
         if not (ref := self._target()):
             return
-        label = f"page the next tier for {ref}; why (Enter sends):"
+        label = f"page the next escalation step of {ref}; why (Enter sends):"
         reason = await self._reason(ref, label, "ESCALATE", must=False)
         if reason is not None:
             await self.do(lambda: self.tocsin.desk.escalate(ref, reason=reason))
@@ -131,7 +131,7 @@ class IncidentCommands(DeskScreen):
         verdict, reason = pick(VERDICTS, typed), ""
         if view.resolve_lacks:
             lacks = "; ".join(view.resolve_lacks)
-            asked = await self._reason(ref, f"lacks {lacks}. Why safe:", "RESOLVE", must=True)
+            asked = await self._reason(ref, f"{lacks}. Why safe:", "RESOLVE", must=True)
             if asked is None:
                 return
             reason = asked
