@@ -17,7 +17,7 @@ from monitor.processes.launch import refusals, settings_for
 from monitor.store import backup, checkup, roles, schema
 from monitor.store.backup import Copy
 from monitor.store.engine import Password, open_engine
-from monitor.store.errors import StoreError, StoreUnavailable
+from monitor.store.errors import StoreError, StoreUnavailable, StoreUnknown
 from monitor.store.store import owner_lock
 from monitor.views import DeskError, Health
 
@@ -90,6 +90,8 @@ def _answers() -> Iterator[None]:
         raise DeskError("refused", str(problem), hint) from problem
     except StoreUnavailable as problem:
         raise DeskError("unavailable", str(problem)) from problem
+    except StoreUnknown as problem:
+        raise DeskError("invalid", str(problem)) from problem
     except StoreError as problem:
         raise DeskError("refused", str(problem)) from problem
 
@@ -154,6 +156,13 @@ def grant(store: Kept, daemon: str, reader: str, *, apply: bool) -> Granted:
     Raises:
         DeskError: it is not on PostgreSQL, or we may not.
     """
+    if not store.server:
+        # To open the file in order to say so would make it where there is none.
+        raise DeskError(
+            "refused",
+            "only PostgreSQL has roles; a SQLite file belongs to one user",
+            "name the store with --store postgresql://OWNER@HOST/DATABASE",
+        )
     with _answers():
         named = roles.Roles(daemon, reader)
         engine = open_engine(store.url, store.password)

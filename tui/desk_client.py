@@ -440,5 +440,5 @@ def connect(place: Place, *, warn: Callable[[str], None], timeout_s: float = TIM
     from tui.direct_desk import direct  # the store is loaded only without a daemon
 
     desk_direct = direct(store, place.config, warn)
-    warn("no daemon is running: using the store directly; commands are recorded and end with 6")
+    warn("no daemon is running: using the store directly")
     return desk_direct

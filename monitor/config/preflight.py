@@ -29,6 +29,8 @@ from monitor.processes.launch import (
     settings_for,
 )
 from monitor.spending import ledgers, tiers_of
+from monitor.store.engine import parse
+from monitor.store.errors import StoreUnknown
 from monitor.store.outlook import outlook
 from monitor.store.store import StoreError, Tx
 from monitor.stream.sources.source import SourceUnavailable
@@ -75,7 +77,8 @@ def _parts(configured: Configured) -> Iterator[tuple[Health, int]]:
         yield _try("answers", partial(try_slack, inbound.slack), of="slack")
     if inbound.pagerduty is not None:
         yield _try("answers", partial(try_pagerduty, inbound.pagerduty), of="pagerduty")
-    yield _try("key", lambda: _key(settings))
+    if _known(settings.store):
+        yield _try("key", lambda: _key(settings))
     if settings.desk.tls is not None:
         yield _try("desk.tls", partial(_tls, settings.desk.tls))
     yield try_source(settings)
@@ -112,7 +115,7 @@ def _try(name: str, look: Callable[[], str], of: str = "") -> tuple[Health, int]
     head = f"{of}: " if of else ""
     try:
         text = look()
-    except (UsageError, SecretUnavailableError) as problem:
+    except (UsageError, SecretUnavailableError, StoreUnknown) as problem:
         return Health(name=name, state="bad", text=f"{head}{problem}"), CONFIGURATION
     except (StoreError, SourceUnavailable, Unreachable) as problem:
         return Health(name=name, state="bad", text=f"{head}{problem}"), SILENT
@@ -152,6 +155,15 @@ def _alertmanager(settings: AlertmanagerSettings) -> str:
         raise Unreachable(f"no Alertmanager answers: {told}")
     taken = " and takes alerts in" if settings.receive is not None else ""
     return f"{len(peers) - len(silent)} of {len(peers)} peers ready{taken}{told and '; ' + told}"
+
+
+def _known(store: str) -> bool:
+    """Whether a URL names a store; of one that does not nobody can say where its key belongs."""
+    try:
+        parse(store)
+    except StoreUnknown:
+        return False
+    return True
 
 
 def _key(settings: Settings) -> str:

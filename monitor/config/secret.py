@@ -107,7 +107,7 @@ def _from_keyring(service: str, name: str, *, where: str) -> str:
         from keyring.errors import KeyringError, NoKeyringError
     except ImportError:
         raise SecretUnavailableError(
-            f"cannot read the secret in {where}: install it with pip install 'tocsin[keyring]'"
+            f"cannot read the secret in {where}: pip install 'keyring>=25,<26'"
         ) from None
     try:
         return keyring.get_password(service, name) or ""

@@ -24,9 +24,12 @@ class ConfigDesk(DeskBase):
         self._must("responder")
         with self._reading() as tx:
             found = tx.revisions.get(number) if number else tx.revisions.latest()
+        if found is None and not number:
+            text = "no configuration has been in force here: start the daemon first"
+            raise DeskError("not_found", text, "tocsin run")
         if found is None:
-            name = f"r{number}" if number else "one"
-            raise DeskError("not_found", f"no revision {name}", "list them: tocsin config history")
+            hint = "list them: tocsin config history"
+            raise DeskError("not_found", f"no revision r{number}", hint)
         if number or self._who.via == "direct":
             return _row(found, found.body)
         # Several machines may share a store; what is in force is what this daemon runs with.

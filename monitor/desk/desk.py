@@ -42,6 +42,7 @@ from monitor.profiles import PROFILES
 from monitor.review.facts import gather
 from monitor.review.render import render
 from monitor.runs import RunUnreadableError, opened
+from monitor.store.errors import StoreUnknown
 from monitor.store.finding_rows import QUARANTINE_KEPT
 from monitor.store.store import Store, StoreError, Tx, owner
 from monitor.views import DeskError, Done, Principal
@@ -401,7 +402,7 @@ def open_direct(store_url: str, settings: Settings | None = None) -> Desk:
     Raises:
         Problems: a file that the configuration names has mistakes.
         OSError: one cannot be read.
-        DeskError: the store cannot be opened, or a living daemon owns it.
+        DeskError: the store is none or cannot be opened, or a living daemon owns it.
     """
     settings = settings or Settings(store=store_url)
     try:
@@ -417,7 +418,8 @@ def open_direct(store_url: str, settings: Settings | None = None) -> Desk:
         with store.read() as tx:
             profile = tx.decisions.profile()
     except (StoreError, SecretUnavailableError) as problem:
-        raise DeskError("unavailable", str(problem), "name another one with --store") from None
+        code = "invalid" if isinstance(problem, StoreUnknown) else "unavailable"
+        raise DeskError(code, str(problem), "name another one with --store") from None
     if profile in PROFILES:
         settings = msgspec.structs.replace(settings, profile=profile)
     name = pwd.getpwuid(os.getuid()).pw_name

@@ -163,7 +163,11 @@ class DetectDesk(DeskBase):
         for one in watched(rules, plan.signals, bucket_s=plan.bucket_s):
             if one.name == name:
                 return one
-        return self._signal(name)
+        for signal in plan.rates():
+            if signal.name == name:
+                return signal
+        text = f"no rate and no limit {name!r}"
+        raise DeskError("not_found", text, "list them: tocsin rule list")
 
     def _division(self, tx: Tx) -> Division:
         """The shares in force: what the daemon itself uses at this moment."""

@@ -25,6 +25,7 @@ from monitor.notify.settings import ChannelSettings, LogSettings
 from monitor.notify.slack_buttons import Buttons
 from monitor.processes.settings import ROLES, Processes
 from monitor.profiles import PROFILES, ProfileName
+from monitor.store.errors import StoreUnknown
 from monitor.store.keyfile import key_beside
 from monitor.store.store import Store, StoreError
 from monitor.stream.sources.scenario import ScenarioError, load_scenario
@@ -56,7 +57,7 @@ def refusals() -> Iterator[None]:
     """
     try:
         yield
-    except UsageError as problem:
+    except (UsageError, StoreUnknown) as problem:
         raise DeskError("invalid", str(problem)) from problem
     except SecretUnavailableError as problem:
         raise Problems([Problem("configuration", 0, 0, "secret", str(problem))]) from problem

@@ -22,11 +22,12 @@ from monitor.config.options import real_file
 from monitor.config.secret import SecretUnavailableError
 from monitor.store import postgres
 from monitor.store.absence import primary_code
-from monitor.store.errors import StoreError, StoreUnavailable
+from monitor.store.errors import StoreUnavailable, StoreUnknown
 from monitor.store.mounts import refuse_network
 from monitor.url import without_password
 
 BUSY_MS = 5_000
+_EXAMPLES = "write for example sqlite:///tocsin.db or postgresql://HOST/DATABASE"
 
 Password = Callable[[], str]
 """Reads a password anew at each connection, so that a changed one needs no restart.
@@ -101,7 +102,7 @@ def _lightly(path: Path) -> dict[str, str]:
 
 def _open_sqlite(url: sa.URL) -> sa.Engine:
     if url.database in {None, "", ":memory:"}:
-        raise StoreError("an in-memory store would lose pages; name a file: sqlite:///tocsin.db")
+        raise StoreUnknown("an in-memory store would lose pages; name a file: sqlite:///tocsin.db")
     path = Path(str(url.database))
     refuse_network(path)
     _create_private(path)
@@ -115,18 +116,23 @@ def parse(url: str) -> sa.URL:
     """The URL in its parts; `postgresql://` and `postgres://` mean psycopg 3.
 
     Raises:
-        StoreError: it is none.
+        StoreUnknown: it is none, or of a database that we do not know.
     """
     try:
         parsed = sa.make_url(url)
     except (sa.exc.ArgumentError, ValueError):
-        raise StoreError(
-            f"not a store URL: {without_password(url)!r}; write for example sqlite:///tocsin.db "
-            "or postgresql://HOST/DATABASE"
-        ) from None
+        said = f"not a store URL: {without_password(url)!r}; {_EXAMPLES}"
+        raise StoreUnknown(said) from None
     if parsed.drivername in {"postgres", "postgresql"}:
         return parsed.set(drivername="postgresql+psycopg")
+    if parsed.get_backend_name() not in {"sqlite", "postgresql"}:
+        raise _of_no_kind(parsed)
     return parsed
+
+
+def _of_no_kind(url: sa.URL) -> StoreUnknown:
+    """The whole URL may hold a password; its scheme does not."""
+    return StoreUnknown(f"not a kind of store: {url.drivername!r}; {_EXAMPLES}")
 
 
 def sqlite_path(engine: sa.Engine) -> Path | None:
@@ -153,18 +159,11 @@ def _create_private(path: Path) -> None:
 
 
 def _create(url: sa.URL, **arguments: Any) -> sa.Engine:
-    kinds = {"sqlite", "postgresql"}
     try:
-        if url.get_backend_name() in kinds:
-            # What a query was given is people's words: it belongs in no log and no traceback.
-            return sa.create_engine(url, hide_parameters=True, **arguments)
+        # What a query was given is people's words: it belongs in no log and no traceback.
+        return sa.create_engine(url, hide_parameters=True, **arguments)
     except (sa.exc.ArgumentError, ImportError):
-        pass
-    # The whole URL may hold a password; its scheme does not.
-    raise StoreError(
-        f"not a kind of store: {url.drivername!r}; write for example sqlite:///tocsin.db or "
-        "postgresql://HOST/DATABASE"
-    )
+        raise _of_no_kind(url) from None
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

@@ -7,6 +7,10 @@ class StoreError(Exception):
     """The store cannot be used; the message says what to do, and never holds a password."""
 
 
+class StoreUnknown(StoreError):
+    """What names the store names none that we could open: a mistake of who wrote it."""
+
+
 class StoreUnavailable(StoreError):
     """The store does not answer now, and nothing was written: try again."""
 

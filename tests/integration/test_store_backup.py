@@ -427,6 +427,17 @@ def test_a_check_changes_nothing(path: Path, tocsin: Run) -> None:
     assert not gone.exists()
 
 
+def test_roles_are_for_a_server(tmp_path: Path, tocsin: Run) -> None:
+    """On SQLite the address of a server is asked for, and no file is made."""
+    for words in ((), ("--apply",)):
+        status, _, err = tocsin(
+            "--store", f"sqlite:///{tmp_path / 'x.db'}", "store", "roles", *words
+        )
+        assert (status, "only PostgreSQL has roles" in err) == (5, True)
+        assert "--store postgresql://OWNER@HOST/DATABASE" in err
+    assert names(tmp_path) == set()
+
+
 def test_a_read_only_call_changes_nothing(path: Path, tocsin: Run) -> None:
     """With --read-only nothing is restored or upgraded."""
     for words in (("restore", str(path)), ("migrate",), ("roles", "--apply")):

@@ -238,6 +238,9 @@ def test_the_desk_explains_only_what_is_asked_for(desk: Desk) -> None:
     assert len(desk.explain(signal="refusal_rate", limit=1)) == 1
     with pytest.raises(DeskError, match="no rate 'nope'"):
         desk.explain(signal="nope")
+    with pytest.raises(DeskError, match="no rate and no limit 'nope'") as caught:
+        desk.backtest(signal="nope", days=7)
+    assert caught.value.hint == "list them: tocsin rule list"
     with pytest.raises(DeskError, match="1 to 28 days here"):
         desk.backtest(signal="refusal_rate", days=29)
 

@@ -10,6 +10,7 @@ import pytest
 
 from monitor.config.settings import Settings
 from monitor.desk.port import DeskPort
+from monitor.store.store import Store
 from monitor.views import ConfigProblem, ConfigReloaded
 from runbooks.convert import convert
 from runbooks.yaml import load_yaml
@@ -134,6 +135,17 @@ def test_a_literal_secret_is_shown_nowhere(file: Path, capsys: pytest.CaptureFix
         assert called(capsys, "-c", file, "config", "show")[0] == 2
     file.write_text(GOOD.replace("[slack]", f"[xoxb-0123456789-{CANARY}]"))
     assert called(capsys, "config", "check", file)[0] == 3
+
+
+def test_diff_before_any_daemon_has_run(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """There is nothing to compare with, and the answer is what to do."""
+    url = f"sqlite:///{tmp_path / 'x.db'}"
+    Store(url).close()
+    status, _, err = called(capsys, "-c", file, "--store", url, "config", "diff")
+    assert status == 4
+    assert "no configuration has been in force here: start the daemon first" in err
 
 
 def test_diff_says_what_a_reload_would_change(

@@ -117,13 +117,31 @@ def test_a_wrong_flag_is_wrong_usage(tocsin: Run, words: tuple[str, ...], said: 
 
 @pytest.mark.parametrize("store", ["bogus://x", "sqlite+bogus:///x.db", "mysql://u:hidden@h/d"])
 def test_a_store_of_no_known_kind(tocsin: Run, events: str, store: str) -> None:
-    """Exit 6, saying the kind and never the password."""
-    status, _, err = tocsin("run", "--source", events, "--store", store)
-    assert status == 6
-    assert "not a kind of store" in err
-    assert "hidden" not in err
+    """Wrong usage, exit 2, for each command alike, saying the kind and never the password."""
+    for words in (("run", "--source", events), ("store", "check"), ("inc", "list")):
+        status, _, err = tocsin(*words, "--store", store)
+        assert (status, "not a kind of store" in err, "hidden" in err) == (2, True, False)
     status, out, _ = tocsin("run", "--source", events, "--store", store, "--json")
-    assert (status, json.loads(out)["error"]["code"]) == (6, "unavailable")
+    assert (status, json.loads(out)["error"]["code"]) == (2, "invalid")
+
+
+@pytest.mark.parametrize("store", ["nonsense", "mysql://h/d"])
+def test_a_store_that_is_none_wants_no_key(tocsin: Run, events: str, store: str) -> None:
+    """The check names the mistake alone, not a key for a server that nobody has."""
+    status, out, _ = tocsin("run", "--check", "--source", events, "--store", store, "--json")
+    assert (status, checked(out)) == (
+        3,
+        {"config": "ok", "receiver": "ok", "source": "ok", "store": "bad"},
+    )
+
+
+def test_a_read_only_call_starts_no_daemon(tocsin: Run, events: str, tmp_path: Path) -> None:
+    """With --read-only only the check of `run` runs, and no store is made."""
+    words = ("run", "--source", events, "--store", "sqlite:///x.db")
+    status, _, err = tocsin(*words, "--until-end", "--read-only")
+    assert (status, "this call is read-only" in err) == (5, True)
+    assert tocsin(*words, "--check", "--read-only")[0] == 0
+    assert not (tmp_path / "x.db").exists()
 
 
 def test_an_address_that_is_taken(tocsin: Run, events: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from keyrings.alt import file as files  # type: ignore[import-untyped] # it ship
 
 from monitor.config.secret import Secret, SecretUnavailableError
 
+PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 CANARY = "canary-0123456789-canary"
 
 
@@ -84,9 +87,10 @@ def test_a_keyring_that_breaks_quotes_nothing() -> None:
 
 
 def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The message is the command that installs it."""
+    """The message is the command that installs it: the same versions as the extra's."""
     monkeypatch.setitem(sys.modules, "keyring", None)
-    with pytest.raises(SecretUnavailableError, match=r"pip install 'tocsin\[keyring\]'"):
+    extra = tomllib.loads(PROJECT.read_text())["project"]["optional-dependencies"]["keyring"][0]
+    with pytest.raises(SecretUnavailableError, match=re.escape(f"pip install '{extra}'")):
         Secret(keyring="tocsin/slack").reveal()
 
 

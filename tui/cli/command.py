@@ -139,13 +139,21 @@ class Call:
         Raises:
             ExitError: this call is read-only.
         """
+        self.writes()
+        return self.desk()
+
+    def writes(self) -> None:
+        """Refuse to change anything where that was asked for.
+
+        Raises:
+            ExitError: this call is read-only.
+        """
         if self.flags.read_only:
             from tui.cli.output import REFUSED, ExitError
 
             raise ExitError(
                 REFUSED, "refused", "this call is read-only", "leave out --read-only to change it"
             )
-        return self.desk()
 
     def done(self, method: str, done: Done) -> None:
         """Say what happened; the command ends with 6 where no daemon could carry it on."""

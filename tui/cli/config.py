@@ -201,7 +201,11 @@ def metrics_list(call: Call) -> None:
 
     families = sorted(Metrics().registry.collect(), key=lambda family: family.name)
     data = [
-        {"name": family.name, "type": family.type, "help": family.documentation}
+        {
+            "name": f"{family.name}_total" if family.type == "counter" else family.name,
+            "type": family.type,
+            "help": family.documentation,
+        }
         for family in families
     ]
     body: list[list[Cell]] = [[row["name"], row["type"], row["help"]] for row in data]

@@ -30,7 +30,6 @@ class Flags:
     desk: str | None = None
     output: Output = "text"
     quiet: bool = False
-    verbose: bool = False
     no_color: bool = False
     ascii: bool = False
     local: bool = False
@@ -126,7 +125,7 @@ def global_options(*, root: bool) -> list[click.Option]:
             "--socket",
             root=root,
             env="SOCKET",
-            help_text="The daemon's Unix socket. Default: beside the store.",
+            help_text="The daemon's Unix socket. Default: see `tocsin config paths`.",
             type=path,
         ),
         _option(
@@ -145,9 +144,6 @@ def global_options(*, root: bool) -> list[click.Option]:
         ),
         _option("--json", "json_", root=root, env=None, help_text="-o json.", is_flag=True),
         _option("-q", "--quiet", root=root, env="QUIET", help_text="No messages.", is_flag=True),
-        _option(
-            "-v", "--verbose", root=root, env="VERBOSE", help_text="More messages.", is_flag=True
-        ),
         _option("--no-color", root=root, env=None, help_text="No colours.", is_flag=True),
         _option("--ascii", root=root, env="ASCII", help_text="ASCII only.", is_flag=True),
         _option(

@@ -69,6 +69,8 @@ def run(
     """Read the stream, detect, page, and serve the desk: the daemon. SIGTERM drains and ends it."""
     from runbooks.problems import Problems
 
+    if not check:
+        call.writes()
     flags = call.flags
     options = RunOptions(
         config=flags.config,

@@ -31,13 +31,6 @@ def _kept(call: Call) -> Kept:
         raise ExitError(USAGE, "invalid", first, "see `tocsin config check`") from problems
 
 
-def _writing(call: Call) -> None:
-    if call.flags.read_only:
-        raise ExitError(
-            REFUSED, "refused", "this call is read-only", "leave out --read-only to change it"
-        )
-
-
 def _progress(call: Call, what: str) -> Callable[[int, int], None]:
     """A line on a terminal that says how far it is; nothing elsewhere."""
     watched = sys.stderr.isatty() and not call.flags.quiet
@@ -87,7 +80,7 @@ def restore(call: Call, file: Path) -> None:
     """
     from monitor.keeping import restore as put_back
 
-    _writing(call)
+    call.writes()
     kept = _kept(call)
     if not call.confirm(f"replace the store with {file}? The old one is kept."):
         raise ExitError(REFUSED, "refused", "nothing was changed")
@@ -120,7 +113,7 @@ def migrate(call: Call) -> None:
     """
     from monitor.keeping import migrate as upgrade
 
-    _writing(call)
+    call.writes()
     done = upgrade(_kept(call))
     if call.flags.output == "json":
         write(to_json("store_migrate", done))
@@ -145,7 +138,7 @@ def roles(call: Call, *, daemon: str, reader: str, apply: bool) -> None:
     from monitor.keeping import grant
 
     if apply:
-        _writing(call)
+        call.writes()
     granted = grant(_kept(call), daemon, reader, apply=apply)
     if call.flags.output == "json":
         write(to_json("store_roles", granted))
