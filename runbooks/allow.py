@@ -20,14 +20,19 @@ from runbooks.urls import check_path, plain_url
 
 
 class AllowedCommand(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One executable and how it may be called."""
+    """One executable and how it may be called.
+
+    Attributes:
+        path: Absolute path of the executable.
+        name: What runbooks call it; empty: the last part of the path.
+        args: First arguments, any of them; an empty one allows everything, none only the bare
+            command.
+        max_effect: The most harmful effect that a step with it may have.
+    """
 
     path: Annotated[str, msgspec.Meta(pattern=r"^/[^\x00-\x1f]*[^/\x00-\x1f]$", max_length=500)]
-    """Absolute path of the executable."""
     name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.+-]*$")] = ""
-    """What runbooks call it; empty: the last part of the path."""
     args: tuple[tuple[str, ...], ...] = ()
-    """First arguments, any of them; an empty one allows everything, none only the bare command."""
     max_effect: Effect = Effect.READ_ONLY
 
     @property
@@ -36,13 +41,18 @@ class AllowedCommand(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
 
 class AllowedHttp(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One origin and what may be asked of it."""
+    """One origin and what may be asked of it.
+
+    Attributes:
+        origin: As https://change.example.com:8443; compared as it is written, never looked up.
+        methods: HTTP methods.
+        paths: Path prefixes, whole segments; / allows all, none allows nothing.
+        max_effect: The most harmful effect that a step with it may have.
+    """
 
     origin: str
-    """`https://change.example.com:8443`; compared as it is written, never looked up."""
     methods: tuple[Method, ...] = ("GET",)
     paths: tuple[str, ...] = ()
-    """Path prefixes, whole segments; `/` allows all, none allows nothing."""
     max_effect: Effect = Effect.READ_ONLY
 
     def __post_init__(self) -> None:
@@ -55,13 +65,19 @@ class AllowedHttp(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
 
 class AllowList(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Everything that runbooks may do on this installation."""
+    """Everything that runbooks may do on this installation.
+
+    Attributes:
+        api_version: Of this list's format.
+        commands: Executables that may be called.
+        http: Origins that may be asked.
+        secrets: Environment variables and absolute file paths that a step may be handed.
+    """
 
     api_version: Literal["allow/v1"] = msgspec.field(default="allow/v1", name="apiVersion")
     commands: tuple[AllowedCommand, ...] = ()
     http: tuple[AllowedHttp, ...] = ()
     secrets: tuple[str, ...] = ()
-    """Environment variables and absolute file paths that a step may be handed."""
 
 
 NOTHING = AllowList()

@@ -7,11 +7,13 @@ condition), and such defaults are what a reader of a schema wants to see.
 from __future__ import annotations
 
 import inspect
+import re
 from typing import Any, Final, cast
 
 import msgspec
 from msgspec import inspect as mi
 
+_ATTRIBUTE: Final = re.compile(r"^    (\w+): (.*(?:\n {5,}.*)*)", re.MULTILINE)
 _NUMBERS: Final = {
     "ge": "minimum",
     "gt": "exclusiveMinimum",
@@ -118,8 +120,10 @@ class _Writer:
         if info.tag_field is not None:
             properties[info.tag_field] = {"enum": [info.tag]}
             required.append(info.tag_field)
+        said = _attributes(info.cls)
         for field in info.fields:
-            properties[field.encode_name] = {**self.schema(field.type), **_default(field)}
+            told = {"description": said[field.name]} if field.name in said else {}
+            properties[field.encode_name] = {**self.schema(field.type), **told, **_default(field)}
             if field.required:
                 required.append(field.encode_name)
         out: dict[str, Any] = {"type": "object", "properties": properties, "required": required}
@@ -144,6 +148,16 @@ def _enum(info: mi.EnumType) -> dict[str, Any]:
 def _doc(cls: type) -> dict[str, str]:
     doc = inspect.cleandoc(cls.__doc__ or "").split("\n\n")[0]
     return {"description": " ".join(doc.split())} if doc else {}
+
+
+def _attributes(cls: type) -> dict[str, str]:
+    """What the docstrings of a class and of those it is made from say of each field."""
+    said: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        doc = inspect.cleandoc(base.__dict__.get("__doc__") or "")
+        section = doc.partition("Attributes:\n")[2].partition("\n\n")[0]
+        said |= {name: " ".join(text.split()) for name, text in _ATTRIBUTE.findall(section)}
+    return said
 
 
 def _default(field: mi.Field) -> dict[str, Any]:

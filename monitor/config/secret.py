@@ -27,6 +27,12 @@ class SecretUnavailableError(Exception):
 class Secret(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A reference to a secret: exactly one of `file`, `env` and `keyring`.
 
+    Attributes:
+        file: Path of a file whose whole content, without the line end, is the secret.
+        env: Name of an environment variable.
+        keyring: SERVICE/NAME of an entry in the keyring of the user that runs Tocsin; wants the
+            library keyring.
+
     Raises:
         ValueError: several are given or none, or one has the wrong form.
     """
@@ -36,12 +42,8 @@ class Secret(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     )
 
     file: str = ""
-    """Path of a file whose whole content, without the line end, is the secret."""
     env: str = ""
-    """Name of an environment variable."""
     keyring: str = ""
-    """`SERVICE/NAME` of an entry in the keyring of the user that runs Tocsin; see the extra
-    `tocsin[keyring]`."""
 
     def __post_init__(self) -> None:
         if sum(map(bool, (self.file, self.env, self.keyring))) != 1:

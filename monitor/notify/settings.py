@@ -22,20 +22,27 @@ Seconds = Annotated[float, msgspec.Meta(ge=0.1, le=60.0)]
 
 
 class _Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type"):
-    """What every channel has."""
+    """What every channel has.
+
+    Attributes:
+        name: What routes, escalation and timelines call it.
+    """
 
     name: Name
 
 
 class _HttpSettings(_Settings, frozen=True, kw_only=True):
-    """What every channel has that is reached by HTTP."""
+    """What every channel has that is reached by HTTP.
+
+    Attributes:
+        timeout_s: Seconds for one attempt, everything included.
+        proxy: URL of an egress proxy; the environment's proxy variables are not read.
+        ca_file: PEM file of authorities to trust besides the public ones.
+    """
 
     timeout_s: Seconds = 5.0
-    """For one attempt, everything included."""
     proxy: str = ""
-    """URL of an egress proxy; the environment's proxy variables are not read."""
     ca_file: Path | None = None
-    """PEM file of authorities to trust besides the public ones."""
 
     def __post_init__(self) -> None:
         if self.proxy:
@@ -47,6 +54,10 @@ class SlackSettings(_HttpSettings, frozen=True, kw_only=True, tag="slack"):
 
     The token needs the scope `chat:write`; with `channels:history` (`groups:history` for a private
     channel) a page whose answer was lost is looked up before it is sent again.
+
+    Attributes:
+        token: The bot token of the app, xoxb-...
+        base_url: Where Slack's Web API is.
     """
 
     token: Secret
@@ -59,11 +70,15 @@ class SlackSettings(_HttpSettings, frozen=True, kw_only=True, tag="slack"):
 
 
 class PagerDutySettings(_HttpSettings, frozen=True, kw_only=True, tag="pagerduty"):
-    """One integration key of the Events API v2."""
+    """One integration key of the Events API v2.
+
+    Attributes:
+        routing_key: Integration key of a service, 32 characters.
+        base_url: https://events.eu.pagerduty.com for the EU service region.
+    """
 
     routing_key: Secret
     base_url: str = "https://events.pagerduty.com"
-    """`https://events.eu.pagerduty.com` for the EU service region."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -71,14 +86,17 @@ class PagerDutySettings(_HttpSettings, frozen=True, kw_only=True, tag="pagerduty
 
 
 class WebhookSettings(_HttpSettings, frozen=True, kw_only=True, tag="webhook"):
-    """Any receiver of signed JSON."""
+    """Any receiver of signed JSON.
+
+    Attributes:
+        url: Address, or a secret that holds it, where the path is one.
+        secret: Key of the signature.
+        allow_http: Send unencrypted to another machine; the body is signed all the same.
+    """
 
     url: str | Secret
-    """Address, or a secret that holds it, where the path is one."""
     secret: Secret
-    """Key of the signature."""
     allow_http: bool = False
-    """Send unencrypted to another machine; the body is signed all the same."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -98,7 +116,11 @@ class WebhookSettings(_HttpSettings, frozen=True, kw_only=True, tag="webhook"):
 
 
 class LogSettings(_Settings, frozen=True, kw_only=True, tag="log"):
-    """One line of JSON a page on a standard stream."""
+    """One line of JSON a page on a standard stream.
+
+    Attributes:
+        stream: stdout or stderr.
+    """
 
     stream: Literal["stdout", "stderr"] = "stderr"
 

@@ -154,6 +154,17 @@ def test_every_key_that_a_reload_takes_exists() -> None:
                 pytest.fail(f"{key}: no {part}")
 
 
+def test_the_schema_describes_every_key() -> None:
+    """What the docstrings say of a field stands in the schema, inherited fields and all."""
+    known = schema()["$defs"]
+    for kind, described in known.items():
+        for key, one in described.get("properties", {}).items():
+            # What only tells kinds apart is described where the kind is.
+            assert "description" in one or set(one) == {"enum"}, f"{kind}.{key}"
+    said = known["SlackSettings"]["properties"]["proxy"]["description"]
+    assert said == "URL of an egress proxy; the environment's proxy variables are not read."
+
+
 def test_the_examples_of_the_writer() -> None:
     """The docstring is true."""
     assert doctest.testmod(module).failed == 0
