@@ -86,9 +86,17 @@ def config_paths(env: Mapping[str, str]) -> tuple[Path, ...]:
     return Path("tocsin.yaml"), root / "tocsin" / "tocsin.yaml"
 
 
-def find_config(explicit: Path | None, env: Mapping[str, str]) -> Path | None:
-    """The configuration file of a call; None when none is named and none is there."""
-    if explicit is not None:
+def find_config(
+    explicit: Path | None, env: Mapping[str, str], *, typed: bool = False
+) -> Path | None:
+    """The configuration file of a call; None when none is named and none is there.
+
+    Args:
+        explicit: the one that is named.
+        env: where else one is looked for.
+        typed: a store or a desk is named: what merely lies there is not meant for it.
+    """
+    if explicit is not None or typed:
         return explicit
     return next((path for path in config_paths(env) if path.is_file()), None)
 

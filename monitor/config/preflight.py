@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import msgspec
 
@@ -23,6 +24,7 @@ from monitor.notify.settings import ChannelSettings
 from monitor.processes.launch import (
     Unreachable,
     UsageError,
+    config_file,
     open_channels,
     open_source,
     refusals,
@@ -59,15 +61,15 @@ def preflight(options: RunOptions, env: Mapping[str, str]) -> Preflight:
     """
     with refusals():
         configured = resolve(settings_for(options, env))
-    tried = list(_parts(configured))
+    tried = list(_parts(configured, config_file(options, env)))
     statuses = [status for _, status in tried]
     status = next((each for each in (CONFIGURATION, SILENT) if each in statuses), 0)
     return Preflight(tuple(part for part, _ in tried), status)
 
 
-def _parts(configured: Configured) -> Iterator[tuple[Health, int]]:
+def _parts(configured: Configured, file: Path | None) -> Iterator[tuple[Health, int]]:
     settings = configured.settings
-    yield _try("config", lambda: _summary(configured))
+    yield _try("config", lambda: _summary(configured, file))
     for receiver in configured.receivers:
         yield _try("receiver", partial(_receiver, receiver), of=receiver.name)
     if settings.alertmanager is not None:
@@ -122,8 +124,9 @@ def _try(name: str, look: Callable[[], str], of: str = "") -> tuple[Health, int]
     return Health(name=name, state="ok", text=head + text), 0
 
 
-def _summary(configured: Configured) -> str:
-    return f"profile {configured.profile.name}, {len(configured.plan.signals)} signals"
+def _summary(configured: Configured, file: Path | None) -> str:
+    count = len(configured.plan.signals)
+    return f"{file or 'no file'}, profile {configured.profile.name}, {count} signals"
 
 
 def _receiver(receiver: ChannelSettings) -> str:

@@ -95,6 +95,11 @@ def settings_for(options: RunOptions, env: Mapping[str, str]) -> Settings:
     return read_settings(options, env)[0]
 
 
+def config_file(options: RunOptions, env: Mapping[str, str]) -> Path | None:
+    """The configuration that a call reads; None for none."""
+    return find_config(options.config, env, typed=options.store is not None)
+
+
 def read_settings(options: RunOptions, env: Mapping[str, str]) -> tuple[Settings, Document]:
     """The configuration with the command line over it, and where each part of it stands.
 
@@ -102,7 +107,7 @@ def read_settings(options: RunOptions, env: Mapping[str, str]) -> tuple[Settings
         Problems: the configuration has mistakes.
         UsageError: a flag has, or the configuration cannot be read.
     """
-    path = find_config(options.config, env)
+    path = config_file(options, env)
     settings, document = Settings(store=DEFAULT_STORE), Document("configuration", {})
     try:
         if path is not None:

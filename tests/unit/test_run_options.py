@@ -135,6 +135,25 @@ def test_a_store_that_is_none_wants_no_key(tocsin: Run, events: str, store: str)
     )
 
 
+def test_a_file_that_lies_there_is_not_read_beside_a_store(
+    tocsin: Run, events: str, tmp_path: Path
+) -> None:
+    """As for the other commands only one that is named is; the check names the file it used."""
+    (tmp_path / "tocsin.yaml").write_text("profile: page\n")
+    words = ("run", "--check", "--source", events)
+    store = ("--store", "sqlite:///x.db")
+    for more, used, said in (
+        ((), "tocsin.yaml, profile page", False),
+        (store, "no file, profile quiet", True),
+        ((*store, "-c", "tocsin.yaml"), "tocsin.yaml, profile page", False),
+    ):
+        status, out, err = tocsin(*words, *more)
+        assert (status, f"config     ok   {used}, 23 signals" in out) == (0, True)
+        assert ("tocsin.yaml is not read beside --store" in err) == said
+    _, out, _ = tocsin(*store, "config", "paths", "--json")
+    assert json.loads(out)["data"]["config"] is None
+
+
 def test_a_read_only_call_starts_no_daemon(tocsin: Run, events: str, tmp_path: Path) -> None:
     """With --read-only only the check of `run` runs, and no store is made."""
     words = ("run", "--source", events, "--store", "sqlite:///x.db")

@@ -14,7 +14,7 @@ from monitor.config.options import DEFAULT_STORE, config_paths, find_config, soc
 from monitor.url import without_password
 from tui.cli.command import Call, command
 from tui.cli.output import NOT_FOUND, USAGE, Cell, ExitError, plain_json, table, to_json, write
-from tui.cli.place import place_of
+from tui.cli.place import config_of, place_of
 from tui.cli.problems import say_problems
 from tui.lines.line import Line
 
@@ -158,7 +158,7 @@ def of_the_files(call: Call) -> dict[str, object]:
     from monitor.config.settings import Settings, load
     from runbooks.problems import Problems
 
-    path = find_config(call.flags.config, os.environ)
+    path = config_of(call.flags)
     try:
         settings = Settings() if path is None else load(path)[0]
     except Problems as problems:
@@ -176,7 +176,7 @@ def paths(call: Call) -> None:
     """The files and the socket that a call with these flags uses."""
     place = place_of(call.flags)
     store = place.store or DEFAULT_STORE
-    config = find_config(call.flags.config, os.environ)
+    config = config_of(call.flags)
     data = {
         "config": None if config is None else str(config),
         "store": without_password(store),

@@ -115,7 +115,8 @@ def global_options(*, root: bool) -> list[click.Option]:
             "--config",
             root=root,
             env="CONFIG",
-            help_text="Configuration: a file, or a folder of *.yaml.",
+            help_text="Configuration: a file, or a folder of *.yaml. Default: tocsin.yaml here, "
+            "else ~/.config/tocsin/tocsin.yaml; none with --store.",
             type=path,
         ),
         _option(

@@ -18,7 +18,7 @@ def config_of(flags: Flags) -> Path | None:
     Beside a store or a desk that is typed, only one that is named too is meant for it.
     """
     typed = flags.store is not None or flags.desk not in {None, LOCAL}
-    return flags.config if typed else find_config(flags.config, os.environ)
+    return find_config(flags.config, os.environ, typed=typed)
 
 
 def place_of(flags: Flags) -> Place:

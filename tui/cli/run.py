@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from monitor.config.options import DemoOptions, DemoResult, RunOptions
+from monitor.config.options import DemoOptions, DemoResult, RunOptions, find_config
 from tui.cli.command import Call, command
 from tui.cli.output import PROBLEMS, plain_json, tell, write
 from tui.cli.problems import say_problems
@@ -85,10 +85,17 @@ def run(
         workers=workers,
         start=start,
     )
+    if flags.store is not None and flags.config is None:
+        _say_left_out(call)
     try:
         return _check(call, options) if check else _start(options)
     except Problems as problems:
         return _refuse(call, problems)
+
+
+def _say_left_out(call: Call) -> None:
+    if (path := find_config(None, os.environ)) is not None:
+        tell(f"{path} is not read beside --store: name it with -c if it is meant", call.flags)
 
 
 def _start(options: RunOptions) -> int:
