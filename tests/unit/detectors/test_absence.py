@@ -190,6 +190,13 @@ def test_an_outage_is_found_at_once_and_again_the_next_day() -> None:
     assert all(0 < each <= 6 * 60 for each in late)
 
 
+def test_an_outage_that_comes_back_is_found_as_quickly() -> None:
+    """Three hours that fired make no quiet day: ten minutes later silence counts as before."""
+    found = firings(lambda t: 10 * (not (between(t, 16, 0, 180) or between(t, 16, 190, 220))))
+    late = [t - 16 * DAY - 12 * HOUR - 60 * at for t, at in zip(found, (0, 190), strict=True)]
+    assert all(0 < each <= 6 * 60 for each in late)
+
+
 def test_an_outage_in_the_first_week_is_found() -> None:
     """On its third day nobody knows what a Wednesday is, but what a noon is."""
     (found,) = firings(lambda t: 10 * (not between(t, 2, 0, 60)))
