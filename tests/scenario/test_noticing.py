@@ -184,6 +184,20 @@ def test_a_static_limit_pages_after_its_time_and_resolves(stage_for: StageFor) -
     assert stage.rings() == ["trigger", "resolve"]
 
 
+def test_a_limit_is_not_told_as_kept_while_there_is_no_traffic(stage_for: StageFor) -> None:
+    """A surface that falls silent beyond its limit may still be there: only traffic ends it."""
+    stage = quiet(stage_for, LIMIT)
+    play(stage, 8, bad=10)
+    (incident,) = of(stage, "refusals_high")
+    for _ in range(30):
+        stage.feed(turns(stage.now, feature="search"))
+        stage.advance()
+    assert not [text for text in texts(stage, incident, "CLEAR") if "Too many errors" in text]
+    play(stage, 10)
+    (over,) = (text for text in texts(stage, incident, "CLEAR") if "Too many errors" in text)
+    assert "chat in prod: back to normal: Too many errors: rate 0 %" in over
+
+
 def test_a_slow_burn_is_a_ticket_and_a_fast_one_pages(stage_for: StageFor) -> None:
     """The workbook's windows: what three days bear no more is told at once, what an hour does not
     bear rings, and both are one incident."""
