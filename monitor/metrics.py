@@ -392,7 +392,7 @@ class Metrics:
         )
         self.watch_heartbeat = Gauge(
             "tocsin_watch_heartbeat_timestamp_seconds",
-            "When the outside last accepted a heartbeat, at first when one was due; 0 with none.",
+            "When a heartbeat was last accepted outside, at first when one was due; 0 with none.",
             registry=self.registry,
         )
         self.watch_withheld = Gauge(
@@ -402,12 +402,12 @@ class Metrics:
         )
         self.watch_episodes = Gauge(
             "tocsin_watch_episodes",
-            "Troubles of the emergency road that are not on a timeline yet.",
+            "Troubles of the emergency path that are not on a timeline yet.",
             registry=self.registry,
         )
         self.watch_unsent = Gauge(
             "tocsin_watch_unsent_messages",
-            "Messages of the emergency road that are still to be sent.",
+            "Messages of the emergency path that are still to be sent.",
             registry=self.registry,
         )
         self.watch_disk_free = Gauge(

@@ -77,8 +77,8 @@ class _News:
             shown.append(("ALERT", f"and {len(self.firing) - TOLD} more", now))
         if (left_out := len(self.firing) - KEPT) > 0:
             text = (
-                f"{left_out} alerts of this group are not kept each (the {KEPT} gravest of a "
-                "message are); Alertmanager's own page shows them"
+                f"{left_out} alerts of this group are not kept each (the {KEPT} most severe "
+                "of a message are); Alertmanager's own page shows them"
             )
             shown.append(("ALERT", text, now))
         if self.after:

@@ -20,7 +20,7 @@ class DigestSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """One message a day of tickets, levels that changed and demotions proposed.
 
     Attributes:
-        receivers: Names of receivers that do not ring: slack, webhook or log.
+        receivers: Names of receivers that can be written to without a page: slack, webhook or log.
         at: From this time of the day on, as 09:00.
         timezone: Whose clock that is, as Europe/Paris.
     """

@@ -140,7 +140,7 @@ def _digest(document: Document) -> Iterator[Problem]:
     for way, name in _texts(node, ("paging", "digest", "receivers")):
         kind = kinds.get(name)
         if isinstance(kind, str) and kind in RINGS:
-            text = f"{name!r} is of type {kind}, which can only ring; a digest wakes nobody"
+            text = f"{name!r} is of type {kind}, which can only page; a digest wakes nobody"
             hint = f"name {' or '.join(quiet) or 'a receiver of type slack, webhook or log'}"
             yield document.problem(way, "value", text, hint)
     place = _at(node, "timezone")

@@ -17,6 +17,7 @@ from monitor.stream.signals import Plan, Signal
 
 Reading = Callable[[], AbstractContextManager[Tx]]
 """Opens a transaction that reads."""
+_WITHOUT = "without tenant, model and release series: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +75,10 @@ def _lacking(tx: Tx, pipeline: int | None, source: str, first: int, end: int, mo
     begin = max(first, tx.decisions.first_counted(source) or first)
     oldest = None if pipeline is None else tx.stream.first_bucket(pipeline)
     if pipeline is None or oldest is None:
-        return "without lone children: no counts by tenant, model or release are stored"
+        return _WITHOUT + "no counts of them are stored"
     if oldest > begin:
         since = datetime.fromtimestamp(oldest, UTC)
-        return (
-            "without lone children: the counts by tenant, model and release begin on "
-            f"{since:%Y-%m-%d %H:%M} UTC only"
-        )
+        return f"{_WITHOUT}their counts begin on {since:%Y-%m-%d %H:%M} UTC only"
     if tx.stream.cell_count(pipeline, begin, end, most + 1) > most:
-        return (
-            f"without lone children: over {most:,} counts by tenant, model and release take too "
-            "long here; ask for fewer days"
-        )
+        return f"{_WITHOUT}over {most:,} of their counts take too long here; ask for fewer days"
     return ""

@@ -466,7 +466,9 @@ class StoryDesk(StoryRules):
             profile="page",
             thresholds=[9.0, 10.5],
             meanings=[self.dress("pages at what a quiet series reaches once in 36 weeks")],
-            without=self.dress("without lone children: their counts begin on 2026-11-20 only"),
+            without=self.dress(
+                "without tenant, model and release series: their counts begin on 2026-11-20 only"
+            ),
             since=NOW - timedelta(days=days),
             until=NOW,
             weeks=days / 7,

@@ -26,7 +26,7 @@ TESTED = Backtest(
     thresholds=[8.4],
     meanings=["pages at what a quiet series reaches once in 12 weeks"],
     since=AT - timedelta(weeks=4),
-    without="without lone children: no counts by tenant are stored",
+    without="without tenant, model and release series: no counts by tenant are stored",
     until=AT,
     weeks=4.0,
     series=3,

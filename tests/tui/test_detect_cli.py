@@ -48,7 +48,9 @@ def test_a_backtest_is_a_sum_and_a_table(tocsin: Run) -> None:
     assert "1 page: 1 true, 0 false, 0 unjudged" in out
     assert "limit 9.0 to 10.5" in out
     assert "\npages at what a quiet series reaches once in 36 weeks\n" in out
-    assert "\nwithout lone children: their counts begin on 2026-11-20 only\n" in out
+    assert (
+        "\nwithout tenant, model and release series: their counts begin on 2026-11-20 only\n" in out
+    )
     rows = out.splitlines()[-2:]
     assert "4.1x" in rows[0]
     assert "INC-0137 (regression)" in rows[0]

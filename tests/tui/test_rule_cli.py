@@ -76,7 +76,7 @@ def test_a_promotion_shows_its_backtest_first(
     assert status == 5
     assert "1 page: 0 true, 0 false, 1 that nobody has judged" in out
     assert "\npages at what a quiet series reaches once in 12 weeks\n" in out
-    assert "\nwithout lone children: no counts by tenant are stored\n" in out
+    assert "\nwithout tenant, model and release series: no counts by tenant are stored\n" in out
     assert "2026-11-17 09:06:00Z  environment=prod feature=chat  60" in out
     assert "move refusal_rate from shadow to page? [y/N]" in err
     assert desk.log == []

@@ -195,7 +195,7 @@ def test_the_desk_replays_what_is_stored(desk: Desk, store: Store) -> None:
         again = replay(asked, incidents, PLAN, PROFILE, judge(), made.since, made.until)
     assert changed(again, without=made.without) == made
     assert made.without == (
-        "without lone children: no counts by tenant, model or release are stored"
+        "without tenant, model and release series: no counts of them are stored"
     )
     assert made.meanings == ["the loud profile's own limit, calibrated to no budget"]
 

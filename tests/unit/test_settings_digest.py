@@ -70,7 +70,7 @@ def test_the_log_there_is_without_receivers_takes_it(tmp_path: Path) -> None:
     [
         (
             "{receivers: [phone]}",
-            "8:24 value 'phone' is of type pagerduty, which can only ring; a digest wakes nobody",
+            "8:24 value 'phone' is of type pagerduty, which can only page; a digest wakes nobody",
             "name chat or journal",
         ),
         ("{receivers: [chap]}", "8:24 unknown no receiver 'chap'", "did you mean 'chat'?"),

@@ -140,7 +140,7 @@ def _refuse(call: Call, problems: Problems) -> int:
 def demo(call: Call, *, speed: float, headless: bool) -> int:
     """An incident to practise on: simulated stream, fake pager, no Kafka, no network.
 
-    Opens the terminal on the story; with --headless it is played through the same road, and with
+    Opens the terminal on the story; with --headless it is played in the same way, and with
     --json the last line of standard output is one JSON object with what happened.
     """
     if not headless:
