@@ -21,7 +21,7 @@ root = Group(
     late={
         "run": ("tui.cli.run:run", "Read the stream, detect, page: the daemon."),
         "demo": ("tui.cli.run:demo", "An incident to practise on; no Kafka, no network."),
-        "open": ("tui.cli.screen:open_", "The terminal, on the newest incident or a named one."),
+        "open": ("tui.cli.screen:open_", "The terminal, on the newest open incident or on INC."),
         "tui": ("tui.cli.screen:tui", "The terminal, on the list of incidents."),
         "inc": ("tui.cli.groups:inc", "Incidents: list, show, acknowledge, step, resolve ..."),
         "change": ("tui.cli.groups:change", "Record and list releases, flags, thresholds."),
