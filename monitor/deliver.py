@@ -373,10 +373,14 @@ class Deliver:
         return page.attempts < GIVE_UP.total_seconds() / LONGEST_RETRY_S
 
     def _withheld(self, tx: Tx, page: Queued, detail: str, now: datetime) -> None:
-        """Say once that a page cannot reach its receiver, and ring the fallback: that may last."""
-        if self._tell(tx, page, "WAITS", f"{page.receiver} cannot be sent to: {detail}"):
-            logger.warning("page %s to %s waits: %s", page.id, page.receiver, detail)
-            self._elsewhere(tx, page, now, "is held up")
+        """Say once that a page cannot reach its receiver, and ring the fallback: that may last.
+
+        Where it tells an end, what waits behind it may begin the next outage.
+        """
+        for held in (page, *tx.outbox.triggers_behind(page)):
+            if self._tell(tx, held, "WAITS", f"{page.receiver} cannot be sent to: {detail}"):
+                logger.warning("page %s to %s waits: %s", held.id, page.receiver, detail)
+                self._elsewhere(tx, held, now, "is held up")
 
     def _failed(self, tx: Tx, page: Queued, detail: str, now: datetime) -> None:
         logger.error("page %s to %s failed: %s", page.id, page.receiver, detail)
@@ -398,7 +402,10 @@ class Deliver:
         instead: list[str] = []
         if self._fallback and self._fallback != page.receiver:
             instead = [self._fallback]
-            self._pager.ring(tx, incident, instead, now, f"delivery to {page.receiver} {why}")
+            reason = f"delivery to {page.receiver} {why}"
+            # Who is rung for this outage already is rung once, also for several dead receivers.
+            anew = incident.acknowledged_at is not None
+            self._pager.ring(tx, incident, instead, now, reason, anew=anew)
         elif page.receiver not in self._channels:
             instead = self._pager.reroute(tx, incident, page.receiver, now)
         if instead and incident.normal_at is not None:

@@ -170,10 +170,18 @@ class Pager:
         reason: str,
         *,
         rung: Mapping[str, ring_rows.Rung] | None = None,
+        anew: bool = True,
     ) -> None:
         """Queue a trigger to each of `receivers`, and say so on the timeline.
 
-        `rung` is who was rung so far, where the caller has looked already.
+        Args:
+            tx: the open transaction.
+            incident: open.
+            receivers: whom.
+            now: the time of the decision.
+            reason: why.
+            rung: who was rung so far, where the caller has looked already.
+            anew: also whoever has been rung and told of no end since has to get up once more.
         """
         if not receivers:
             text = f"nobody to page: the route names no receiver ({reason})"
@@ -182,7 +190,7 @@ class Pager:
             return
         rung = tx.rings.of(incident.uuid) if rung is None else rung
         facts = self._facts(tx, incident, {*rung_for(rung, incident), *receivers}, now)
-        ringing = tx.rings.ringing(incident.uuid) if rung else {}
+        ringing = tx.rings.ringing(incident.uuid) if rung and anew else {}
         # Who rings may have a clock behind that of who paged: it is a ring of this outage.
         dated = max(now, incident.paged_at or now)
         for receiver in receivers:
@@ -238,24 +246,37 @@ class Pager:
                 tag = f"{kind}:{key}:{number}"
                 self._put(tx, incident, kind, receiver, tag, now, facts, dedup=dedup, news=news)
 
-    def tell_normal(self, tx: Tx, incident: Incident, now: datetime) -> None:
+    def tell_normal(self, tx: Tx, incident: Incident, now: datetime, *, news: str = "") -> None:
         """Tell who was rung that nothing of it fires.
 
         For what somebody acknowledged this is not yet the end: what fires again within `FLAPPING`
         rings nobody, so nobody may have been told that it is over. `run_timers` tells it then.
+
+        Args:
+            tx: the open transaction.
+            incident: as it is now.
+            now: the time of the decision.
+            news: how it ended, if not by itself.
         """
         if incident.acknowledged_at is None or not tx.rings.ringing(incident.uuid):
-            self.tell_over(tx, incident, now)
+            self.tell_over(tx, incident, now, news=news)
         else:
-            key, news = f"quiet-{tx.rings.told(incident.uuid)}", "nothing of it fires now"
+            key = f"quiet-{tx.rings.told(incident.uuid)}"
+            news = news or "nothing of it fires now"
             self.tell(tx, incident, Kind.UPDATE, now, key, news=news)
 
     def tell_over(
-        self, tx: Tx, incident: Incident, now: datetime, *, only: Collection[str] | None = None
+        self,
+        tx: Tx,
+        incident: Incident,
+        now: datetime,
+        *,
+        news: str = "",
+        only: Collection[str] | None = None,
     ) -> None:
         """Tell who was rung that it is over. Each end has a key of its own, also of one moment."""
         key = f"normal-{tx.rings.told(incident.uuid)}"
-        self.tell(tx, incident, Kind.RESOLVE, now, key, only=only)
+        self.tell(tx, incident, Kind.RESOLVE, now, key, news=news, only=only)
 
     def tell_again(self, tx: Tx, incident: Incident, now: datetime) -> None:
         """Tell who was told that nothing of it fires, and need not be rung, that it does again."""

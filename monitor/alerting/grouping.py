@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from monitor.alerting.alerts import Alert
 from monitor.incidents.model import Incident, Origin
@@ -162,6 +162,12 @@ def leads(alert: Alert, incident: Incident) -> bool:
 def about(alerts: Sequence[Alert]) -> Sequence[Alert]:
     """Those that an incident is over without: which may page, or all where none may."""
     return [one for one in alerts if one.tier == "page"] or alerts
+
+
+def unjudged(alerts: Iterable[Alert], since: datetime) -> bool:
+    """Whether any of them was given up, from `since` on, because there was no traffic to judge."""
+    lost = (one.cleared_at for one in alerts if one.unjudged_since is not None)
+    return any(at is not None and at >= since for at in lost)
 
 
 def joined(

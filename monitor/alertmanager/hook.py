@@ -252,7 +252,10 @@ class AlertmanagerHook:
         rose = after.severity < before.severity
         if why := f"severity rose to {after.severity}" if rose else again.page:
             return self._pager.page(tx, after, now, why)
-        self._pager.tell(tx, after, Kind.UPDATE, now, f"{now.timestamp():.3f}")
+        if before.normal_at is not None:
+            self._pager.tell_again(tx, after, now)
+        else:
+            self._pager.tell(tx, after, Kind.UPDATE, now, f"{now.timestamp():.3f}")
         return after
 
     def _opened(self, tx: Tx, news: _News, trusted: _Trusted, now: datetime) -> Incident:

@@ -286,7 +286,7 @@ def fires_again(
     flaps = max(abs(now - over), apart) <= FLAPPING
     if not taken:
         return Recurrence(fires if flaps else replace(fires, paged_at=None), page=unheard)
-    if flaps and not told:
+    if flaps and not (told and paged):
         return Recurrence(fires)
     return _lapsed(fires, f"it was over since {over:%Y-%m-%d %H:%M} UTC", "fires again", now)
 
@@ -294,15 +294,17 @@ def fires_again(
 def comes_again(incident: Incident, last: datetime, at: datetime, now: datetime) -> Recurrence:
     """What has no end, say a never-event, comes once more on an open incident.
 
-    An acknowledgement answers what comes within an hour of the last: then it lapses.
+    An acknowledgement answers what comes within an hour of the last, and within an hour of its own
+    time, however far back the events are that are read: then it lapses.
 
     Args:
         incident: as it was before.
-        last: when it came before, by the events' own time.
+        last: the newest that came before, by the events' own time.
         at: when it came now, by the same.
         now: the time of the decision.
     """
-    if incident.acknowledged_at is None or at - last < QUIET_BEFORE_CLOSE:
+    taken = incident.acknowledged_at
+    if taken is None or min(at - last, now - taken) < QUIET_BEFORE_CLOSE:
         return Recurrence(incident)
     return _lapsed(incident, f"the last came {last:%Y-%m-%d %H:%M} UTC", "comes again", now)
 

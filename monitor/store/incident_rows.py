@@ -15,7 +15,7 @@ from monitor.incidents.actions import Step
 from monitor.incidents.model import OPEN, Incident, Origin, Rung, State
 from monitor.incidents.timeline import Entry, Linked, link
 from monitor.store import tables as t
-from monitor.store.columns import storable
+from monitor.store.columns import UtcTime, storable
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,10 +317,11 @@ class IncidentRows:
         return [_linked(row) for row in rows]
 
     def last_told(self, uuid: str, kinds: Collection[str]) -> datetime | None:
-        """When the newest entry of these kinds occurred; None without one."""
+        """When the last of the entries of these kinds occurred; None without one."""
         e = t.timeline
-        query = sa.select(e.c.occurred_at).where(e.c.incident == uuid, e.c.kind.in_(kinds))
-        at: datetime | None = self._c.execute(query.order_by(e.c.seq.desc()).limit(1)).scalar()
+        last = sa.func.max(e.c.occurred_at, type_=UtcTime())
+        query = sa.select(last).where(e.c.incident == uuid, e.c.kind.in_(kinds))
+        at: datetime | None = self._c.execute(query).scalar()
         return at
 
     def with_entry(self, key: str) -> Incident | None:

@@ -127,7 +127,10 @@ class OutboxRows:
         found = sa.select(o.c.id).where(
             o.c.state.in_(WAITING),
             o.c.kind == str(Kind.TRIGGER),
-            o.c.dedup_key == dedup_key,
+            sa.or_(
+                o.c.dedup_key == dedup_key,
+                o.c.dedup_key.startswith(f"{dedup_key}:", autoescape=True),
+            ),
             o.c.receiver.in_(list(receivers)),
         )
         return self._c.execute(found.limit(1)).first() is not None
@@ -153,6 +156,17 @@ class OutboxRows:
             o.c.incident == page.incident, o.c.kind == str(Kind.ACKNOWLEDGE), o.c.id > page.id
         )
         return self._c.execute(told.limit(1)).first() is not None
+
+    def triggers_behind(self, page: Queued) -> list[Queued]:
+        """Triggers that are not sent before this message of the same incident and receiver is."""
+        o = t.outbox
+        rows = self._c.execute(
+            o.select()
+            .where(o.c.incident == page.incident, o.c.receiver == page.receiver, o.c.id > page.id)
+            .where(o.c.state.in_(WAITING), o.c.kind == str(Kind.TRIGGER))
+            .order_by(o.c.id)
+        )
+        return [_queued(row) for row in rows]
 
     def trigger_keys(self, incident: str, receiver: str) -> list[str]:
         """The dedup keys under which a receiver was rung, oldest first."""

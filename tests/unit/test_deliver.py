@@ -256,6 +256,52 @@ def test_an_answer_from_on_the_way_rings_the_fallback_once_and_ends_nothing(
     assert loop.states() == [("pd", "sent"), ("spare", "sent")]
 
 
+def test_an_end_that_is_held_up_keeps_no_fallback_from_the_page_behind_it(
+    bench: Callable[..., Bench],
+) -> None:
+    """The next outage pages a receiver that cannot be reached even to hear of the last one's end:
+    the fallback is rung once, though that page is not tried."""
+    pd, spare = Phone("pd"), Phone("spare")
+    loop = bench(pd, spare, fallback="spare")
+    loop.page("pd")
+    loop.step()
+    pd.answer = lambda _: Retry("PagerDuty answers 302", astray=True)
+    again = loop.change(paged_at=None)
+    with loop.store.write() as tx:
+        loop.pager.page(tx, again, loop.now, "fires again")
+    for _ in range(5):
+        loop.step(10)
+    assert pd.kinds == [Kind.TRIGGER, *[Kind.RESOLVE] * (len(pd.kinds) - 1)]
+    assert spare.kinds == [Kind.TRIGGER]
+
+
+def test_a_fallback_in_place_of_two_is_rung_under_one_key(bench: Callable[..., Bench]) -> None:
+    """Two receivers of an incident cannot be reached: PagerDuty as their fallback opens one."""
+    lost = Retry("a proxy answers 302", astray=True)
+    loop = bench(
+        Phone("pd", lambda _: lost),
+        Phone("slack", lambda _: lost),
+        Phone("spare"),
+        fallback="spare",
+    )
+    loop.page("pd")
+    loop.page("slack")
+    for _ in range(3):
+        loop.step(10)
+    with loop.store.read() as tx:
+        keys = [
+            page.message.dedup_key
+            for page in tx.outbox.of_incident("i1")
+            if page.receiver == "spare"
+        ]
+        assert len(keys) == 2
+        assert len(set(keys)) == 1
+        assert not tx.outbox.is_to_ring(keys[0], ["spare"])
+        assert not tx.outbox.is_to_ring("k1", ["spare"])
+        assert tx.outbox.is_to_ring("k1", ["pd"])
+        assert tx.outbox.is_to_ring("k", ["pd"]) is False
+
+
 @pytest.mark.parametrize("over", ["ended", "acknowledged"])
 def test_the_fallback_is_not_woken_for_what_is_over(bench: Callable[..., Bench], over: str) -> None:
     """A page that is given up rings nobody else once somebody has it, or it has ended, though the

@@ -198,6 +198,9 @@ def test_an_acknowledgement_lapses_when_the_group_had_ended(case: Case) -> None:
     case.send(note(one("a", "resolved")), T0 + minutes(2))
     case.send(note(one("a", start=T0 + minutes(5))), T0 + minutes(5))
     assert case.pages(first) == [Kind.TRIGGER, Kind.UPDATE, Kind.UPDATE]
+    with case.store.read() as tx:
+        news = [queued.message.news for queued in tx.outbox.of_incident(first.uuid)]
+    assert news == ["", "nothing of it fires now", "fires again"]
     case.send(note(one("a", "resolved", start=T0 + minutes(5))), T0 + minutes(6))
     later = T0 + timedelta(days=6)
     case.send(note(one("a", start=later)), later)

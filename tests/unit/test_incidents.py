@@ -227,10 +227,24 @@ def test_who_was_told_the_end_is_paged_however_soon_it_fires_again() -> None:
     assert again.page
 
 
-@pytest.mark.parametrize(("apart", "lapses"), [(59, False), (60, True)])
-def test_an_acknowledged_never_event_answers_for_an_hour(apart: float, lapses: bool) -> None:
-    """After an hour without one the next is another occasion; nobody's stays as it is."""
-    one = incident(state=State.ACTIVE, acknowledged_at=T0, acknowledged_by="ada", paged_at=T0)
+def test_what_was_never_paged_stays_with_who_took_it() -> None:
+    """A ticket was told to nobody: when it flaps its acknowledgement holds."""
+    one = incident(state=State.ACTIVE, acknowledged_at=T0, acknowledged_by="ada", paged_at=None)
+    again = actions.fires_again(replace(one, normal_at=NOW - minutes(1)), NOW, told=True)
+    assert again.incident == one
+    assert not again.entries
+
+
+@pytest.mark.parametrize(
+    ("apart", "taken", "lapses"), [(59, 99, False), (60, 99, True), (99, 59, False), (99, 60, True)]
+)
+def test_an_acknowledged_never_event_answers_for_an_hour(
+    apart: float, taken: float, lapses: bool
+) -> None:
+    """After an hour without one the next is another occasion, but not who catches up and reads of
+    hours within seconds; nobody's stays as it is."""
+    at = NOW - minutes(taken)
+    one = incident(state=State.ACTIVE, acknowledged_at=at, acknowledged_by="ada", paged_at=at)
     again = actions.comes_again(one, NOW - minutes(apart), NOW, NOW)
     assert (again.incident.acknowledged_at is None) == bool(again.page) == lapses
     nobodys = incident(paged_at=T0)

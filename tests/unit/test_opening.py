@@ -96,6 +96,25 @@ def test_a_never_event_that_somebody_forgot_is_paged_anew(empty: Store) -> None:
     assert told[3:] == [["trigger", "resolve", "trigger"]] * 2
 
 
+def test_a_never_event_that_comes_late_makes_no_next_one_an_occasion(empty: Store) -> None:
+    """A partition that lags brings an older one: the last is still the newest by its own time."""
+    certain = Certain({}, Pager(resolve(Settings()).policy), Metrics())
+    told = []
+    for partition, offset, minute in ((0, 1, 120), (1, 1, 0), (0, 2, 179)):
+        at = T0 + timedelta(minutes=minute)
+        one = replace(occurrence(0, "//s"), offset=offset, at=at, bucket=int(at.timestamp()))
+        with empty.write() as tx:
+            tx.stream.save(1, "t", partition, Emission(Progress(hi=offset), [], [], [one], []))
+            certain.never_events(tx, T0 + timedelta(minutes=240))
+            (opened,) = tx.incidents.open()
+            told.append([str(page.message.kind) for page in tx.outbox.of_incident(opened.uuid)])
+            if not told[1:]:
+                step = actions.acknowledge(opened, "ada", T0 + timedelta(minutes=121))
+                assert isinstance(step, actions.Step)
+                tx.incidents.apply(step, at)
+    assert told == [["trigger"]] * 3
+
+
 def test_an_occurrence_that_comes_again_opens_nothing(empty: Store) -> None:
     """The same record, read once more after a kill, is the same incident, whatever became of it."""
     certain = Certain({}, Pager(resolve(Settings()).policy), Metrics())

@@ -178,6 +178,27 @@ def test_a_provider_hears_the_end_before_it_is_rung_anew(world: World, late: boo
     assert kinds == ["trigger", "resolve", "trigger"]
 
 
+@pytest.mark.parametrize("taken", [True, False])
+def test_what_is_given_up_for_want_of_traffic_is_not_told_as_normal(
+    world: World, taken: bool
+) -> None:
+    """Nobody knows how it is: that is what receivers read, also where another alert is the last."""
+    world.read(True)
+    world.read(True, signal="error_rate")
+    if taken:
+        world.desk().acknowledge("latest")
+    world.now += timedelta(minutes=1)
+    world.read(False, blind=True)
+    world.now += timedelta(hours=25)
+    world.read(False, blind=True)
+    world.read(False, signal="error_rate")
+    with world.store.read() as tx:
+        last = tx.outbox.of_incident(world.one().uuid)[-1].message
+    assert last.kind is (Kind.UPDATE if taken else Kind.RESOLVE)
+    assert last.news == "not judged for 24 h, for want of traffic: followed no longer"
+    assert not [text for text in world.said() if text.startswith("signal normal")]
+
+
 def test_a_severity_that_rises_twice_rings_twice(world: World) -> None:
     """Raised, acknowledged, lowered, raised: the second rise has a key of its own, because the
     first is open and acknowledged at the provider. Every key hears the end."""

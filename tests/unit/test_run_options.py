@@ -152,6 +152,9 @@ def test_a_file_that_lies_there_is_not_read_beside_a_store(
         assert ("tocsin.yaml is not read beside --store" in err) == said
     _, out, _ = tocsin(*store, "config", "paths", "--json")
     assert json.loads(out)["data"]["config"] is None
+    status, _, err = tocsin(*store, "config", "check")
+    assert (status, "name it with -c" in err) == (4, True)
+    assert tocsin("config", "check")[0] == 0
 
 
 def test_a_read_only_call_starts_no_daemon(tocsin: Run, events: str, tmp_path: Path) -> None:

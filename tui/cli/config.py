@@ -112,7 +112,10 @@ def the_config(call: Call) -> Path:
     Raises:
         ExitError: none is named, and none is where one is looked for.
     """
-    path = find_config(call.flags.config, os.environ)
+    path = config_of(call.flags)
+    if path is None and find_config(None, os.environ) is not None:
+        text = "beside a store or a desk that is named no configuration is looked for"
+        raise ExitError(NOT_FOUND, "not_found", text, "name it with -c")
     if path is None:
         places = " or ".join(str(place) for place in config_paths(os.environ))
         raise ExitError(
