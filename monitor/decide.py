@@ -434,7 +434,8 @@ class Decide:
         about = grouping.about(tx.incidents.alerts_of(incident.uuid))
         # A ticket may have joined what was over already.
         if incident.normal_at is None and not any(one.firing for one in about):
-            lost = grouping.unjudged(about, incident.paged_at or incident.detected_at)
+            since = incident.paged_at or incident.detected_at
+            lost = alert.unjudged_since is not None or grouping.unjudged(about, since)
             step = actions.unjudged(incident, now) if lost else actions.signal_normal(incident, now)
             tx.incidents.apply(step, now)
             self._pager.tell_normal(tx, incident, now, news=step.text if lost else "")

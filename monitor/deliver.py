@@ -377,10 +377,14 @@ class Deliver:
 
         Where it tells an end, what waits behind it may begin the next outage.
         """
-        for held in (page, *tx.outbox.triggers_behind(page)):
-            if self._tell(tx, held, "WAITS", f"{page.receiver} cannot be sent to: {detail}"):
-                logger.warning("page %s to %s waits: %s", held.id, page.receiver, detail)
-                self._elsewhere(tx, held, now, "is held up")
+        text = f"{page.receiver} cannot be sent to: {detail}"
+        waiting = (page, *tx.outbox.triggers_behind(page))
+        held = [one for one in waiting if self._tell(tx, one, "WAITS", text)]
+        for one in held:
+            logger.warning("page %s to %s waits: %s", one.id, page.receiver, detail)
+        # One ring says how the incident is now, whatever waits: the newest knows who has taken it.
+        for newest in [one for one in held if one.message.kind is Kind.TRIGGER][-1:]:
+            self._elsewhere(tx, newest, now, "is held up")
 
     def _failed(self, tx: Tx, page: Queued, detail: str, now: datetime) -> None:
         logger.error("page %s to %s failed: %s", page.id, page.receiver, detail)

@@ -18,6 +18,7 @@ from monitor.alerting.alerts import Alert, labels
 from monitor.alerting.budget import Budgets
 from monitor.alerting.digest import Daily
 from monitor.alerting.fitting import ChangeFact
+from monitor.incidents import actions
 from monitor.incidents.model import Incident, Origin, Rung
 from monitor.incidents.timeline import Entry
 from monitor.notify.channel import Kind, Link, Message
@@ -132,7 +133,9 @@ class Pager:
             )
             tx.incidents.append(incident.uuid, (entry,), now)
             return incident
-        return self.page(tx, incident, now, due.reason)
+        begun = actions.begins_to_page(incident, now)
+        tx.incidents.append(incident.uuid, begun.entries, now)
+        return self.page(tx, begun.incident, now, due.reason)
 
     def _shift(self, tx: Tx, incident: Incident, now: datetime) -> list[datetime]:
         """When the incident's team was paged for a budgeted cause within a shift."""

@@ -309,6 +309,13 @@ def comes_again(incident: Incident, last: datetime, at: datetime, now: datetime)
     return _lapsed(incident, f"the last came {last:%Y-%m-%d %H:%M} UTC", "comes again", now)
 
 
+def begins_to_page(incident: Incident, now: datetime) -> Recurrence:
+    """It is to be paged for the first time: who had taken it by then took less than that."""
+    if incident.acknowledged_at is None:
+        return Recurrence(incident)
+    return _lapsed(incident, "it was before the first page", "", now)
+
+
 def _lapsed(incident: Incident, since: str, what: str, now: datetime) -> Recurrence:
     """Its acknowledgement answers nothing any more; what was paged is to be paged anew."""
     text = f"the acknowledgement by {incident.acknowledged_by} has lapsed: {since}"

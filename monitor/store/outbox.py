@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -158,7 +159,10 @@ class OutboxRows:
         return self._c.execute(told.limit(1)).first() is not None
 
     def triggers_behind(self, page: Queued) -> list[Queued]:
-        """Triggers that are not sent before this message of the same incident and receiver is."""
+        """Triggers that are not sent before this message of the same incident and receiver is.
+
+        Without what cannot be read: a release that can sends it.
+        """
         o = t.outbox
         rows = self._c.execute(
             o.select()
@@ -166,7 +170,11 @@ class OutboxRows:
             .where(o.c.state.in_(WAITING), o.c.kind == str(Kind.TRIGGER))
             .order_by(o.c.id)
         )
-        return [_queued(row) for row in rows]
+        found = []
+        for row in rows:
+            with suppress(msgspec.MsgspecError, RecursionError):
+                found.append(_queued(row))
+        return found
 
     def trigger_keys(self, incident: str, receiver: str) -> list[str]:
         """The dedup keys under which a receiver was rung, oldest first."""

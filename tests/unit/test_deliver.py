@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from monitor.alerting.routes import Route
 from monitor.config.secret import Secret
@@ -25,6 +26,7 @@ from monitor.notify.channel import Channel, Kind, Message, Outcome, Refused, Ret
 from monitor.notify.pagerduty import PagerDutyChannel
 from monitor.notify.settings import PagerDutySettings
 from monitor.paging import Pager, rung_for
+from monitor.store import tables as t
 from monitor.store.store import Store, StoreUnavailable
 from monitor.views import Principal
 from monitor.watch.checks import OVERDUE
@@ -273,6 +275,32 @@ def test_an_end_that_is_held_up_keeps_no_fallback_from_the_page_behind_it(
         loop.step(10)
     assert pd.kinds == [Kind.TRIGGER, *[Kind.RESOLVE] * (len(pd.kinds) - 1)]
     assert spare.kinds == [Kind.TRIGGER]
+
+
+def test_a_backlog_that_is_held_up_rings_the_fallback_once(bench: Callable[..., Bench]) -> None:
+    """Six outages wait for a receiver that then cannot be reached: one ring tells how it is now,
+    also where one of them cannot be read."""
+    answers: list[Outcome] = [Retry("503")]
+    pd, spare = Phone("pd", lambda _: answers[0]), Phone("spare")
+    loop = bench(pd, spare, fallback="spare")
+    loop.page("pd")
+    loop.step()
+    for turn in range(6):
+        with loop.store.write() as tx:
+            again = tx.incidents.get("i1")
+            assert again is not None
+            loop.pager.tell_over(tx, again, loop.now)
+            loop.pager.page(tx, replace(again, paged_at=None), loop.now, "fires again")
+            if turn == 3:
+                last = sa.select(sa.func.max(t.outbox.c.id)).scalar_subquery()
+                tx.outbox._c.execute(
+                    t.outbox.update().where(t.outbox.c.id == last).values(body="{")
+                )
+    answers[0] = Retry("PagerDuty answers 302", astray=True)
+    for _ in range(10):
+        loop.step(10)
+    assert spare.kinds == [Kind.TRIGGER]
+    assert len(loop.told("WAITS")) == 6
 
 
 def test_a_fallback_in_place_of_two_is_rung_under_one_key(bench: Callable[..., Bench]) -> None:

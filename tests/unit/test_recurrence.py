@@ -199,6 +199,33 @@ def test_what_is_given_up_for_want_of_traffic_is_not_told_as_normal(
     assert not [text for text in world.said() if text.startswith("signal normal")]
 
 
+@pytest.mark.parametrize("over", [True, False])
+def test_who_took_a_ticket_has_not_answered_its_first_page(world: World, over: bool) -> None:
+    """A page joins what was taken before anybody was paged: its whole escalation runs."""
+    world.read(True, tier="ticket")
+    world.wait(minutes=1)
+    world.desk().acknowledge("latest")
+    if over:
+        world.read(False, tier="ticket")
+    world.wait(minutes=4)
+    world.read(True, signal="error_rate")
+    for _ in range(40):
+        world.wait(minutes=1)
+    assert world.rung() == ["oncall", "second", "third"]
+    assert world.one().acknowledged_at is None
+    assert "the acknowledgement by ada has lapsed: it was before the first page" in world.said()
+
+
+def test_who_catches_up_knows_what_was_given_up(world: World) -> None:
+    """Decided three days later by the clock of the wall, it is still not told as normal."""
+    at = world.now
+    world.now += timedelta(days=3)
+    world.read(True, at=at)
+    world.read(False, blind=True, at=at + timedelta(minutes=1))
+    world.read(False, blind=True, at=at + timedelta(hours=26))
+    assert not [text for text in world.said() if text.startswith("signal normal")]
+
+
 def test_a_severity_that_rises_twice_rings_twice(world: World) -> None:
     """Raised, acknowledged, lowered, raised: the second rise has a key of its own, because the
     first is open and acknowledged at the provider. Every key hears the end."""
