@@ -158,13 +158,18 @@ def test_a_receiver_that_stays_down_does_not_keep_the_road_shut(
             put_off_slack(tx, on_stage.now)
     assert [one.state for one in on_stage.pagerduty.incidents] == ["resolved"]
     with store.write() as tx:
-        number, at = tx.incidents.next_number(), on_stage.now
-        again = incident(uuid="b" * 32, number=number, detected_at=at, impact_at=at)
-        tx.incidents.save(again)
-        pager = Pager(Policy(route=Route(receivers=("slack",))))
-        pager.page(tx, again, on_stage.now, "a paging rule fires")
+        page_another(tx, on_stage.now)
     on_stage.now += timedelta(seconds=65)
     on_stage.until(lambda: "triggered" in {one.state for one in on_stage.pagerduty.incidents}, 60)
+
+
+def page_another(tx: Tx, now: datetime) -> None:
+    """The next trouble, for Slack alone."""
+    number = tx.incidents.next_number()
+    again = incident(uuid="b" * 32, number=number, detected_at=now, impact_at=now)
+    tx.incidents.save(again)
+    pager = Pager(Policy(route=Route(receivers=("slack",))))
+    pager.page(tx, again, now, "a paging rule fires")
 
 
 def put_off_slack(tx: Tx, now: datetime) -> None:
@@ -211,11 +216,7 @@ def test_an_acknowledgement_of_what_is_over_lapses(on_stage: Stage, store: Store
         deliver(tx, on_stage.now)
     on_stage.now += timedelta(minutes=11)
     with store.write() as tx:
-        number, at = tx.incidents.next_number(), on_stage.now
-        again = incident(uuid="b" * 32, number=number, detected_at=at, impact_at=at)
-        tx.incidents.save(again)
-        pager = Pager(Policy(route=Route(receivers=("slack",))))
-        pager.page(tx, again, on_stage.now, "a paging rule fires")
+        page_another(tx, on_stage.now)
         put_off(tx, on_stage.now)
     on_stage.now += timedelta(seconds=65)
     on_stage.tick(2)
@@ -238,11 +239,7 @@ def test_what_is_found_again_later_is_rung_again(on_stage: Stage, store: Store) 
         (own,) = tx.watch.own()
         assert own.normal_at is not None
         deliver(tx, on_stage.now)
-        number, at = tx.incidents.next_number(), on_stage.now
-        again = incident(uuid="b" * 32, number=number, detected_at=at, impact_at=at)
-        tx.incidents.save(again)
-        pager = Pager(Policy(route=Route(receivers=("slack",))))
-        pager.page(tx, again, on_stage.now, "a paging rule fires")
+        page_another(tx, on_stage.now)
         put_off(tx, on_stage.now)
     on_stage.now += timedelta(seconds=65)
     on_stage.until(lambda: bool(on_stage.pagerduty.incidents), 60)

@@ -168,36 +168,42 @@ def test_an_audit_that_cannot_be_written_pages_by_itself(on_stage: Stage, tmp_pa
     on_stage.until(lambda: resolved(on_stage) and not on_stage.auditor._road.episodes)
 
 
+def pages_after(
+    ticks: int,
+    stage: Stage,
+    tmp_path: Path,
+    process: str,
+    loop: str,
+    problem: str,
+    usual_s: float = 0.0,
+) -> Plights:
+    """Let the store refuse a loop at each tick: it pages after so many, and not before."""
+    folder = tmp_path / "plights"
+    folder.mkdir()
+    stage.auditor._plight = partial(longest, folder)
+    plights = Plights(folder / process)
+    for _ in range(ticks):
+        plights.suffer(loop, problem, stage.now.timestamp(), usual_s)
+        stage.tick()
+        assert not paged(stage)
+    plights.suffer(loop, problem, stage.now.timestamp(), usual_s)
+    stage.until(lambda: paged(stage), 5)
+    return plights
+
+
 def test_a_loop_whose_turn_does_not_come_for_a_minute_pages(
     on_stage: Stage, tmp_path: Path
 ) -> None:
     """A store to which others write is not down, but for this loop it is."""
-    folder = tmp_path / "plights"
-    folder.mkdir()
-    on_stage.auditor._plight = partial(longest, folder)
-    control = Plights(folder / "control")
-    for _ in range(20):
-        control.suffer("decide", "the store is busy", on_stage.now.timestamp(), BUSY_S)
-        on_stage.tick()
-        assert not paged(on_stage)
-    control.suffer("decide", "the store is busy", on_stage.now.timestamp(), BUSY_S)
-    on_stage.until(lambda: paged(on_stage), 5)
+    pages_after(20, on_stage, tmp_path, "control", "decide", "the store is busy", BUSY_S)
 
 
 def test_work_that_the_store_refuses_pages_though_the_auditor_can_write(
     on_stage: Stage, tmp_path: Path
 ) -> None:
     """A row of the auditor finds room where counts find none: whose work is refused says so."""
-    folder = tmp_path / "plights"
-    folder.mkdir()
-    on_stage.auditor._plight = partial(longest, folder)
-    ingest = Plights(folder / "ingest-0")
-    for _ in range(5):
-        ingest.suffer("ingest", 'could not extend "base/1":\nNo space', on_stage.now.timestamp())
-        on_stage.tick()
-        assert not paged(on_stage)
-    ingest.suffer("ingest", 'could not extend "base/1":\nNo space', on_stage.now.timestamp())
-    on_stage.until(lambda: paged(on_stage), 5)
+    full = 'could not extend "base/1":\nNo space'
+    ingest = pages_after(5, on_stage, tmp_path, "ingest-0", "ingest", full)
     (page,) = on_stage.pagerduty.incidents
     assert "storage down" in page.summary
     assert "ingest-0, ingest: could not extend" in str(page)
